@@ -1,0 +1,33 @@
+"""Tables and migrations, for both databases. Append-only: a migration that has shipped is never edited.
+
+`entries`, `blobs` and `inbox` are truth. `budgets`, the head columns of `runs` and `caches` are derived from entries
+(`journal.rebuild`), kept because asking them is faster. `TEXT`, `BIGINT` and `{blob}` mean the same in SQLite and Postgres.
+"""
+
+from __future__ import annotations
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE runs (
+            run TEXT PRIMARY KEY, parent TEXT, fork_seq BIGINT NOT NULL, budgets TEXT NOT NULL,
+            head_seq BIGINT NOT NULL, head_hash TEXT NOT NULL, head_time_us BIGINT NOT NULL,
+            status TEXT NOT NULL, title TEXT NOT NULL, created_us BIGINT NOT NULL,
+            owner TEXT NOT NULL, fence BIGINT NOT NULL, expires_us BIGINT NOT NULL)""",
+        """CREATE TABLE entries (
+            run TEXT NOT NULL, seq BIGINT NOT NULL, kind TEXT NOT NULL, data {blob} NOT NULL, hash TEXT NOT NULL,
+            PRIMARY KEY (run, seq)){clustered}""",
+        """CREATE TABLE blobs (
+            hash TEXT PRIMARY KEY, codec TEXT NOT NULL, bytes BIGINT NOT NULL, data {blob}, created_us BIGINT NOT NULL)""",
+        """CREATE TABLE budgets (
+            budget TEXT NOT NULL, resource TEXT NOT NULL, cap BIGINT, spent BIGINT NOT NULL, reserved BIGINT NOT NULL,
+            PRIMARY KEY (budget, resource)){clustered}""",
+        """CREATE TABLE inbox (
+            id TEXT PRIMARY KEY, run TEXT NOT NULL, kind TEXT NOT NULL, body {blob} NOT NULL, time_us BIGINT NOT NULL)""",
+        """CREATE TABLE caches (
+            run TEXT NOT NULL, name TEXT NOT NULL, seq BIGINT NOT NULL, data {blob} NOT NULL,
+            PRIMARY KEY (run, name))""",
+    ),
+)
+"""One tuple of statements per schema version, starting with version 1."""
+
+LATEST = len(MIGRATIONS)

@@ -1,0 +1,213 @@
+"""The Store protocol: where journals live. Two implementations ship, SQLite and Postgres; `tests/journal/conformance.py` is
+the suite that any third one has to pass.
+
+What a store promises:
+
+- `append` is atomic and durable: when it returns, the entries, their blobs and the budget movements are on disk; when it
+  raises, none of them is.
+- An append with an old fencing number fails with LeaseLost, whatever the clocks say.
+- A reservation that does not fit fails with BudgetExhausted, and the entry that asked for it is not written.
+- Reading never blocks the writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from overwinter.journal.entry import Amounts, Draft, Entry
+
+RESOURCES = ("tokens", "micro_usd", "wall_ms", "tool_calls")
+"""What a budget counts, in whole numbers: tokens, millionths of a US dollar, milliseconds of work, calls of tools."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lease:
+    """The right to append to a run, until another process takes it.
+
+    Attributes:
+        fence: grows by one with each acquisition; an append must carry the newest.
+        expires_us: when another owner may take it without asking, on the store's clock.
+    """
+
+    run: str
+    owner: str
+    fence: int
+    expires_us: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunInfo:
+    """One row of `overwinter ls`: derived from the journal, kept beside it for speed.
+
+    Attributes:
+        parent, fork_seq: where this run was forked from; None and -1 for a run of its own.
+        head_seq: the last entry's number, -1 for a run without entries.
+        status: "running", "waiting:<reason>", or how it ended.
+        owner, expires_us: the current lease, "" and 0 if none.
+    """
+
+    run: str
+    parent: str | None
+    fork_seq: int
+    budgets: tuple[str, ...]
+    head_seq: int
+    head_hash: str
+    head_time_us: int
+    status: str
+    title: str
+    created_us: int
+    owner: str
+    fence: int
+    expires_us: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BudgetLine:
+    """One resource of a budget. `cap` None means without limit; what is left is cap − spent − reserved."""
+
+    cap: int | None
+    spent: int
+    reserved: int
+
+    @property
+    def left(self) -> int | None:
+        return None if self.cap is None else self.cap - self.spent - self.reserved
+
+
+BudgetState = Mapping[str, BudgetLine]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RawEntry:
+    """An entry as stored, unread, for verification. `data` is None where the store could not read it; `error` says why."""
+
+    seq: int
+    kind: str
+    data: bytes | None
+    hash: str
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Letter:
+    """Something for a run from outside its process: an answer to an approval, an event, an instruction to stop."""
+
+    id: str
+    draft: Draft
+    time_us: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewRun:
+    """A run to create. `caps` opens a budget of the run's own; `shared` are budgets of others that it draws on too."""
+
+    run: str
+    title: str = ""
+    parent: str | None = None
+    fork_seq: int = -1
+    caps: Amounts | None = None
+    shared: tuple[str, ...] = field(default=())
+
+
+class Store(Protocol):
+    """See the module docstring for the promises. All methods may raise StoreError."""
+
+    url: str
+
+    def create(self, new: NewRun) -> RunInfo:
+        """Make an empty run (or a fork that shares its parent's entries up to `fork_seq`). UsageError if the name is taken."""
+        ...
+
+    def append(
+        self,
+        run: str,
+        drafts: Sequence[Draft],
+        *,
+        fence: int,
+        blobs: Mapping[str, bytes] | None = None,
+        letters: Collection[str] = (),
+    ) -> list[Entry]:
+        """Write entries in one transaction, durably.
+
+        A body with "reserve" holds that much of every budget of the run; one with "settle" gives back the reservation and
+        books what was spent; "budget.changed" raises a cap. `letters` are taken out of the inbox in the same transaction.
+        """
+        ...
+
+    def read(
+        self, run: str, start: int = 0, stop: int | None = None, kinds: Collection[str] | None = None
+    ) -> Iterator[Entry]:
+        """Entries of the run's whole line (parents first), start ≤ seq < stop, in order, in bounded memory."""
+        ...
+
+    def raw(self, run: str) -> Iterator[RawEntry]:
+        """The entries as stored, without reading them; goes on past damage."""
+        ...
+
+    def info(self, run: str) -> RunInfo:
+        """UsageError if there is no such run."""
+        ...
+
+    def runs(self) -> list[RunInfo]:
+        """All runs, newest first."""
+        ...
+
+    def put_blob(self, data: bytes) -> str: ...
+
+    def get_blob(self, hash_: str) -> bytes:
+        """StoreError, with the reason, when it is not there, was collected, or its bytes do not match the hash."""
+        ...
+
+    def blob_state(self, hash_: str) -> str:
+        """ "present", "collected" or "missing"."""
+        ...
+
+    def drop_blobs(self, hashes: Iterable[str]) -> int:
+        """Forget the content of blobs but not that they were there; bytes freed."""
+        ...
+
+    def acquire(self, run: str, owner: str, ttl_s: float, *, take_over: bool = False) -> Lease:
+        """Become the writer. LeaseLost if a living owner holds the run and `take_over` is false."""
+        ...
+
+    def renew(self, lease: Lease, ttl_s: float) -> Lease:
+        """LeaseLost if someone else took it."""
+        ...
+
+    def release(self, lease: Lease) -> None:
+        """Give it back; silent when it was already lost."""
+        ...
+
+    def budget(self, budget: str) -> BudgetState: ...
+
+    def post(self, run: str, draft: Draft) -> str:
+        """Leave a letter for the run's owner, durably; the letter's id. Needs no lease."""
+        ...
+
+    def letters(self, run: str) -> list[Letter]: ...
+
+    def save_cache(self, run: str, name: str, seq: int, data: bytes) -> None:
+        """Keep something derived from the entries up to `seq`; may be deleted at any time."""
+        ...
+
+    def load_cache(self, run: str, name: str) -> tuple[int, bytes] | None: ...
+
+    def check_integrity(self) -> list[str]:
+        """What the database itself says of its files; empty when it finds nothing."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def status_after(draft: Draft) -> str | None:
+    """The run's status once `draft` is appended; None where it does not change."""
+    body: Mapping[str, Any] = draft.body
+    if draft.kind in {"run.started", "run.forked", "run.resumed"}:
+        return "running"
+    if draft.kind == "run.suspended":
+        return f"waiting:{body['reason']}"
+    if draft.kind == "run.ended":
+        return str(body["status"])
+    return None

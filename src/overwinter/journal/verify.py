@@ -1,0 +1,151 @@
+"""Anyone can check a journal: recompute every hash, follow the chain, and name what was changed.
+
+SHA-256 says that an entry is not what was written, not where it differs. But a flipped bit or a single edited byte can be
+found by trying: restore each byte in turn until the hash fits again. So damage of one byte is named with its offset and the
+value it had, and nothing has to be taken on trust.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from overwinter.errors import StoreError
+from overwinter.journal.canonical import parse_object
+from overwinter.journal.entry import GENESIS, SCHEMA_VERSION
+from overwinter.journal.store import RawEntry, Store
+
+SEARCH_BYTES = 1 << 17
+"""Upper bound on hashed bytes × tries is about SEARCH_BYTES × 256; larger texts are searched for single bit flips only."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """One finding: the entry it belongs to (None for the database as a whole) and what is wrong, in words."""
+
+    seq: int | None
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """What `verify` found.
+
+    Attributes:
+        head: hash of the last good entry. Keep it elsewhere, and nobody can cut the end of the journal unnoticed either.
+        collected: blobs whose content a retention policy removed; their hashes still hold the chain together.
+    """
+
+    run: str
+    entries: int
+    blobs: int
+    collected: int
+    head: str
+    problems: tuple[Problem, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def verify(store: Store, run: str, *, expect_head: str | None = None) -> Report:
+    """Recompute the chain of `run`, its parents' part included.
+
+    Args:
+        expect_head: a head hash noted earlier; it must appear in the chain.
+    """
+    problems = [Problem(seq=None, what=f"the database reports: {line}") for line in store.check_integrity()]
+    prev, entries, seen_head = GENESIS, 0, expect_head is None
+    refs: dict[str, int] = {}
+    for raw in store.raw(run):
+        entries += 1
+        found = list(_check_entry(raw, prev))
+        problems += [Problem(seq=raw.seq, what=what) for what in found]
+        if not found and raw.data is not None:
+            for ref in parse_object(raw.data)["refs"]:
+                refs.setdefault(ref, raw.seq)
+        # The chain is followed by the stored hash, so that one damaged entry is one finding and not all that follow.
+        prev = raw.hash
+        seen_head = seen_head or raw.hash == expect_head
+    problems += _check_head(store, run, prev)
+    if not seen_head:
+        problems.append(
+            Problem(seq=None, what=f"the expected head {expect_head} is not in the chain: its end was cut or rewritten")
+        )
+    collected = 0
+    for ref, seq in refs.items():
+        what = _check_blob(store, ref)
+        collected += what == "collected"
+        if what not in {"", "collected"}:
+            problems.append(Problem(seq=seq, what=what))
+    return Report(run=run, entries=entries, blobs=len(refs), collected=collected, head=prev, problems=tuple(problems))
+
+
+def _check_entry(raw: RawEntry, prev: str) -> Iterator[str]:
+    if raw.data is None:
+        yield raw.error
+        return
+    if hashlib.sha256(raw.data).hexdigest() != raw.hash:
+        yield _name_the_byte(raw.data, raw.hash)
+        return
+    try:
+        entry = parse_object(raw.data)
+    except (ValueError, UnicodeDecodeError) as error:
+        yield f"is not JSON: {error}"
+        return
+    if entry.get("v") != SCHEMA_VERSION:
+        yield f"has schema version {entry.get('v')}; this program reads {SCHEMA_VERSION}"
+        return
+    if entry["seq"] != raw.seq or entry["kind"] != raw.kind:
+        yield f"its columns say {raw.seq}/{raw.kind}, its content {entry['seq']}/{entry['kind']}"
+    if prev and entry["prev"] != prev:
+        yield f"does not follow the entry before it: prev is {entry['prev'][:12]}…, that entry's hash is {prev[:12]}…"
+
+
+def _check_head(store: Store, run: str, last: str) -> list[Problem]:
+    info = store.info(run)
+    if info.head_seq >= 0 and last and info.head_hash != last:
+        what = f"the run's head is {info.head_hash[:12]}…, the last entry's hash is {last[:12]}…: the end was cut, or the row changed"
+        return [Problem(seq=info.head_seq, what=what)]
+    return []
+
+
+def _check_blob(store: Store, ref: str) -> str:
+    state = store.blob_state(ref)
+    if state == "collected":
+        return "collected"
+    if state == "missing":
+        return f"its blob {ref[:12]}… is missing"
+    try:
+        store.get_blob(ref)
+    except StoreError as error:
+        return error.problem
+    return ""
+
+
+def _name_the_byte(data: bytes, hash_: str) -> str:
+    """Find the one byte whose change explains the hash, in the data or in the hash itself."""
+    actual = hashlib.sha256(data).hexdigest()
+    differing = [i for i, (a, b) in enumerate(zip(actual, hash_, strict=False)) if a != b]
+    if len(hash_) == len(actual) and len(differing) == 1:
+        return f"its stored hash was changed at character {differing[0]}: {hash_[differing[0]]!r} was {actual[differing[0]]!r}"
+    for offset, value in single_byte_repairs(data):
+        if hashlib.sha256(data[:offset] + bytes([value]) + data[offset + 1 :]).hexdigest() == hash_:
+            context = json.dumps(data[max(0, offset - 20) : offset + 20].decode("utf-8", "replace"), ensure_ascii=False)
+            return f"byte {offset} was changed: it is 0x{data[offset]:02x} and was 0x{value:02x}, near {context}"
+    return "its content does not match its hash, and no single changed byte explains it"
+
+
+def single_byte_repairs(data: bytes) -> Iterator[tuple[int, int]]:
+    """Candidates (offset, value) that differ from `data` in one byte; bit flips first, being the commonest damage."""
+    for offset, byte in enumerate(data):
+        for bit in range(8):
+            yield offset, byte ^ (1 << bit)
+    if len(data) * len(data) > SEARCH_BYTES * 256:
+        return
+    for offset, byte in enumerate(data):
+        for value in range(256):
+            if (byte ^ value).bit_count() > 1:
+                yield offset, value

@@ -125,9 +125,9 @@ def _read_value(value: Any) -> ToolResult:
 
 
 def _to_json(value: Any) -> Any:
-    from pydantic_core import to_jsonable_python
+    from pydantic_core import to_json
 
-    return to_jsonable_python(value, inf_nan_mode="strings", bytes_mode="base64")
+    return json.loads(to_json(value, inf_nan_mode="strings", bytes_mode="base64"))
 
 
 def _crash(text: str, effect: Effect) -> ToolResult:

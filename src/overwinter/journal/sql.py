@@ -198,20 +198,18 @@ class SqlStore(abc.ABC):
     def read(
         self, run: str, start: int = 0, stop: int | None = None, kinds: Collection[str] | None = None
     ) -> Iterator[Entry]:
-        expected = start
         segments = self._line(run)
+        head = segments[-1][2]
+        end = head + 1 if stop is None else min(stop, head + 1)
+        expected = max(start, 0)
         for owner, first, last in segments:
-            end = last + 1 if stop is None else min(stop, last + 1)
-            for seq, data, hash_ in self._rows(owner, max(start, first), end, kinds):
-                if kinds is None and seq != expected:
-                    raise _missing(run, expected)
+            for seq, data, hash_ in self._rows(owner, max(start, first), min(end, last + 1), kinds):
                 entry = unseal(bytes(data), str(hash_))
-                if entry.seq != seq:
-                    raise _missing(run, seq)
+                if entry.seq != seq or (kinds is None and seq != expected):
+                    raise _missing(run, expected if kinds is None else seq)
                 expected = seq + 1
                 yield entry
-        head = segments[-1][2]
-        if kinds is None and expected <= (head if stop is None else min(stop - 1, head)):
+        if kinds is None and expected < end:
             raise _missing(run, expected)
 
     def _rows(self, owner: str, seq: int, end: int, kinds: Collection[str] | None) -> Iterator[Row]:

@@ -1,7 +1,8 @@
 """Canonical JSON: one value, one byte string. Hashes, idempotency keys and the chain rest on it, so it is part of the contract.
 
 Keys are strings in code-point order, no white space, UTF-8 without escapes for printable text, numbers as Python's `repr`
-writes them (shortest form that round-trips), no NaN and no infinities. It is RFC 8785 but for the spelling of exponents.
+writes them (shortest form that round-trips), no NaN and no infinities. It differs from RFC 8785 in the spelling of floats (1.0
+stays 1.0) and in the order of keys with characters beyond U+FFFF.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, cast
 
 from overwinter.errors import UsageError
 
+_DECODER = json.JSONDecoder()
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -21,8 +23,8 @@ def canonical(value: Any) -> bytes:
     Raises:
         UsageError: the value is not JSON (NaN, a set, a non-string key, a lone surrogate).
     """
-    _refuse_coerced_keys(value)
     try:
+        _refuse_coerced_keys(value)
         return _ENCODER.encode(value).encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(
@@ -32,7 +34,8 @@ def canonical(value: Any) -> bytes:
 
 def parse(data: bytes | str) -> Any:
     """The value of JSON text. Raises ValueError when the bytes are not JSON; callers know which entry they were reading."""
-    return json.loads(data)
+    # Straight to the decoder: json.loads would guess among five encodings first.
+    return _DECODER.decode(data if isinstance(data, str) else data.decode("utf-8"))
 
 
 def parse_object(data: bytes | str) -> dict[str, Any]:

@@ -62,10 +62,11 @@ def collect(store: Store, policy: Retention, now_us: int, *, dry_run: bool = Fal
 
 
 def _refs(store: Store, info: RunInfo, kinds: Collection[str] | None) -> tuple[set[str], set[str]]:
-    """The blobs of a run's own entries: those the policy may take, and the rest. `kinds` None takes nothing."""
+    """The blobs of a run: those the policy may take, and the rest. `kinds` None takes nothing: the run is in use."""
     chosen: set[str] = set()
     rest: set[str] = set()
-    for entry in store.read(info.run, info.fork_seq + 1):
+    # A fork in use shows its parents' entries too, however long ago they ended.
+    for entry in store.read(info.run, 0 if kinds is None else info.fork_seq + 1):
         take = kinds is not None and (not kinds or entry.kind in kinds)
         (chosen if take else rest).update(entry.refs)
     return chosen, rest

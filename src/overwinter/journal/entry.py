@@ -389,11 +389,16 @@ def seal(draft: Draft, *, run: str, seq: int, time_us: int, prev: str) -> tuple[
 
 
 def unseal(data: bytes, hash_: str) -> Entry:
-    """The entry of stored bytes. The hash is taken as stored: `verify` recomputes it, ordinary reading does not.
+    """The entry of stored bytes, if they are those that were sealed.
 
     Raises:
-        StoreError: the bytes are not an entry, or one of a newer schema.
+        StoreError: the bytes do not match the hash, are not an entry, or are one of a newer schema.
     """
+    if digest(data) != hash_:
+        raise StoreError(
+            "an entry does not match its hash: it was changed after it was written",
+            "find the entry and the byte with `overwinter log RUN --verify`",
+        )
     try:
         raw = parse_object(data)
         version = raw["v"]

@@ -16,9 +16,9 @@ DEFAULT_TTL_S = 60.0
 
 
 def this_owner() -> str:
-    """`host/boot/pid/start`: names one process for as long as the machine is up, even when process numbers are reused."""
+    """`host/boot+namespace/pid/start`: names one process for as long as the machine is up, even when numbers are reused."""
     pid = os.getpid()
-    return "/".join((_host(), _boot_id(), str(pid), _start_time(pid)))
+    return "/".join((_host(), f"{_boot_id()}+{_pid_namespace()}", str(pid), _start_time(pid)))
 
 
 def is_dead(owner: str) -> bool:
@@ -26,9 +26,12 @@ def is_dead(owner: str) -> bool:
     parts = owner.split("/")
     if len(parts) != 4 or parts[0] != _host() or not parts[2].isdigit():
         return False
-    _, boot, pid, start = parts
+    _, place, pid, start = parts
+    boot, _, namespace = place.partition("+")
     if boot != _boot_id():
         return boot != "-"
+    if namespace != _pid_namespace():
+        return False  # another container on this machine: its process numbers mean nothing here
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
@@ -45,6 +48,13 @@ def _host() -> str:
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "-"
+
+
+def _pid_namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid").strip("pid:[]")
     except OSError:
         return "-"
 

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from overwinter.errors import StoreError, UsageError
+from overwinter.journal.rows import RUN_COLUMNS, Row
 from overwinter.journal.schema import LATEST, MIGRATIONS
-from overwinter.journal.sql import _RUN_COLUMNS, Row, SqlStore, wall_clock_us
+from overwinter.journal.sql import SqlStore, wall_clock_us
 
 if TYPE_CHECKING:
     import psycopg
@@ -102,8 +103,13 @@ class PostgresStore(SqlStore):
                 raise self._translate(error) from error
 
     def _lock_run(self, run: str) -> Row | None:
-        rows = self._execute(f"SELECT {_RUN_COLUMNS} FROM runs WHERE run = ? FOR UPDATE", (run,))
+        rows = self._execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE run = ? FOR UPDATE", (run,))
         return rows[0] if rows else None
+
+    def _lock_budgets(self, budgets: Sequence[str]) -> None:
+        # Runs that share a budget lock different rows of `runs`; this is what keeps them from moving it at the same time.
+        for budget in budgets:
+            self._execute("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", (f"{self._schema}/{budget}",))
 
     def _lease_clock_us(self) -> int:
         return int(self._execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")[0][0])

@@ -11,21 +11,23 @@ def budgets_from_entries(store: Store) -> dict[str, dict[str, BudgetLine]]:
     caps: dict[str, dict[str, int]] = {}
     spent: dict[str, dict[str, int]] = {}
     reserved: dict[str, dict[str, int]] = {}
+    added: list[tuple[str, dict[str, int]]] = []
     for info in store.runs():
         for entry in store.read(info.run, info.fork_seq + 1):
             body = entry.body
-            if entry.kind in {"run.started", "run.forked"} and body["caps"]:
-                caps.setdefault(info.run, {}).update(body["caps"])
+            if entry.kind in {"run.started", "run.forked"} and info.run in info.budgets:
+                caps[info.run] = dict(body["caps"])
             if entry.kind == "budget.changed":
-                _add(
-                    caps.setdefault(body["budget"], {}),
-                    {k: v for k, v in body["add"].items() if k in caps.get(body["budget"], {})},
-                )
+                added.append((body["budget"], body["add"]))
             settle = body.get("settle", {"reserved": {}, "spent": {}})
             for budget in info.budgets:
                 _add(reserved.setdefault(budget, {}), body.get("reserve", {}))
                 _add(reserved[budget], {k: -v for k, v in settle["reserved"].items()})
                 _add(spent.setdefault(budget, {}), settle["spent"])
+    # Only now, since a child may raise its parent's cap and be listed first. No cap is no limit, and stays so.
+    for budget, add in added:
+        limited = caps.get(budget, {})
+        _add(limited, {resource: amount for resource, amount in add.items() if resource in limited})
     return {
         budget: {
             resource: BudgetLine(

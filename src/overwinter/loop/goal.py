@@ -33,7 +33,9 @@ class Criterion:
     def __post_init__(self) -> None:
         kind = self.check.get("kind")
         if kind not in CHECK_KINDS:
-            raise UsageError(f"criterion {self.id!r} has an unknown check {kind!r}", f"use one of: {', '.join(CHECK_KINDS)}")
+            raise UsageError(
+                f"criterion {self.id!r} has an unknown check {kind!r}", f"use one of: {', '.join(CHECK_KINDS)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -83,5 +83,9 @@ def _from_object(number: int, value: dict[str, Any]) -> dict[str, Any] | None:
         return None
     arguments = value.get("arguments", value.get("parameters", {}))
     if not isinstance(arguments, dict):
-        return {"id": f"c{number}", "tool": name, "malformed": f"arguments are {type(arguments).__name__}, not an object"}
+        return {
+            "id": f"c{number}",
+            "tool": name,
+            "malformed": f"arguments are {type(arguments).__name__}, not an object",
+        }
     return {"id": f"c{number}", "tool": name, "arguments": arguments}

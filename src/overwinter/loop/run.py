@@ -88,7 +88,10 @@ class Run:
             made = parts()
             expected = state.setup.get("code")
             if expected is not None and made.toolbox.fingerprint() != expected:
-                raise UsageError(f"the tools given are not those run {name!r} was started with", "pass the same tools, or fork the run")
+                raise UsageError(
+                    f"the tools given are not those run {name!r} was started with",
+                    "pass the same tools, or fork the run",
+                )
             return made
 
         return cls(Session.open(store, name, build, take_over=take_over))
@@ -164,7 +167,9 @@ def status(state: RunState) -> str:
 # Answers from outside. Each may be given while the run works, sleeps, or has no process at all.
 
 
-def answer_approval(store: Store, run: str, *, approve: bool, by: str, reason: str = "", gate: int | None = None) -> int:
+def answer_approval(
+    store: Store, run: str, *, approve: bool, by: str, reason: str = "", gate: int | None = None
+) -> int:
     """Approve or deny the call a run waits for; the number of its gate entry.
 
     Raises:
@@ -180,11 +185,19 @@ def answer_approval(store: Store, run: str, *, approve: bool, by: str, reason: s
             f"see what it waits for with `overwinter log {run}`",
         )
     if call.doubt is not None:
-        deliver(store, run, Draft(kind="doubt.answered", body={"doubt": call.doubt, "happened": approve, "by": by, "reason": reason}))
+        deliver(
+            store,
+            run,
+            Draft(kind="doubt.answered", body={"doubt": call.doubt, "happened": approve, "by": by, "reason": reason}),
+        )
         return call.doubt
     assert call.gate is not None
     decision = "approve" if approve else "deny"
-    deliver(store, run, Draft(kind="approval.answered", body={"gate": call.gate, "decision": decision, "by": by, "reason": reason}))
+    deliver(
+        store,
+        run,
+        Draft(kind="approval.answered", body={"gate": call.gate, "decision": decision, "by": by, "reason": reason}),
+    )
     return call.gate
 
 
@@ -207,7 +220,9 @@ def deliver(store: Store, run: str, draft: Draft) -> None:
         return  # the owner takes it from the inbox
     try:
         letters = store.letters(run)
-        store.append(run, [letter.draft for letter in letters], fence=lease.fence, letters=[letter.id for letter in letters])
+        store.append(
+            run, [letter.draft for letter in letters], fence=lease.fence, letters=[letter.id for letter in letters]
+        )
     finally:
         store.release(lease)
 

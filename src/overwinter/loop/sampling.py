@@ -74,7 +74,9 @@ def ask(
         timeout_s=reserve["wall_ms"] / 1000,
         idempotency_key=idempotency_key(session.run, state.head_seq + 1, "sample", {"purpose": purpose}),
     )
-    intent = Draft(kind="sample.intent", body=_intent_body(session, view, tokens, left, limits, constraint, reserve, purpose))
+    intent = Draft(
+        kind="sample.intent", body=_intent_body(session, view, tokens, left, limits, constraint, reserve, purpose)
+    )
     yield from session.append([intent])
     began = time.monotonic()
     try:
@@ -95,7 +97,11 @@ def settle_lost(session: Session) -> Iterator[Entry]:
     if session.parts.model.local:
         # It died with the process: nobody bills for the answer.
         spent["tokens"] = 0
-    body = {"intent": state.sample, "error": "the process ended before the answer came", "settle": {"reserved": reserved, "spent": spent}}
+    body = {
+        "intent": state.sample,
+        "error": "the process ended before the answer came",
+        "settle": {"reserved": reserved, "spent": spent},
+    }
     yield from session.append([Draft(kind="sample.failed", body=body)])
 
 

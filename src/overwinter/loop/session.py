@@ -134,7 +134,9 @@ class Session:
     def owner(self) -> str:
         return self._lease.owner
 
-    def append(self, drafts: Iterable[Draft], packer: Packer | None = None, letters: Collection[str] = ()) -> list[Entry]:
+    def append(
+        self, drafts: Iterable[Draft], packer: Packer | None = None, letters: Collection[str] = ()
+    ) -> list[Entry]:
         """Write entries and take them into the state. Raises what `Store.append` raises, with the state unchanged."""
         if self._lost.is_set():
             raise LeaseLost(f"run {self.run!r} was taken over", "see who owns it with `overwinter ls`")
@@ -242,7 +244,8 @@ def restore_world(store: Store, state: RunState, world: WorldSession | None, mod
         world.restore(store, saved, store.read(state.run, start, kinds=["effect.receipt"]))
     except KeyError as error:
         raise StoreError(
-            f"the saved state of world {world.world.name!r} lacks {error}", "install the version of overwinter the run was started with"
+            f"the saved state of world {world.world.name!r} lacks {error}",
+            "install the version of overwinter the run was started with",
         ) from error
 
 

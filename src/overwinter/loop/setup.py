@@ -39,7 +39,10 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
     if unknown:
         raise UsageError(f"setup has unknown fields {unknown}", f"use: {', '.join(sorted(SETUP_FIELDS))}")
     if "code" in setup:
-        raise UsageError("this run was started from Python code with parts of its own", "resume it there: Run.open(store, name, parts=…)")
+        raise UsageError(
+            "this run was started from Python code with parts of its own",
+            "resume it there: Run.open(store, name, parts=…)",
+        )
     world = open_world_session(setup["world"]) if setup.get("world") else None
     tools = _tools(setup.get("tools", {}))
     if world is not None:
@@ -77,9 +80,9 @@ def build_model(spec: Mapping[str, Any], world: WorldSession | None) -> Model:
         name = world.world.name
         return PolicyModel(open_policy(name, settings["policy"]), world.seed, lambda: open_world(name))
     if kind == "endpoint":
-        from overwinter.loop.models.endpoint import EndpointModel
+        from overwinter.loop.models.endpoint import Config, EndpointModel
 
-        return EndpointModel(EndpointModel.Config(**settings))
+        return EndpointModel(Config(**settings))
     if kind == "scripted":
         from overwinter.loop.models.scripted import ScriptedModel
 
@@ -95,9 +98,9 @@ def _tools(spec: Mapping[str, Any]) -> list[Tool]:
 
 
 def _files(settings: Any) -> list[Tool]:
-    from overwinter.tools.files import files
+    from overwinter.tools.filesystem import files
 
-    return list(files(**settings))
+    return files(**settings)
 
 
 def _http(settings: Any) -> list[Tool]:
@@ -109,13 +112,13 @@ def _http(settings: Any) -> list[Tool]:
 def _python(settings: Any) -> list[Tool]:
     from overwinter.tools.sandbox import python_sandbox
 
-    return [python_sandbox(**settings)]
+    return python_sandbox(**settings)
 
 
 def _shell(settings: Any) -> list[Tool]:
     from overwinter.tools.sandbox import shell_sandbox
 
-    return [shell_sandbox(**settings)]
+    return shell_sandbox(**settings)
 
 
 def _mcp(settings: Any) -> list[Tool]:

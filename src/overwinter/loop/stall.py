@@ -44,11 +44,19 @@ def find_stall(turns: Sequence[Turn]) -> Stall | None:
     """The most specific pattern at the end of `turns` (oldest first), or None while there is progress."""
     silent = _count_from_end(turns, lambda turn: not turn.call)
     if silent >= SILENT_TURNS:
-        return Stall(pattern="no_call", detail=f"{silent} answers in a row asked for nothing that can be carried out", count=silent)
+        return Stall(
+            pattern="no_call",
+            detail=f"{silent} answers in a row asked for nothing that can be carried out",
+            count=silent,
+        )
     for period in range(1, MAX_PERIOD + 1):
         needed = REPEATS if period == 1 else PERIODS
         if _repeats(turns, period) >= needed:
-            what = "the same call gave the same result" if period == 1 else f"a cycle of {period} calls gave the same results"
+            what = (
+                "the same call gave the same result"
+                if period == 1
+                else f"a cycle of {period} calls gave the same results"
+            )
             return Stall(pattern=f"cycle_{period}", detail=f"{what} {needed} times", count=needed)
     failed = _count_from_end(turns, lambda turn: not turn.ok)
     if failed >= ERRORS:

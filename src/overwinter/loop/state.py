@@ -120,7 +120,8 @@ class RunState:
         """Take in the next entry. Raises StoreError if it is not the next one."""
         if entry.seq != self.head_seq + 1:
             raise StoreError(
-                f"run {self.run!r}: entry {entry.seq} follows {self.head_seq}", f"look at it with `overwinter log {self.run} --verify`"
+                f"run {self.run!r}: entry {entry.seq} follows {self.head_seq}",
+                f"look at it with `overwinter log {self.run} --verify`",
             )
         handler = _HANDLERS.get(entry.kind)
         if handler is not None:

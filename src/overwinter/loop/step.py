@@ -165,7 +165,7 @@ def _waits_for(session: Session, action: Next) -> dict[str, Any]:
         return {"detail": detail, "waits_for": call.doubt}
     if action is Next.WAIT_SLEEP:
         assert state.sleeping is not None
-        more = {key: state.sleeping[key] for key in ("until_us", "event") if key in state.sleeping}
+        more: dict[str, Any] = {key: state.sleeping[key] for key in ("until_us", "event") if key in state.sleeping}
         return {"detail": state.sleeping["reason"], **more}
     if state.rejections >= session.parts.pace.max_rejections:
         return {"detail": f"{state.rejections} claims of being done were sent back by the checker"}

@@ -8,7 +8,7 @@ Every finding names the entries it rests on.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +113,7 @@ def _by_world(session: Session, criterion: Criterion) -> Finding:
     return Finding(id=criterion.id, met=bool(outcome.success), entries=entries, note=f"score {outcome.score:.1f}")
 
 
-def _by_tool(session: Session, criterion: Criterion) -> Iterator[Entry | Any]:
+def _by_tool(session: Session, criterion: Criterion) -> Generator[Entry, None, Finding]:
     """Call a pure tool, or a command in the sandbox, and journal what it said as evidence."""
     check = criterion.check
     context = ToolContext(run=session.run, entry=session.state.head_seq, idempotency_key="check", deadline_s=None)
@@ -121,7 +121,8 @@ def _by_tool(session: Session, criterion: Criterion) -> Iterator[Entry | Any]:
         if check["kind"] == "command":
             from overwinter.tools.sandbox import shell_sandbox
 
-            tool, arguments = shell_sandbox(root=check.get("root")), {"command": check["command"]}
+            # The command may write (a build, a test run), but only where the run's own sandbox works.
+            tool, arguments = shell_sandbox(root=check.get("root"))[0], {"command": check["command"]}
         else:
             tool, arguments = session.parts.toolbox.get(check["tool"]), dict(check.get("arguments", {}))
             if tool.effect_of(tool.validate(arguments)) is not Effect.PURE:
@@ -139,7 +140,7 @@ def _by_tool(session: Session, criterion: Criterion) -> Iterator[Entry | Any]:
     return Finding(id=criterion.id, met=met, entries=(entry.seq,), note=note)
 
 
-def _by_judge(session: Session, criterion: Criterion) -> Iterator[Entry | Any]:
+def _by_judge(session: Session, criterion: Criterion) -> Generator[Entry, None, Finding]:
     """Ask a model that is not the actor. Its answer counts only if it is in form and cites entries it was shown."""
     model = session.parts.judge
     if model is None:
@@ -149,7 +150,13 @@ def _by_judge(session: Session, criterion: Criterion) -> Iterator[Entry | Any]:
     tokens = sum(model.count_tokens(message.text) + 4 for message in view.messages)
     completion: Entry | None = None
     for entry in ask(
-        session, model, view, tokens, left=session.left(), purpose=JUDGING, constraint=Constraint(json_schema=JUDGE_SCHEMA)
+        session,
+        model,
+        view,
+        tokens,
+        left=session.left(),
+        purpose=JUDGING,
+        constraint=Constraint(json_schema=JUDGE_SCHEMA),
     ):
         completion = entry
         yield entry

@@ -145,7 +145,11 @@ class ViewBuilder:
         return Message(role="system", text="\n".join(lines))
 
     def _tokens(self, message: Message) -> int:
-        calls = canonical([[call.tool, call.arguments] for call in message.tool_calls]).decode() if message.tool_calls else ""
+        calls = (
+            canonical([[call.tool, call.arguments] for call in message.tool_calls]).decode()
+            if message.tool_calls
+            else ""
+        )
         return self._model.count_tokens(message.text + calls) + 4
 
 
@@ -174,7 +178,9 @@ def _render_note(store: Store, entry: Entry) -> str:
         case "event.received":
             return f"[event {body['name']}] {canonical(body['data']).decode()}"
         case "stall.noticed":
-            return f"[overwinter] You are not getting on: {body['detail']}. Do something different, or sleep, or finish."
+            return (
+                f"[overwinter] You are not getting on: {body['detail']}. Do something different, or sleep, or finish."
+            )
         case "sleep.ended":
             return f"[overwinter] You slept; woken by {body['cause']}."
         case "budget.changed":
@@ -184,7 +190,9 @@ def _render_note(store: Store, entry: Entry) -> str:
             return "[checker] " + _verdict_text(body)
         case "compacted":
             text = unpack(store, body["summary"])
-            return f"[overwinter] Entries up to {body['last']} are not shown; `read_entries` shows them. In short:\n{text}"
+            return (
+                f"[overwinter] Entries up to {body['last']} are not shown; `read_entries` shows them. In short:\n{text}"
+            )
         case _:
             raise AssertionError(f"{entry.kind} has no rendering")
 

@@ -45,7 +45,10 @@ class WorldSession:
         """Carry out one action. An action that is not legal now is a failed result that lists what is."""
         legal = self.legal_actions()
         if action not in legal:
-            return failure("arguments", f"{action!r} is not possible now. Possible: {'; '.join(legal) or 'nothing, the episode is over'}")
+            return failure(
+                "arguments",
+                f"{action!r} is not possible now. Possible: {'; '.join(legal) or 'nothing, the episode is over'}",
+            )
         transition = self.world.step(action)
         self.observation, self.done = transition.observation, transition.done
         self.unsaved += 1
@@ -66,7 +69,7 @@ class WorldSession:
             return Effect(self.world.effect(action)) if action in self.legal_actions() else Effect.PURE
 
         @tool(effect=effect, name=ACT, timeout_s=60.0, tags=["world"])
-        def act(action: str, context: ToolContext) -> ToolResult:
+        def act(action: str, context: ToolContext) -> ToolResult:  # noqa: ARG001 — keyed tools must take their key
             """Do one of the possible actions.
 
             Args:
@@ -125,5 +128,7 @@ def open_world_session(setup: dict[str, Any]) -> WorldSession:
     from overwinter.worlds import open_world
 
     if setup.keys() - {"name", "seed"}:
-        raise UsageError(f"world setup has unknown fields {sorted(setup.keys() - {'name', 'seed'})}", "use name and seed")
+        raise UsageError(
+            f"world setup has unknown fields {sorted(setup.keys() - {'name', 'seed'})}", "use name and seed"
+        )
     return WorldSession(open_world(setup["name"]), int(setup.get("seed", 0)))

@@ -123,6 +123,8 @@ class Config:
 class EndpointModel:
     """A `Model` behind HTTP."""
 
+    local = False
+
     def __init__(self, config: Config, timing: Timing | None = None) -> None:
         self.config = config
         self.name = config.model

@@ -43,17 +43,17 @@ class PolicyModel:
         """Words. A policy has no tokenizer, and its answers are charged to nobody."""
         return len(text.split())
 
-    def sample(self, view: View, n: int, constraint: Constraint, limits: Limits) -> Sequence[Completion]:
+    def sample(self, view: View, n: int, constraint: Constraint, limits: Limits) -> Sequence[Completion]:  # noqa: ARG002
         if not view.legal_actions:
             raise ModelError(f"{self.name} plays worlds only, and this run has none", "choose a model with --model")
         observation = Observation(text="", data=dict(view.observation))
         action = self._policy.act(observation, view.legal_actions)
         return [Completion(text=action, model=self.name, usage=Usage())] * n
 
-    def score(self, view: View, continuations: Sequence[str]) -> Sequence[Sequence[float]]:
+    def score(self, view: View, continuations: Sequence[str]) -> Sequence[Sequence[float]]:  # noqa: ARG002
         raise ModelError(f"{self.name} has no probabilities", "choose a language model with --model")
 
-    def price_micro_usd(self, prompt_tokens: int, completion_tokens: int) -> int:
+    def price_micro_usd(self, prompt_tokens: int, completion_tokens: int) -> int:  # noqa: ARG002
         return 0
 
     def close(self) -> None:

@@ -48,6 +48,8 @@ class ScriptedModel:
         micro_usd_per_token: price, to test budgets of money.
     """
 
+    local = True
+
     def __init__(
         self,
         replies: Sequence[Reply],

@@ -178,7 +178,11 @@ def _replace(sensor: int) -> Effect:
 def _check(state: State, tape: Tape, _config: Config) -> dict[str, Any]:
     last_night: Night = tape.nights[state.day - 1]
     state.ledger.hand_checks += 1
-    return {"kind": "checked", "day": state.day, "inside_low_c": round(state.inside_low_c + 0.2 * last_night.noise[4], 1)}
+    return {
+        "kind": "checked",
+        "day": state.day,
+        "inside_low_c": round(state.inside_low_c + 0.2 * last_night.noise[4], 1),
+    }
 
 
 def _repay(state: State, _tape: Tape, _config: Config) -> dict[str, Any]:

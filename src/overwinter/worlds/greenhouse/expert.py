@@ -49,7 +49,9 @@ class ExpertPolicy:
 
     def _foresee(self, action: str) -> None:
         for setting, words in (("shutters", ("close", "open")), ("vents", ("open", "shut"))):
-            for word, value in zip(words, ("closed", "open") if setting == "shutters" else ("open", "shut"), strict=True):
+            for word, value in zip(
+                words, ("closed", "open") if setting == "shutters" else ("open", "shut"), strict=True
+            ):
                 if action == f"{word} {setting}":
                     self._belief.assume(setting, value)
 

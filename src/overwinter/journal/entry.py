@@ -101,7 +101,7 @@ class SampleCompletion(TypedDict):
     intent: int
     text: Payload
     calls: list[dict[str, Any]]
-    """Tool calls as understood: id, tool, arguments; or one with `malformed` and the reason."""
+    """Tool calls as understood: id, tool, arguments (an object, or text that is none)."""
     reasoning: NotRequired[Payload]
     tokens: NotRequired[Payload]
     """JSON of token ids, prompt token ids and log-probabilities; absent for a text-only entry."""

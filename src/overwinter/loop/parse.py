@@ -19,26 +19,34 @@ _FENCED = re.compile(r"```(?:json)?\s*(\{.*?\})\s*```", re.DOTALL)
 _DECODER = json.JSONDecoder()
 
 
-def read_calls(completion: Completion, legal_actions: Sequence[str], act_tool: str) -> list[dict[str, Any]]:
-    """Calls as a completion entry holds them: {id, tool, arguments}, or one {malformed: reason}; [] for plain text."""
+def read_calls(
+    completion: Completion, legal_actions: Sequence[str], act_tool: str, prefix: str
+) -> list[dict[str, Any]]:
+    """Calls as a completion entry holds them: {id, tool, arguments}; [] for plain text. Arguments that are no JSON object stay
+    text, and are refused with the reason when the call is made.
+
+    Args:
+        prefix: makes the ids unique in the run. Servers number calls anew with each answer, and some give no ids at all.
+    """
     if completion.tool_calls:
-        return [_as_row(number, call) for number, call in enumerate(completion.tool_calls)]
-    action = _legal_action(completion.text, legal_actions)
-    if action is not None:
-        return [{"id": "c0", "tool": act_tool, "arguments": {"action": action}}]
-    objects = _objects(completion.text)
-    rows = [_from_object(number, found) for number, found in enumerate(objects)]
-    return [row for row in rows if row is not None]
+        rows = [_as_row(call) for call in completion.tool_calls]
+    else:
+        action = _legal_action(completion.text, legal_actions)
+        if action is not None:
+            rows = [{"tool": act_tool, "arguments": {"action": action}}]
+        else:
+            rows = [row for row in map(_from_object, _objects(completion.text)) if row is not None]
+    return [{"id": f"{prefix}.{number}", **row} for number, row in enumerate(rows)]
 
 
-def _as_row(number: int, call: ToolCall) -> dict[str, Any]:
+def _as_row(call: ToolCall) -> dict[str, Any]:
     arguments: Any = call.arguments
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments) if arguments.strip() else {}
         except ValueError:
             arguments = call.arguments
-    return {"id": call.id or f"c{number}", "tool": call.tool, "arguments": arguments}
+    return {"tool": call.tool, "arguments": arguments}
 
 
 def _legal_action(text: str, legal_actions: Sequence[str]) -> str | None:
@@ -77,15 +85,10 @@ def _load(text: str) -> Any:
         return None
 
 
-def _from_object(number: int, value: dict[str, Any]) -> dict[str, Any] | None:
+def _from_object(value: dict[str, Any]) -> dict[str, Any] | None:
     name = value.get("tool", value.get("name"))
     if not isinstance(name, str):
         return None
     arguments = value.get("arguments", value.get("parameters", {}))
-    if not isinstance(arguments, dict):
-        return {
-            "id": f"c{number}",
-            "tool": name,
-            "malformed": f"arguments are {type(arguments).__name__}, not an object",
-        }
-    return {"id": f"c{number}", "tool": name, "arguments": arguments}
+    # What is no object goes on as text, and the tool's own check says what is wrong with it.
+    return {"tool": name, "arguments": arguments if isinstance(arguments, dict | str) else json.dumps(arguments)}

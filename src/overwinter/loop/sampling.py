@@ -13,6 +13,7 @@ from overwinter.loop.model import Completion, Constraint, Limits, Model, View
 from overwinter.loop.parse import read_calls
 from overwinter.loop.session import Session
 from overwinter.loop.state import ACTING
+from overwinter.loop.tokens import token_record
 from overwinter.loop.view import view_digest
 from overwinter.loop.world import ACT
 from overwinter.tools import idempotency_key
@@ -155,7 +156,9 @@ def _completed(session: Session, view: View, completion: Completion, purpose: st
     body: dict[str, Any] = {
         "intent": session.state.sample,
         "text": packer.text(completion.text),
-        "calls": read_calls(completion, view.legal_actions, ACT) if purpose == ACTING else [],
+        "calls": read_calls(completion, view.legal_actions, ACT, f"s{session.state.sample}")
+        if purpose == ACTING
+        else [],
         "text_only": completion.text_only,
         "finish_reason": completion.finish_reason,
         "usage": {
@@ -172,12 +175,15 @@ def _completed(session: Session, view: View, completion: Completion, purpose: st
     }
     if completion.reasoning:
         body["reasoning"] = packer.text(completion.reasoning)
-    tokens = _tokens(completion)
+    tokens = token_record(completion, session.prompts)
     if tokens:
         body["tokens"] = packer.json(tokens)
     if purpose != ACTING:
         body["purpose"] = purpose
-    yield from session.append([Draft(kind="sample.completion", body=body, refs=packer.take_refs())], packer)
+    entries = session.append([Draft(kind="sample.completion", body=body, refs=packer.take_refs())], packer)
+    if completion.prompt_token_ids is not None and completion.token_ids is not None:
+        session.prompts.advance(entries[0].seq, completion.prompt_token_ids, completion.token_ids)
+    yield from entries
 
 
 def _failed(session: Session, error: str, lost_tokens: int, began: float) -> Iterator[Entry]:
@@ -191,17 +197,6 @@ def _failed(session: Session, error: str, lost_tokens: int, began: float) -> Ite
     }
     body = {"intent": session.state.sample, "error": error, "settle": {"reserved": reserved, "spent": spent}}
     yield from session.append([Draft(kind="sample.failed", body=body)])
-
-
-def _tokens(completion: Completion) -> dict[str, Any]:
-    """What replay and training need, where the server gave it."""
-    rows = {
-        "ids": completion.token_ids,
-        "prompt_ids": completion.prompt_token_ids,
-        "logprobs": completion.logprobs,
-        "top_logprobs": [dict(row) for row in completion.top_logprobs] or None,
-    }
-    return {name: list(row) for name, row in rows.items() if row is not None}
 
 
 def confidence(completion: Completion) -> float | None:

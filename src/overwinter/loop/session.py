@@ -13,6 +13,7 @@ from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
 from overwinter.loop.gates import Gates
 from overwinter.loop.model import Model
 from overwinter.loop.state import RunState, is_visible
+from overwinter.loop.tokens import PromptChain
 from overwinter.loop.view import ViewBuilder
 from overwinter.loop.world import WorldSession
 from overwinter.tools import Tool, Toolbox
@@ -81,13 +82,13 @@ class Session:
         self.budgets = store.info(lease.run).budgets
         self.fresh = False
         """True once this process has written to the run: then going on is not resuming."""
+        self.prompts = PromptChain()
         self.listeners: list[Callable[[Entry], None]] = []
         self._lease = lease
         self._lost = threading.Event()
         self._closing = threading.Event()
         self._renewer = threading.Thread(target=self._renew_forever, name=f"lease-{lease.run}", daemon=True)
-        schemas = [*parts.toolbox.schemas(), *Toolbox(parts.controls.values()).schemas()]
-        self.view = ViewBuilder(store, parts.model, _window(parts), schemas)
+        self.view = view_builder(store, parts)
         self._cached_at = state.head_seq
 
     @classmethod
@@ -146,6 +147,8 @@ class Session:
             self.state.apply(entry)
             if is_visible(entry) or entry.kind == "compacted":
                 self.view.add(entry)
+            if entry.kind == "compacted":
+                self.view.forget(entry.body["last"])
         if self.state.head_seq - self._cached_at >= CACHE_EVERY:
             self.save_state()
         for entry in entries:
@@ -255,6 +258,8 @@ def _actions(store: Store, run: str) -> Iterator[str]:
             yield receipt.body["data"]["action"]
 
 
-def _window(parts: Parts) -> int:
+def view_builder(store: Store, parts: Parts) -> ViewBuilder:
+    """The view of a run with these parts: the window is what the model's context leaves beside the completion."""
     room = parts.model.context_tokens - parts.pace.max_tokens
-    return min(parts.pace.window_tokens or room, room)
+    schemas = [*parts.toolbox.schemas(), *Toolbox(parts.controls.values()).schemas()]
+    return ViewBuilder(store, parts.model, min(parts.pace.window_tokens or room, room), schemas)

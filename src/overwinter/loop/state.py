@@ -186,9 +186,7 @@ def _sample_completion(state: RunState, entry: Entry) -> None:
         return
     state.completion, state.confidence = entry.seq, entry.body.get("confidence")
     state.calls = [
-        OpenCall(id=call["id"], tool=call["tool"], arguments=call["arguments"])
-        for call in entry.body["calls"]
-        if "malformed" not in call
+        OpenCall(id=call["id"], tool=call["tool"], arguments=call["arguments"]) for call in entry.body["calls"]
     ]
     if not state.calls:
         _turn(state, "", digest(canonical(entry.body["text"]))[:12], ok=False)

@@ -65,6 +65,11 @@ class ViewBuilder:
         message = render(self._store, entry)
         self._rendered[entry.seq] = Rendered(message=message, tokens=self._tokens(message))
 
+    def forget(self, last: int) -> None:
+        """Let go of renderings up to entry `last`, which a compaction has hidden."""
+        for seq in [seq for seq in self._rendered if seq <= last]:
+            del self._rendered[seq]
+
     def build(self, state: RunState, left: Mapping[str, int], observation: Any, legal_actions: tuple[str, ...]) -> View:
         """The view of the next step. `left` is what remains of the limited resources of the budget."""
         self._load(state)
@@ -72,7 +77,8 @@ class ViewBuilder:
         if state.compacted is not None:
             messages.append(self._rendered[state.compacted].message)
         messages += [self._rendered[seq].message for seq in state.items]
-        status = _status(left, legal_actions)
+        last = messages[-1]
+        status = _status(left, legal_actions, silent=last.role == "assistant" and not last.tool_calls)
         if status:
             messages.append(Message(role="user", text=status))
         shown = _shown(state)
@@ -107,8 +113,6 @@ class ViewBuilder:
         hidden = state.items[:cut]
         summary = packer.text(self._summary(state, hidden))
         body = {"first": hidden[0], "last": hidden[-1], "summary": summary, "by": "extract"}
-        for seq in hidden:
-            del self._rendered[seq]
         return Draft(kind="compacted", body=body, refs=packer.take_refs())
 
     def _load(self, state: RunState) -> None:
@@ -157,11 +161,7 @@ def render(store: Store, entry: Entry) -> Message:
     """One entry as a turn of the conversation."""
     body = entry.body
     if entry.kind == "sample.completion":
-        calls = tuple(
-            ToolCall(id=call["id"], tool=call["tool"], arguments=call["arguments"])
-            for call in body["calls"]
-            if "malformed" not in call
-        )
+        calls = tuple(ToolCall(id=call["id"], tool=call["tool"], arguments=call["arguments"]) for call in body["calls"])
         return Message(role="assistant", text=unpack(store, body["text"]), entry=entry.seq, tool_calls=calls)
     if entry.kind == "effect.receipt":
         text = unpack(store, body["text"])
@@ -216,8 +216,12 @@ def _shown(state: RunState) -> tuple[tuple[int, int], ...]:
     return compacted + (((state.items[0], state.head_seq),) if state.items else ())
 
 
-def _status(left: Mapping[str, int], legal_actions: Sequence[str]) -> str:
+def _status(left: Mapping[str, int], legal_actions: Sequence[str], *, silent: bool) -> str:
     rows = []
+    if silent:
+        rows.append(
+            "Your last answer asked for nothing that can be carried out. Answer with one tool call, or one possible action."
+        )
     if left:
         rows.append("Budget left: " + ", ".join(f"{name} {amount}" for name, amount in sorted(left.items())))
     if legal_actions:

@@ -1,6 +1,6 @@
 """What the player can do: which actions are legal, and what each does at once.
 
-A look is free and changes nothing. Everything else takes one of the day's working slots; when none is left, night falls.
+A look is free and changes nothing. All else takes one of the day's working slots; when none is left, night falls.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from overwinter.worlds.rng import Stream
+
 from .config import BEDS, HEAT_LEVELS_C, ORDER_SIZES_L, SENSOR_MODES, SENSORS, Config
 from .night import is_holiday
-from .rng import Stream
 from .state import Order, Sensor, State
 from .weather import INSPECT, Night, Tape
 
 WAIT = "wait"
-LOOKS = ("look at the beds", "look at the order book", "read the rules")
+LOOK_AT_BEDS, LOOK_AT_ORDERS, READ_RULES = "look at the beds", "look at the order book", "read the rules"
+LOOKS = (LOOK_AT_BEDS, LOOK_AT_ORDERS, READ_RULES)
 
 Effect = Callable[[State, Tape, Config], dict[str, Any]]
 

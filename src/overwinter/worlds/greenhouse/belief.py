@@ -17,7 +17,7 @@ _WANDER_C2 = 0.03
 """Variance a day adds to the belief about a sensor."""
 _JUMP_C2 = 6.0
 _SURPRISE = 14.0
-"""Squared distance of an innovation (chi² with two degrees of freedom) that is taken for a new fault: one in a thousand."""
+"""Squared distance of an innovation (chi², two degrees of freedom) that is taken for a fault: one in a thousand."""
 
 
 @dataclass(slots=True)
@@ -90,7 +90,7 @@ class BedBelief:
     aphids: float = 0.0
     mould_pct: float = 0.0
     unseen_days: int = 0
-    vigour: float = 0.85
+    alive: bool = True
 
     def morning(self, inside_c: float, humidity_pct: float) -> None:
         self.aphids = min(200.0, self.aphids * aphid_factor(inside_c) + 0.035)
@@ -117,6 +117,7 @@ class Belief:
     """As last seen, so as of the evening when the next morning comes."""
     today: tuple[int, int] = (0, 0)
     last_answer: dict[str, Any] | None = None
+    days_since_look: int = 0
 
     def take_in(self, seen: dict[str, Any], config: Config) -> None:
         """Update on one observation; seeing the same one twice changes nothing."""
@@ -140,6 +141,7 @@ class Belief:
         self.settings = {"shutters": "open", "vents": "shut"}
 
     def _morning(self, seen: dict[str, Any], config: Config) -> None:
+        self.days_since_look += 1
         readings = [seen["readings"]["east_c"], seen["readings"]["west_c"]]
         if seen["day"] > 1:
             inside_c = heat_balance_c(seen, self.settings, config)
@@ -166,6 +168,10 @@ class Belief:
                 bed.unseen_days = max(bed.unseen_days, 3)
             else:
                 bed.mould_pct *= 0.3
+        elif kind == "beds":
+            self.days_since_look = 0
+            for bed, sight in zip(self.beds, answer["beds"], strict=True):
+                bed.alive = sight["looks"] != "dead"
         elif kind == "replaced":
             self.sensors.renew(SENSORS.index(answer["sensor"]))
         elif kind == "checked" and answer["day"] == seen["day"]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from overwinter.worlds.world import Observation
 
-from .actions import WAIT, heat_action, sensor_mode_action
+from .actions import LOOK_AT_BEDS, WAIT, heat_action, sensor_mode_action
 from .belief import Belief
 from .config import BEDS, HEAT_LEVELS_C, ORDER_SIZES_L, SENSOR_MODES, SENSORS, Config
 from .night import losses, stress_of
@@ -22,6 +22,13 @@ from .weather import mean_low_c, storm_prior
 _STORM_SHARE = 2.0
 """Nights blown per storm that arrives."""
 _WORTH_A_SLOT_EUR = 1.0
+_LOOK_EVERY_DAYS = 5
+_SETTING_AFTER = {
+    "close shutters": ("shutters", "closed"),
+    "open shutters": ("shutters", "open"),
+    "open vents": ("vents", "open"),
+    "shut vents": ("vents", "shut"),
+}
 
 
 class ExpertPolicy:
@@ -40,20 +47,15 @@ class ExpertPolicy:
     def act(self, observation: Observation, actions: Sequence[str]) -> str:
         seen = observation.data
         self._belief.take_in(seen, self.config)
+        if self._belief.days_since_look >= _LOOK_EVERY_DAYS:
+            return LOOK_AT_BEDS
         best, best_eur = WAIT, _WORTH_A_SLOT_EUR
         for gain_eur, action in self._wishes(seen):
             if gain_eur > best_eur and action in actions:
                 best, best_eur = action, gain_eur
-        self._foresee(best)
+        if best in _SETTING_AFTER:
+            self._belief.assume(*_SETTING_AFTER[best])
         return best
-
-    def _foresee(self, action: str) -> None:
-        for setting, words in (("shutters", ("close", "open")), ("vents", ("open", "shut"))):
-            for word, value in zip(
-                words, ("closed", "open") if setting == "shutters" else ("open", "shut"), strict=True
-            ):
-                if action == f"{word} {setting}":
-                    self._belief.assume(setting, value)
 
     def _wishes(self, seen: dict[str, Any]) -> Iterator[tuple[float, str]]:
         yield from self._climate(seen)
@@ -62,7 +64,7 @@ class ExpertPolicy:
         yield from self._sensors(seen)
         yield from self._debt(seen)
 
-    # -- the coming night ---------------------------------------------------------------------------------------------
+    # -- the coming night
 
     def _climate(self, seen: dict[str, Any]) -> Iterator[tuple[float, str]]:
         """Single changes of the settings, by the expected cost of the night they save."""
@@ -101,15 +103,17 @@ class ExpertPolicy:
                 cost = lift_c * loss * litre_eur + self._stress_eur(passive_c + lift_c)
                 total += p_storm * p_error * cost
         if shuttered:
-            total += config.dark_per_day * self._value_eur(seen)
+            total += config.dark_per_day * self._value_eur()
         return total + self._damp_eur(seen, aired)
 
     def _stress_eur(self, inside_c: float) -> float:
         scale = 1.0 / (1.0 - self.config.dead_vigour)
-        return sum(crop.value_eur * scale * stress_of(crop.comfort_c - inside_c) for crop in self.config.crops)
+        beds = zip(self.config.crops, self._belief.beds, strict=True)
+        return sum(c.value_eur * scale * stress_of(c.comfort_c - inside_c) for c, bed in beds if bed.alive)
 
-    def _value_eur(self, _seen: dict[str, Any]) -> float:
-        return sum(crop.value_eur for crop in self.config.crops) / (1.0 - self.config.dead_vigour)
+    def _value_eur(self) -> float:
+        beds = zip(self.config.crops, self._belief.beds, strict=True)
+        return sum(crop.value_eur for crop, bed in beds if bed.alive) / (1.0 - self.config.dead_vigour)
 
     def _damp_eur(self, seen: dict[str, Any], aired: bool) -> float:
         """Damp air costs what the mould of it will eat; it grows steeply with what is there already."""
@@ -117,42 +121,42 @@ class ExpertPolicy:
         wet = max(0.0, tomorrow - 78.0)
         mould = sum(0.3 + bed.mould_pct for bed in self._belief.beds) / 3.0
         left = self.config.days - seen["day"]
-        return 0.012 * wet * mould / 100.0 * 0.03 * min(30.0, left) * self._value_eur(seen)
+        eaten = 0.012 * wet * mould / 100.0 * 0.03 * min(30.0, left) * self._value_eur()
+        return float(eaten)
 
     def _litre_eur(self, seen: dict[str, Any]) -> float:
-        """Fuel is worth its price, more when the tank may not last to the next lorry, little when winter ends."""
-        left = self.config.days - seen["day"] + 1
-        need_l = sum(self._demand_l[seen["day"] : seen["day"] + left])
+        """Fuel is worth its price; more when tank and purse may not last, little when more is left than is needed."""
+        need_l = sum(self._demand_l[seen["day"] :])
         stock_l = seen["fuel_l"] + sum(order["litres"] for order in seen["orders"])
         if stock_l > 1.3 * need_l + 20.0:
             return 0.2
+        purse_l = max(0.0, seen["money_eur"] - seen["owed_eur"] - 30.0) / seen["price_eur"]
+        short = max(0.0, need_l - stock_l - purse_l) / need_l
         arrives = min((o["days_left"] for o in seen["orders"]), default=self.config.lead_days + 1)
         until_l = sum(self._demand_l[seen["day"] : seen["day"] + round(1.4 * arrives)])
         scarce = max(0.0, until_l - seen["fuel_l"]) / max(1.0, until_l)
-        return float(seen["price_eur"] * (1.0 + 2.0 * scarce))
+        return float(seen["price_eur"] * (1.0 + 2.0 * scarce + 3.0 * short))
 
-    # -- fuel -----------------------------------------------------------------------------------------------------------
+    # -- fuel
 
     def _fuel(self, seen: dict[str, Any]) -> Iterator[tuple[float, str]]:
+        """Order up to what the nights until a later order could arrive may take at worst, more when fuel is cheap."""
         day, config = seen["day"], self.config
         stock_l = seen["fuel_l"] + sum(order["litres"] for order in seen["orders"])
-        slow_days = round(1.5 * config.lead_days) + 3 + self._closed_soon(day)
-        cover_l = sum(self._demand_l[day : day + slow_days])
         rest_l = sum(self._demand_l[day:])
-        lacking_l = cover_l * 1.15 + 15.0 - stock_l
-        # A good price is worth a fuller tank, for up to a month of demand.
         usual_eur = 1.0 + 0.2 * _season_of(day, config)
         cheap = (usual_eur - seen["price_eur"]) / usual_eur
-        if cheap > 0.06:
-            lacking_l = max(lacking_l, min(sum(self._demand_l[day : day + 30]), config.tank_l - 60.0) - stock_l)
-        lacking_l = min(lacking_l, 1.05 * rest_l + 10.0 - stock_l)
+        cover_days = 2 * config.lead_days + 8 + self._closed_soon(day) + max(0, round(120.0 * cheap))
+        cover_l = 1.3 * sum(self._demand_l[day : day + cover_days]) + 30.0
+        lacking_l = min(cover_l, 1.1 * rest_l + 15.0) - stock_l
         if lacking_l <= 0.0:
             return
         spare_eur = seen["money_eur"] - self._reserve_eur(seen)
+        room_l = config.tank_l - stock_l + sum(self._demand_l[day : day + config.lead_days])
         for litres in ORDER_SIZES_L:
-            fits = seen["fuel_l"] + litres <= config.tank_l
-            if fits and litres * seen["price_eur"] <= max(spare_eur, 0.0) and litres <= lacking_l + 130.0:
-                # Freezing tomatoes cost some 40 euros a night; the bigger lot saves a slot later.
+            affordable = litres * seen["price_eur"] <= spare_eur
+            if affordable and litres <= min(lacking_l + 80.0, room_l):
+                # A night without fuel costs some 40 euros of tomatoes; a bigger lot saves a slot later.
                 yield 40.0 + litres / 50.0, f"order fuel {litres}"
 
     def _closed_soon(self, day: int) -> int:
@@ -173,12 +177,14 @@ class ExpertPolicy:
             reserve += self.config.treat_mould_eur
         return reserve
 
-    # -- pests and mould ------------------------------------------------------------------------------------------------
+    # -- pests and mould
 
     def _pests(self, seen: dict[str, Any]) -> Iterator[tuple[float, str]]:
         left = self.config.days - seen["day"] + 1
         for i, name in enumerate(BEDS):
             bed, value = self._belief.beds[i], self.config.crops[i].value_eur
+            if not bed.alive:
+                continue
             eaten = value * _eaten(bed.aphids, min(left, 25))
             if bed.aphids >= 1.5 and bed.unseen_days <= 4:
                 after = bed.aphids * (0.03 + 0.5 * bed.aphids / (bed.aphids + 60.0))
@@ -200,7 +206,7 @@ class ExpertPolicy:
                 return
             yield 150.0, f"treat {note['bed']} bed for mould"
 
-    # -- sensors and debts ----------------------------------------------------------------------------------------------
+    # -- sensors and debts
 
     def _sensors(self, seen: dict[str, Any]) -> Iterator[tuple[float, str]]:
         sensors, left = self._belief.sensors, self.config.days - seen["day"] + 1
@@ -211,7 +217,7 @@ class ExpertPolicy:
             sure = sensors.var[i] < 1.0 and abs(sensors.mean_c[i]) > 1.2
             if (sensors.stuck(i) or sure) and seen["money_eur"] - self.config.replace_sensor_eur > 60:
                 other_ok = not sensors.stuck(1 - i) and abs(sensors.mean_c[1 - i]) < 1.0
-                worth = (0.6 if other_ok else 3.0) * left
+                worth = (1.2 if other_ok else 3.0) * left
                 yield worth - self.config.replace_sensor_eur, f"replace {name} sensor"
 
     def _debt(self, seen: dict[str, Any]) -> Iterator[tuple[float, str]]:
@@ -219,10 +225,8 @@ class ExpertPolicy:
         if not seen["owed_eur"] or loan is None:
             return
         days_to_go = loan["due_day"] - seen["day"]
-        if 0 <= days_to_go <= 3:
+        if 0 <= days_to_go <= 4:
             yield 120.0, "repay the neighbour"
-        elif days_to_go > 0 and seen["money_eur"] > seen["owed_eur"] + 800 + 0 * days_to_go:
-            yield 3.0, "repay the neighbour"
 
 
 def _storm_tonight(seen: dict[str, Any]) -> float:

@@ -110,7 +110,7 @@ def _grow(bed: Bed, comfort_c: float, state: State, arriving: float, config: Con
 
 
 def _spread(beds: list[Bed]) -> None:
-    """A few aphids walk to the next bed, once there are enough to crowd each other; a tiny rest of a colony dies out."""
+    """A few aphids walk to the next bed once they crowd each other; a tiny rest of a colony dies out."""
     north, middle, south = (max(0.0, bed.aphids - 5.0) for bed in beds)
     beds[0].aphids += 0.01 * middle
     beds[1].aphids += 0.01 * (north + south)

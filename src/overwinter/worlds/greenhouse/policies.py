@@ -1,4 +1,4 @@
-"""The two simple baselines: random play, and the rules a careful beginner would write down."""
+"""The simple baseline: the rules a careful beginner would write down."""
 
 from __future__ import annotations
 
@@ -7,32 +7,15 @@ from typing import Any
 
 from overwinter.worlds.world import Observation
 
-from .config import BEDS
-from .rng import Stream
-
-_POLICY_STREAM = 101
-
-
-class RandomPolicy:
-    """Any legal action with equal chance."""
-
-    name = "random"
-
-    def __init__(self) -> None:
-        self._draw = Stream(_POLICY_STREAM, 0)
-
-    def reset(self, seed: int) -> None:
-        self._draw = Stream(_POLICY_STREAM, seed)
-
-    def act(self, observation: Observation, actions: Sequence[str]) -> str:  # noqa: ARG002  # the protocol
-        return actions[self._draw.below(len(actions))]
+from .config import BEDS, SENSORS
 
 
 class RulesPolicy:
-    """If-then rules on what is shown today. No memory of notes, no doubt in sensors, no plan.
+    """If-then rules on what is shown today. No memory of the notes, no belief, no plan.
 
-    It keeps the thermostat at 8, reorders fuel when the tank runs low, shuts the house before likely storms, inspects the
-    beds in turn, treats what it finds, airs when it is damp, and pays the debt when it is rich.
+    It keeps the thermostat at 8, reorders fuel when the tank runs low, shuts the house before likely storms, inspects
+    the beds in turn, treats what it finds, airs when it is damp, replaces a sensor that a check by hand finds far off,
+    and pays the debt when it is rich.
     """
 
     name = "rules"
@@ -56,6 +39,7 @@ class RulesPolicy:
         wishes = []
         if seen["fuel_l"] < 120 and not seen["orders"]:
             wishes += ["order fuel 200", "order fuel 100"]
+        wishes += self._sensor_wishes(seen)
         found = seen["answer"]
         if found and found["kind"] == "inspected":
             if found["aphids"] >= 8:
@@ -75,3 +59,14 @@ class RulesPolicy:
         if seen["slots"] == 2:
             wishes.append(f"inspect {BEDS[self._next_bed]} bed")
         return wishes
+
+    def _sensor_wishes(self, seen: dict[str, Any]) -> list[str]:
+        """Two sensors that disagree: check by hand, and replace the one that is further from the truth."""
+        readings = {name: seen["readings"][f"{name}_c"] for name in SENSORS}
+        if abs(readings["east"] - readings["west"]) < 3.0:
+            return []
+        answer = seen["answer"]
+        if answer and answer["kind"] == "checked" and answer["day"] == seen["day"]:
+            worst = max(SENSORS, key=lambda name: abs(readings[name] - answer["inside_low_c"]))
+            return [f"replace {worst} sensor"]
+        return ["check the thermometer by hand"] if seen["slots"] == 2 else []

@@ -1,7 +1,7 @@
 """The changing part of a greenhouse, and its way to JSON and back.
 
-Everything here is a number, a string, a list or a dict of those; floats survive JSON exactly. The weather is not part of it:
-it is drawn again from the seed.
+Everything here is a number, a string, a list or a dict of those; floats survive JSON exactly. The weather is not part
+of it: it is drawn again from the seed.
 """
 
 from __future__ import annotations

@@ -22,16 +22,18 @@ class GreenhouseObservation(Observation):
     """An observation whose text is written on first reading."""
 
     __slots__ = ("_text",)
+    _text: str | None
 
     def __init__(self, data: dict[str, Any]) -> None:
         object.__setattr__(self, "data", data)
         object.__setattr__(self, "_text", None)
 
     @property
-    def text(self) -> str:  # type: ignore[override]  # a field of the base, computed here
-        if self._text is None:
-            object.__setattr__(self, "_text", render(self.data))
-        text: str = self._text
+    def text(self) -> str:
+        text = self._text
+        if text is None:
+            text = render(self.data)
+            object.__setattr__(self, "_text", text)
         return text
 
     def __reduce__(self) -> tuple[type[GreenhouseObservation], tuple[dict[str, Any]]]:
@@ -43,6 +45,8 @@ def observe(state: State, tape: Tape, config: Config, look: dict[str, Any] | Non
     today = tape.nights[min(state.day, config.days)]
     readings = state.readings
     storm_night = int(readings["storm_night"])
+    # On a winter's first day the last reading is from the spring before; that storm is over.
+    lasts = STORM_LASTS[storm_night] if state.day > 1 else 0.0
     data = {
         "winter": state.winter,
         "winters": config.winters,
@@ -52,7 +56,7 @@ def observe(state: State, tape: Tape, config: Config, look: dict[str, Any] | Non
         "over": state.over,
         "readings": {key: readings[key] for key in ("east_c", "west_c", "humidity_pct", "outside_low_c", "burned_l")},
         "storm_night": storm_night,
-        "storm_lasts_pct": round(100 * STORM_LASTS[storm_night]),
+        "storm_lasts_pct": round(100 * lasts),
         "forecast": [{"low_c": low, "storm_pct": pct} for low, pct in today.forecast],
         "heat_c": state.heat_c,
         "sensor_mode": state.sensor_mode,
@@ -160,7 +164,8 @@ def news_line(item: dict[str, Any]) -> str:
 _ANSWERS = {
     "wait": "waited for the night.",
     "set": "{what} set to {to}.",
-    "inspected": "on day {day} inspected the {bed} bed: about {aphids} aphids per leaf, mould on {mould_pct} % of the leaves.",
+    "inspected": "on day {day} inspected the {bed} bed: about {aphids} aphids per leaf, "
+    "mould on {mould_pct} % of the leaves.",
     "treated": "treated the {bed} bed for {against}, {eur} €.",
     "ordered": "ordered {litres} L of fuel for {eur} €.",
     "replaced": "replaced the {sensor} sensor, {eur} €.",

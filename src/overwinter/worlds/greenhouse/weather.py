@@ -13,8 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from overwinter.worlds.rng import Stream
+
 from .config import BEDS, SENSORS, Config
-from .rng import Stream
 
 LEADS = 4
 """Nights in a forecast, tonight included."""
@@ -41,7 +42,7 @@ class Night:
     holdup: bool
     """The fuel lorry loses this day."""
     forecast: tuple[tuple[int, int], ...]
-    """As of this morning, for tonight and the nights after: low in °C without a storm, chance of an arriving storm in %."""
+    """This morning's, for tonight and the nights after: low in °C without a storm, chance in % that a storm arrives."""
     noise: tuple[float, ...]
     """Standard errors of: east sensor, west sensor, humidity, outside low, thermometer read by hand."""
     aphids: tuple[float, ...]

@@ -22,6 +22,7 @@ class Greenhouse:
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or Config()
+        self.all_actions = acts.ALL_ACTIONS
         self.name = _name(self.config)
         self.goal = (
             f"Bring the greenhouse through {_span(self.config)} so that the three beds are worth much in spring and "
@@ -96,9 +97,9 @@ class Greenhouse:
 
     def _look(self, action: str) -> Observation:
         state = self._started()
-        if action == "look at the beds":
+        if action == acts.LOOK_AT_BEDS:
             answer = look_at_beds(state)
-        elif action == "look at the order book":
+        elif action == acts.LOOK_AT_ORDERS:
             answer = look_at_orders(state)
         else:
             answer = {"kind": "rules", "text": rules_text(self.config)}

@@ -1,8 +1,8 @@
 """Keyed random numbers: every draw is a pure function of what it is for.
 
-A stream is named by integers (seed, winter, purpose, day, ...) and hashed with splitmix64. So the weather of day 40 does
-not depend on what was done on day 39, nothing about random numbers has to be saved in a snapshot, and two policies meet
-the same winter. Only integer arithmetic and multiplication are used, no libm: results agree bit for bit on any machine.
+A stream is named by integers (seed, winter, purpose, day, ...) and hashed with splitmix64. So the weather of day 40
+does not depend on what was done on day 39, nothing about random numbers has to be saved in a snapshot, and two policies
+meet the same winter. Integer arithmetic and multiplication only, no libm: results agree bit for bit on any machine.
 
 Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
 """
@@ -42,7 +42,7 @@ class Stream:
         return self.uniform() < probability
 
     def bell(self) -> float:
-        """Mean 0, standard deviation 1, within ±3.47: the sum of four 16-bit uniforms, so that no logarithm is needed."""
+        """Mean 0, standard deviation 1, within ±3.47: a sum of four 16-bit uniforms, which needs no logarithm."""
         b = self.bits()
         total = (b & 0xFFFF) + ((b >> 16) & 0xFFFF) + ((b >> 32) & 0xFFFF) + (b >> 48)
         return (total - 131070) * 2.6429160326e-05  # sqrt(3) / 65536

@@ -71,7 +71,7 @@ names = st.sampled_from(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80)
 @given(parts=st.lists(names, max_size=6), absolute=st.booleans())
 def test_no_path_reads_or_changes_anything_outside(root: Path, parts: list[str], absolute: bool) -> None:
     path = ("/" if absolute else "") + "/".join(parts)
@@ -112,7 +112,7 @@ def test_listing_and_searching_do_not_follow_links(root: Path) -> None:
     assert call(root, "search_files", text="secret").data["matches"] == []
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(content=st.text(max_size=200), limit=st.integers(min_value=4, max_value=20))
 def test_pages_join_to_the_whole_file(tmp_path: Path, content: str, limit: int) -> None:
     content = content.encode("utf-8", errors="ignore").decode()
@@ -227,7 +227,7 @@ def test_search_names_file_and_line_and_stops_in_time(root: Path) -> None:
     assert "no line contains" in call(root, "search_files", text="turnip").text
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(content=st.text(max_size=100))
 def test_what_was_written_is_read_back(tmp_path: Path, content: str) -> None:
     assert call(tmp_path, "write_file", path="a/b/c.txt", content=content).ok

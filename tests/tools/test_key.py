@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import overwinter.tools
@@ -29,6 +29,7 @@ def reordered(value: Any) -> Any:
     return [reordered(each) for each in value] if isinstance(value, list) else value
 
 
+@settings(max_examples=50)
 @given(objects)
 def test_the_order_of_keys_and_a_trip_through_json_do_not_matter(arguments: dict[str, Any]) -> None:
     key = idempotency_key("r", 1, "t", arguments)
@@ -36,6 +37,7 @@ def test_the_order_of_keys_and_a_trip_through_json_do_not_matter(arguments: dict
     assert idempotency_key("r", 1, "t", json.loads(json.dumps(arguments))) == key
 
 
+@settings(max_examples=50)
 @given(objects, objects)
 def test_different_arguments_have_different_canonical_json(one: dict[str, Any], other: dict[str, Any]) -> None:
     # repr tells 1 from 1.0 and True, as JSON does and == does not.

@@ -11,7 +11,7 @@ from datetime import date
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typing_extensions import TypedDict  # typing's own knows too little before Python 3.12
 
@@ -102,6 +102,7 @@ arguments_of_inspect = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=50)
 @given(arguments_of_inspect)
 def test_round_trip_what_the_schema_allows_is_valid_and_its_normal_form_is_stable(arguments: dict[str, Any]) -> None:
     import jsonschema

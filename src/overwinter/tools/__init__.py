@@ -12,12 +12,18 @@ Invariants, each with a test:
 - Tool output is data: in the view it stands in a fence that no content can close.
 - No file tool leaves its root; no HTTP tool leaves its allow-list; a sandboxed process dies with all its children.
 
-Read `effect.py`, `tool.py`, then what you need of `signature.py`, `calling.py`, `fence.py`, `files.py`, `http.py`,
-`sandbox.py`, `mcp.py`.
+Read `effect.py`, `tool.py`, then what you need of `signature.py`, `calling.py`, `fence.py`, `filesystem.py`, `web.py`,
+`sandbox.py` (with `process.py` and `_launch.py`), `mcp.py`.
+
+The built-in tools load on first use, so that importing this package stays cheap.
 """
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from overwinter.tools.fence import FENCE_RULE, fence
 from overwinter.tools.signature import SchemaSignature
 from overwinter.tools.tool import (
     Effect,
@@ -31,15 +37,46 @@ from overwinter.tools.tool import (
     tool,
 )
 
+if TYPE_CHECKING:
+    from overwinter.tools.filesystem import files
+    from overwinter.tools.mcp import McpServer
+    from overwinter.tools.sandbox import Limits, python_sandbox, sandbox_report, shell_sandbox
+    from overwinter.tools.web import http_get
+
 __all__ = [
+    "FENCE_RULE",
     "Effect",
     "ErrorKind",
+    "Limits",
+    "McpServer",
     "SchemaSignature",
     "Tool",
     "ToolContext",
     "ToolResult",
     "Toolbox",
     "failure",
+    "fence",
+    "files",
+    "http_get",
     "idempotency_key",
+    "python_sandbox",
+    "sandbox_report",
+    "shell_sandbox",
     "tool",
 ]
+
+_LAZY = {
+    "Limits": "process",
+    "McpServer": "mcp",
+    "files": "filesystem",
+    "http_get": "web",
+    "python_sandbox": "sandbox",
+    "sandbox_report": "sandbox",
+    "shell_sandbox": "sandbox",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -26,6 +26,9 @@ from overwinter.loop.model import FinishReason, ToolCall
 LEAST_LOGPROB = -9999.0
 """Stands for minus infinity, which JSON cannot hold; the value vLLM uses."""
 
+TEXT_CHUNKS = "overwinter_text_chunks"
+"""Field of a choice that was put together from a stream: how many of its chunks carried text."""
+
 _FINISH_REASONS: dict[str, FinishReason] = {
     "length": "length",
     "max_tokens": "length",
@@ -47,7 +50,11 @@ class EmptyAnswer(BadAnswer):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """One completion as the server gave it, before its cost is known."""
+    """One completion as the server gave it, before its cost is known.
+
+    Attributes:
+        text_chunks: pieces of text in which it was streamed, 0 if it was not. A piece is at least a token.
+    """
 
     text: str
     tool_calls: tuple[ToolCall, ...] = ()
@@ -58,6 +65,7 @@ class Choice:
     logprobs: tuple[float, ...] | None = None
     top_logprobs: tuple[Mapping[str, float], ...] = ()
     finish_reason: FinishReason = "stop"
+    text_chunks: int = 0
 
     @property
     def contradicts_greedy(self) -> bool:
@@ -173,6 +181,7 @@ def _read_choice(choice: dict[str, Any], body: dict[str, Any], call_id_prefix: s
         logprobs=logprobs,
         top_logprobs=top,
         finish_reason="tool_calls" if calls and finish == "stop" else finish,
+        text_chunks=choice.get(TEXT_CHUNKS, 0),
     )
 
 

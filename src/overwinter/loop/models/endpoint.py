@@ -68,7 +68,7 @@ class Config:
     max_attempts: int = 4
     backoff_s: float = 1.0
     max_backoff_s: float = 30.0
-    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    extra_body: Mapping[str, Any] = field(default_factory=dict, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     return_token_ids: Literal["auto"] | bool = "auto"  # noqa: S105 - model tokens
     choices_by: Literal["text", "structured_outputs", "guided_choice"] = "text"
@@ -241,9 +241,10 @@ class EndpointModel:
             except AttemptFailed as failed:
                 if self.config.mode != "auto" or not failed.fault.means_no_chat:
                     raise
-                self._mode = "completions"
         body = completions_body(view, n, constraint, limits, self.config)
-        return self._transport.ask("/completions", body, call, read)
+        answer = self._transport.ask("/completions", body, call, read)
+        self._mode = "completions"  # only now: a wrong base URL answers 404 to both, and may be corrected
+        return answer
 
     def _shares(self, answer: Answer, n: int, call: Call) -> list[_Part]:
         """The choices of one answer with their shares of what it cost; the shares add up to the server's own count."""
@@ -270,7 +271,7 @@ class EndpointModel:
         if choice.logprobs is not None:
             return len(choice.logprobs)
         calls = "".join(f"{call.tool} {call.arguments}" for call in choice.tool_calls)
-        return estimate_tokens(choice.text + choice.reasoning + calls)
+        return max(choice.text_chunks, estimate_tokens(choice.text + choice.reasoning + calls))
 
     def _completion(self, part: _Part, index: int, call: Call, name: str, checks_greedy: bool) -> Completion:
         choice = part.choice

@@ -6,6 +6,7 @@
 | 429, 503                                        | yes    | no: refused before any work          |
 | 429 for a used-up quota, 402                    | no     | no                                   |
 | 400, 401, 403, 404, 422, other 4xx, redirects   | no     | no                                   |
+| 500 that reports a validation error             | no     | no                                   |
 | 408, 500, 502, 504, other 5xx                   | yes    | perhaps: prompt + max_tokens         |
 | line cut, deadline, unreadable body             | yes    | perhaps: prompt + max_tokens         |
 | error object inside a stream                    | yes    | perhaps: prompt + what was received  |
@@ -35,6 +36,8 @@ _CONTEXT_ASKED = re.compile(
     r"requested (\d+) tokens|(\d+) input tokens|\(length (\d+)\)|resulted in (\d+) tokens|\((\d+) tokens\)", re.I
 )
 
+_VALIDATION_WORDS = re.compile(r"^\d+ validation error")
+"""llama-cpp-python answers 500 to a request it cannot read; nothing was generated, and asking again is no use."""
 _UNKNOWN_MODEL = re.compile(r"model\b.*\b(?:not exist|not found|unknown)|(?:unknown|invalid|no such) model", re.I)
 
 
@@ -136,10 +139,12 @@ def fault_of_error(status: int, error: ServerError, headers: Mapping[str, str], 
         wait_s = read_retry_after(headers)
         next_step = "try again later, or give the call a longer timeout"
         return _fault(status, error, problem, next_step, again=True, wait_s=wait_s)
+    if status == 500 and _VALIDATION_WORDS.search(error.message):
+        return _fault(status, error, problem, _advice(status, error, headers, key_source))
     if status >= 500 or status in _PASSING_CLIENT_ERRORS:
         next_step = "look into the server's log; the run can be resumed when it is well"
         return _fault(status, error, problem, next_step, again=True, billed=True)
-    return _fault(status, error, problem, _advice(status, headers, key_source))
+    return _fault(status, error, problem, _advice(status, error, headers, key_source))
 
 
 def read_retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
@@ -186,7 +191,7 @@ def _context_fault(status: int, error: ServerError) -> Fault:
     return _fault(status, error, problem, f"{advice} so that the view is cut to fit, or lower max_tokens")
 
 
-def _advice(status: int, headers: Mapping[str, str], key_source: str) -> str:
+def _advice(status: int, error: ServerError, headers: Mapping[str, str], key_source: str) -> str:
     if status in {401, 403}:
         return f"check --api-key-env ({key_source}) and that the key may use this model"
     if status in {402, 429}:
@@ -195,6 +200,8 @@ def _advice(status: int, headers: Mapping[str, str], key_source: str) -> str:
         return "check the base URL (it usually ends in /v1) and the model's name"
     if 300 <= status < 400:
         return f"set the base URL to where the server redirects: {headers.get('location', 'not said')}"
+    if "response_format" in error.message:
+        return 'set schema_by to a form this server knows: "json_object", "structured_outputs", or "text"'
     return "the server refuses this request; if it names a field, take it out with extra_body={'field': None}"
 
 

@@ -118,7 +118,7 @@ def _wire_call(call: ToolCall) -> dict[str, Any]:
 
 
 def _arguments_json(arguments: dict[str, Any] | str) -> str:
-    """Arguments as a JSON object. Malformed ones are wrapped: chat templates parse them, and would refuse the whole history."""
+    """Arguments as a JSON object. Malformed ones are wrapped: chat templates parse them, and refuse a broken history."""
     shown = arguments if isinstance(arguments, dict) else {"malformed_arguments": arguments}
     return json.dumps(shown, ensure_ascii=False)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from overwinter.loop.models.answer import BadAnswer
+from overwinter.loop.models.answer import TEXT_CHUNKS, BadAnswer
 
 _JOINED_TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 _JOINED_LISTS = ("content", "tokens", "token_logprobs", "top_logprobs", "text_offset")
@@ -67,26 +67,31 @@ class StreamAssembler:
             _extend_lists(choice.setdefault("logprobs", {}), part["logprobs"])
         if isinstance(part.get("text"), str):
             choice["text"] = choice.get("text", "") + part["text"]
-            self._count(part["text"])
+            self._count(choice, part["text"])
         delta = part.get("delta", part.get("message"))
         if isinstance(delta, dict):
-            self._add_delta(choice.setdefault("message", {}), delta)
+            self._add_delta(choice, delta)
 
-    def _add_delta(self, message: dict[str, Any], delta: dict[str, Any]) -> None:
+    def _add_delta(self, choice: dict[str, Any], delta: dict[str, Any]) -> None:
+        message = choice.setdefault("message", {})
         for name in _JOINED_TEXTS:
             if isinstance(delta.get(name), str):
                 message[name] = message.get(name, "") + delta[name]
-                self._count(delta[name])
+                self._count(choice, delta[name])
         calls = delta.get("tool_calls") or []
         if not isinstance(calls, list):
             raise BadAnswer("`tool_calls` of a chunk is no list")
         for call in calls:
             if not isinstance(call, dict):
                 raise BadAnswer("a tool call of a chunk is no object")
-            self._add_call(message.setdefault("tool_calls", []), call)
+            self._count(choice, self._add_call(message.setdefault("tool_calls", []), call))
 
-    def _add_call(self, calls: list[dict[str, Any]], part: dict[str, Any]) -> None:
-        """Servers number the calls; those that do not start a new one with a new id or, with neither, send it whole."""
+    @staticmethod
+    def _add_call(calls: list[dict[str, Any]], part: dict[str, Any]) -> str:
+        """The piece of arguments that was added.
+
+        Servers number the calls; those that do not start a new one with a new id or, with neither, send it whole.
+        """
         position = part.get("index")
         if not isinstance(position, int):
             known = [at for at, call in enumerate(calls) if part.get("id") and call["id"] == part["id"]]
@@ -100,7 +105,7 @@ class StreamAssembler:
             call["id"] = part["id"]
         function = part.get("function")
         if not isinstance(function, dict):
-            return
+            return ""
         if isinstance(function.get("name"), str) and not call["function"]["name"]:
             call["function"]["name"] = function["name"]
         arguments = function.get("arguments")
@@ -108,9 +113,11 @@ class StreamAssembler:
             call["function"]["arguments"] = arguments
         elif isinstance(arguments, str) and isinstance(call["function"]["arguments"], str):
             call["function"]["arguments"] += arguments
-            self._count(arguments)
+            return arguments
+        return ""
 
-    def _count(self, text: str) -> None:
+    def _count(self, choice: dict[str, Any], text: str) -> None:
+        choice[TEXT_CHUNKS] = choice.get(TEXT_CHUNKS, 0) + bool(text)
         self.text_chunks += bool(text)
         self.received_chars += len(text)
 

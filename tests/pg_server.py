@@ -54,7 +54,9 @@ def _server_user() -> str | None:
 def _run(folder: Path, program: str, *args: str) -> None:
     command = [str(_binaries(folder) / program), *args]
     # /dev/null, not a pipe: the server inherits it, and waiting for the end of a pipe would wait for the server.
-    done = subprocess.run(command, user=_server_user(), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, user=_server_user(), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     if done.returncode != 0:
         log = folder / "data" / "server.log"
         said = log.read_text() if log.exists() else ""

@@ -28,7 +28,7 @@ from overwinter.journal.rebuild import status_from_entries
 class EntryConformance:
     def test_an_entry_reads_back_as_it_was_written(self, store: Store) -> None:
         lease = begin(store)
-        body = {"source": "α\u2028\x00", "text": {"text": "🌱 \\ \" \n"}, "data": {"b": [1, 2.5, None, True], "a": -0.0}}
+        body = {"source": "α\u2028\x00", "text": {"text": '🌱 \\ " \n'}, "data": {"b": [1, 2.5, None, True], "a": -0.0}}
         (written,) = store.append("r", [Draft(kind="observed", body=body)], fence=lease.fence)
         first, second = store.read("r")
         assert second == written

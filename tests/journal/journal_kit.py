@@ -56,9 +56,7 @@ def forked(parent: str, seq: int, caps: Mapping[str, int] | None = None) -> Draf
 
 
 def intent(**reserve: int) -> Draft:
-    return Draft(
-        kind="sample.intent", body={"step": 0, "view": {}, "limits": {}, "constraint": {}, "reserve": reserve}
-    )
+    return Draft(kind="sample.intent", body={"step": 0, "view": {}, "limits": {}, "constraint": {}, "reserve": reserve})
 
 
 def settled(reserved: Mapping[str, int], spent: Mapping[str, int]) -> Draft:
@@ -70,7 +68,9 @@ def more(budget: str, **add: int) -> Draft:
     return Draft(kind="budget.changed", body={"budget": budget, "add": add, "by": "test"})
 
 
-def begin(store: Store, run: str = "r", *, caps: Mapping[str, int] | None = None, shared: tuple[str, ...] = ()) -> Lease:
+def begin(
+    store: Store, run: str = "r", *, caps: Mapping[str, int] | None = None, shared: tuple[str, ...] = ()
+) -> Lease:
     """A new run with its first entry, and the lease to go on with."""
     store.create(NewRun(run=run, caps=caps, shared=shared))
     lease = store.acquire(run, "test", 3600)
@@ -79,7 +79,13 @@ def begin(store: Store, run: str = "r", *, caps: Mapping[str, int] | None = None
 
 
 def branch(
-    store: Store, run: str, parent: str, seq: int, *, caps: Mapping[str, int] | None = None, shared: tuple[str, ...] = ()
+    store: Store,
+    run: str,
+    parent: str,
+    seq: int,
+    *,
+    caps: Mapping[str, int] | None = None,
+    shared: tuple[str, ...] = (),
 ) -> Lease:
     """A fork with its first entry."""
     store.create(NewRun(run=run, parent=parent, fork_seq=seq, caps=caps, shared=shared))

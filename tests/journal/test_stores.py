@@ -74,7 +74,9 @@ class TestPostgres(StoreConformance):
         with pytest.raises(LeaseLost):
             place.open(clock_us=lambda: 2 * 10**17).acquire("r", "me", 60)
 
-    def test_a_lost_connection_fails_one_call_and_comes_back(self, place: Place, store: Store, postgres_url: str) -> None:
+    def test_a_lost_connection_fails_one_call_and_comes_back(
+        self, place: Place, store: Store, postgres_url: str
+    ) -> None:
         import psycopg
 
         lease = begin(store)

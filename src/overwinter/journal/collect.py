@@ -56,6 +56,7 @@ def collect(store: Store, policy: Retention, now_us: int, *, dry_run: bool = Fal
         gone = sorted(ref for ref in refs - kept if store.blob_state(ref) == "present")
         if not gone:
             continue
+        kept.update(gone)  # two runs may name the same text; it goes once
         touched, dropped = touched + 1, dropped + len(gone)
         freed += 0 if dry_run else _drop(store, run, gone, policy.name)
     return Collected(runs=touched, blobs=dropped, freed_bytes=freed)

@@ -24,7 +24,7 @@ from overwinter.loop.session import Parts
 from overwinter.loop.setup import build_parts
 from overwinter.loop.state import ACTING, RunState, is_visible
 from overwinter.loop.tokens import read_tokens
-from overwinter.loop.view import ViewBuilder, view_digest
+from overwinter.loop.view import ViewBuilder
 from overwinter.loop.world import ACT
 from overwinter.tools import idempotency_key
 
@@ -160,7 +160,7 @@ class _Replayer(_Counts):
 
     def _check_observed(self, entry: Entry, _: RunState) -> str:
         world = self.parts.world
-        if world is None or entry.body["source"] != world.world.name:
+        if world is None or entry.body["source"] != world.name:
             return ""
         now = world.reset().text
         return _differ("the world's first observation", unpack(self._store, entry.body["text"]), now)
@@ -169,15 +169,15 @@ class _Replayer(_Counts):
         world, recorded = self.parts.world, entry.body["view"]
         self._legal = world.legal_actions() if world is not None else ()
         observation = world.observation.data if world is not None else {}
-        view = self._view.build(state, recorded["left"], observation, self._legal)
+        measured = self._view.build(state, recorded["left"], observation, self._legal)
         self.views += 1
-        if view_digest(view) != recorded["digest"]:
+        if measured.digest != recorded["digest"]:
             return "the view renders differently"
         self._answer = None
         if self.parts.model.local:
             limits = entry.body["limits"]
             settings = Limits(max_tokens=limits["max_tokens"], temperature=limits["temperature"], seed=limits["seed"])
-            self._answer = self.parts.model.sample(view, 1, Constraint(choices=self._legal), settings)[0]
+            self._answer = self.parts.model.sample(measured.view, 1, Constraint(choices=self._legal), settings)[0]
         return ""
 
     def _check_completion(self, entry: Entry, _: RunState) -> str:

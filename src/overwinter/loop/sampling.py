@@ -81,7 +81,7 @@ def ask(
     try:
         completion = model.sample(view, 1, constraint, limits)[0]
     except ModelError as error:
-        yield from _failed(session, str(error.problem), getattr(error, "lost_tokens", 0), began)
+        yield from _failed(session, error, began)
         raise
     yield from _completed(session, view, completion, purpose, began)
 
@@ -183,16 +183,15 @@ def _completed(session: Session, view: View, completion: Completion, purpose: st
     yield from entries
 
 
-def _failed(session: Session, error: str, lost_tokens: int, began: float) -> Iterator[Entry]:
-    reserved = dict(session.state.sample_reserve)
-    lost = min(lost_tokens, reserved["tokens"])
-    share = lost / reserved["tokens"] if reserved["tokens"] else 0.0
+def _failed(session: Session, error: ModelError, began: float) -> Iterator[Entry]:
+    # The whole loss is booked, even where several billed attempts cost more than was reserved: a budget must not lie.
     spent = {
-        "tokens": lost,
-        "micro_usd": math.ceil(reserved["micro_usd"] * share),
+        "tokens": error.lost_tokens,
+        "micro_usd": error.lost_micro_usd,
         "wall_ms": round((time.monotonic() - began) * 1000),
     }
-    body = {"intent": session.state.sample, "error": error, "settle": {"reserved": reserved, "spent": spent}}
+    settle = {"reserved": dict(session.state.sample_reserve), "spent": spent}
+    body = {"intent": session.state.sample, "error": error.problem, "settle": settle}
     yield from session.append([Draft(kind="sample.failed", body=body)])
 
 

@@ -28,15 +28,16 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 
 def write_until_refused(store: SqliteStore, lease: Lease, match: str) -> int:
     """Append incompressible texts until the store refuses; how many it acknowledged."""
-    refusal = ""
-    for number in range(10_000):
+    acknowledged, refusal = 0, ""
+    while not refusal:
+        assert acknowledged < 10_000, "the disk never became full"
         try:
             append_blob(store, lease, os.urandom(2000).hex())
+            acknowledged += 1
         except StoreError as error:
             refusal = str(error)
-            break
     assert match in refusal
-    return number
+    return acknowledged
 
 
 def assert_whole(store: SqliteStore, acknowledged: int) -> None:

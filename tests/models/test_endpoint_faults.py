@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
+from contextlib import suppress
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -185,6 +188,32 @@ def test_a_server_that_hangs_is_cut_at_the_deadline(server: FakeServer) -> None:
     )
     assert error.lost_tokens == prompt_estimate(model) + 50
     assert len(server.requests) == 1
+
+
+def test_headers_that_drip_for_ever_are_cut_at_the_deadline(server: FakeServer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        stop = threading.Event()
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with connection, suppress(OSError):  # the client shuts the line
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                while not stop.wait(0.02):
+                    connection.sendall(b"a")
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        began_s = monotonic()
+        error = fails(
+            EndpointModel(Config(base_url=url, model="m", mode="chat")), "no whole answer", Limits(timeout_s=0.3)
+        )
+        took_s = monotonic() - began_s
+        stop.set()
+        dripping.join()
+    assert took_s < 3.0
+    assert error.lost_tokens > 0
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -104,7 +104,7 @@ def settle_doubt(session: Session, call: OpenCall) -> Iterator[Entry]:
         return
     if found is None:
         # The probe is certain that it did not happen, so doing it now is the first time.
-        yield from _attempt(session, call, tool, arguments, rule="probe:not-done")
+        yield from _perform(session, call, tool, arguments, rule="probe:not-done")
     else:
         packer = Packer()
         yield from session.append(
@@ -123,7 +123,7 @@ def _repeat(session: Session, call: OpenCall, tool: Tool, arguments: dict[str, A
             [_receipt(packer, call, failure("crash", text), call.intent or -1, settle=settle)], packer
         )
         return
-    yield from _attempt(session, call, tool, arguments, rule="repeat")
+    yield from _perform(session, call, tool, arguments, rule="repeat")
 
 
 def _ask_about(session: Session, call: OpenCall, why: str) -> Iterator[Entry]:
@@ -156,20 +156,7 @@ def _control(session: Session, call: OpenCall) -> Iterator[Entry]:
 
 
 def _perform(session: Session, call: OpenCall, tool: Tool, arguments: dict[str, Any], rule: str) -> Iterator[Entry]:
-    """The first attempt: reserve, write the intent, call."""
-    left = session.left()
-    wall_ms = max(MIN_WALL_MS, min(round(tool.timeout_s * 1000), left.get("wall_ms", 1 << 62)))
-    yield from _attempt(session, call, tool, arguments, rule, {"tool_calls": 1, "wall_ms": wall_ms})
-
-
-def _attempt(
-    session: Session,
-    call: OpenCall,
-    tool: Tool,
-    arguments: dict[str, Any],
-    rule: str,
-    reserve: dict[str, int] | None = None,
-) -> Iterator[Entry]:
+    """Reserve, write the intent, call, write the receipt. A repeat keeps the key of the first attempt."""
     entry = session.state.head_seq + 1
     effect = Effect(call.effect) if call.effect else tool.effect_of(arguments)
     key = call.key or idempotency_key(session.run, entry, tool.name, arguments)
@@ -182,7 +169,7 @@ def _attempt(
             "key": key,
             "attempt": call.attempt + 1,
             "rule": rule,
-            "reserve": reserve or {},
+            "reserve": _reservation(session, call, tool),
         },
     )
     # BudgetExhausted here means that nothing was written and nothing has happened.
@@ -200,6 +187,14 @@ def _attempt(
     if tool.name == ACT and world is not None and (world.unsaved >= SAVE_EVERY or world.done):
         drafts.append(world.save(packer))
     yield from session.append(drafts, packer)
+
+
+def _reservation(session: Session, call: OpenCall, tool: Tool) -> dict[str, int]:
+    """What the call may cost. A repeat goes on under the reservation of the first attempt, where this run made that."""
+    if call.intent is not None and session.state.intent_reserve:
+        return {}
+    wall_ms = min(round(tool.timeout_s * 1000), session.left().get("wall_ms", 1 << 62))
+    return {"tool_calls": 1, "wall_ms": max(MIN_WALL_MS, wall_ms)}
 
 
 def _receipt(

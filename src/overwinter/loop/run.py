@@ -146,7 +146,7 @@ class Run:
         ]
         if world is not None:
             observation = world.reset()
-            body = {"source": world.world.name, "text": packer.text(observation.text), "data": {"seed": world.seed}}
+            body = {"source": world.name, "text": packer.text(observation.text), "data": {"seed": world.seed}}
             drafts.append(Draft(kind="observed", body=body, refs=packer.take_refs()))
         session.append(drafts, packer)
         session.fresh = True

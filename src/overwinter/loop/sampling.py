@@ -14,7 +14,7 @@ from overwinter.loop.parse import read_calls
 from overwinter.loop.session import Session
 from overwinter.loop.state import ACTING
 from overwinter.loop.tokens import token_record
-from overwinter.loop.view import view_digest
+from overwinter.loop.view import Measured
 from overwinter.loop.world import ACT
 from overwinter.tools import idempotency_key
 
@@ -43,32 +43,30 @@ def take_step(session: Session) -> Iterator[Entry]:
     left = session.left()
     legal = session.parts.world.legal_actions() if session.parts.world is not None else ()
     observation = session.parts.world.observation.data if session.parts.world is not None else {}
-    view = session.view.build(session.state, left, observation, legal)
-    tokens = session.view.tokens(view)
-    if tokens > session.parts.model.context_tokens - MIN_COMPLETION_TOKENS:
+    measured = session.view.build(session.state, left, observation, legal)
+    if measured.tokens > session.parts.model.context_tokens - MIN_COMPLETION_TOKENS:
         raise ModelError(
-            f"the goal and the latest entry need {tokens} tokens, the model holds {session.parts.model.context_tokens}",
+            f"the goal and the latest entry need {measured.tokens} tokens, the model holds {session.parts.model.context_tokens}",
             "use a model with a longer context, or shorten goal and tool descriptions",
         )
-    yield from ask(session, session.parts.model, view, tokens, left=left)
+    yield from ask(session, session.parts.model, measured, left=left)
 
 
 def ask(
     session: Session,
     model: Model,
-    view: View,
-    tokens: int,
+    measured: Measured,
     *,
     left: dict[str, int],
     purpose: str = ACTING,
     constraint: Constraint | None = None,
 ) -> Iterator[Entry]:
     """One journalled question to a model."""
-    state, pace = session.state, session.parts.pace
-    reserve = _reservation(model, tokens, pace.max_tokens, pace.sample_timeout_s, left)
+    state, pace, view = session.state, session.parts.pace, measured.view
+    reserve = _reservation(model, measured.tokens, pace.max_tokens, pace.sample_timeout_s, left)
     constraint = constraint or Constraint(choices=view.legal_actions)
     limits = Limits(
-        max_tokens=reserve["tokens"] - tokens,
+        max_tokens=reserve["tokens"] - measured.tokens,
         temperature=pace.temperature,
         seed=pace.seed,
         top_logprobs=pace.top_logprobs,
@@ -76,14 +74,14 @@ def ask(
         idempotency_key=idempotency_key(session.run, state.head_seq + 1, "sample", {"purpose": purpose}),
     )
     intent = Draft(
-        kind="sample.intent", body=_intent_body(session, view, tokens, left, limits, constraint, reserve, purpose)
+        kind="sample.intent", body=_intent_body(session, measured, left, limits, constraint, reserve, purpose)
     )
     yield from session.append([intent])
     began = time.monotonic()
     try:
         completion = model.sample(view, 1, constraint, limits)[0]
     except ModelError as error:
-        yield from _failed(session, str(error.problem), getattr(error, "lost_tokens", 0), began)
+        yield from _failed(session, error, began)
         raise
     yield from _completed(session, view, completion, purpose, began)
 
@@ -123,8 +121,7 @@ def _reservation(model: Model, tokens: int, max_tokens: int, timeout_s: float, l
 
 def _intent_body(
     session: Session,
-    view: View,
-    tokens: int,
+    measured: Measured,
     left: dict[str, int],
     limits: Limits,
     constraint: Constraint,
@@ -134,11 +131,11 @@ def _intent_body(
     body: dict[str, Any] = {
         "step": session.state.step + (purpose == ACTING),
         "view": {
-            "shown": [list(r) for r in view.shown],
-            "hidden": view.hidden,
+            "shown": [list(r) for r in measured.view.shown],
+            "hidden": measured.view.hidden,
             "left": left,
-            "digest": view_digest(view),
-            "tokens": tokens,
+            "digest": measured.digest,
+            "tokens": measured.tokens,
         },
         "limits": {"max_tokens": limits.max_tokens, "temperature": limits.temperature, "seed": limits.seed},
         "constraint": {"choices": len(constraint.choices), "json_schema": constraint.json_schema is not None},
@@ -186,16 +183,15 @@ def _completed(session: Session, view: View, completion: Completion, purpose: st
     yield from entries
 
 
-def _failed(session: Session, error: str, lost_tokens: int, began: float) -> Iterator[Entry]:
-    reserved = dict(session.state.sample_reserve)
-    lost = min(lost_tokens, reserved["tokens"])
-    share = lost / reserved["tokens"] if reserved["tokens"] else 0.0
+def _failed(session: Session, error: ModelError, began: float) -> Iterator[Entry]:
+    # The whole loss is booked, even where several billed attempts cost more than was reserved: a budget must not lie.
     spent = {
-        "tokens": lost,
-        "micro_usd": math.ceil(reserved["micro_usd"] * share),
+        "tokens": error.lost_tokens,
+        "micro_usd": error.lost_micro_usd,
         "wall_ms": round((time.monotonic() - began) * 1000),
     }
-    body = {"intent": session.state.sample, "error": error, "settle": {"reserved": reserved, "spent": spent}}
+    settle = {"reserved": dict(session.state.sample_reserve), "spent": spent}
+    body = {"intent": session.state.sample, "error": error.problem, "settle": settle}
     yield from session.append([Draft(kind="sample.failed", body=body)])
 
 

@@ -77,7 +77,7 @@ def build_model(spec: Mapping[str, Any], world: WorldSession | None) -> Model:
 
         if world is None:
             raise UsageError("a policy plays worlds only", "name one with --world, or another model with --model")
-        name = world.world.name
+        name = world.name
         return PolicyModel(open_policy(name, settings["policy"]), world.seed, lambda: open_world(name))
     if kind == "endpoint":
         from overwinter.loop.models.endpoint import Config, EndpointModel
@@ -104,9 +104,9 @@ def _files(settings: Any) -> list[Tool]:
 
 
 def _http(settings: Any) -> list[Tool]:
-    from overwinter.tools.http import http_get
+    from overwinter.tools.web import http_get
 
-    return [http_get(**settings)]
+    return http_get(**settings)
 
 
 def _python(settings: Any) -> list[Tool]:

@@ -158,6 +158,8 @@ def _started(state: RunState, entry: Entry) -> None:
 def _forked(state: RunState, entry: Entry) -> None:
     state.setup = {**state.setup, **entry.body.get("setup", {})}
     state.waiting, state.ended, state.committed_branch = None, "", ""
+    # What the parent reserved for an intent that is still open is the parent's to give back.
+    state.sample_reserve, state.intent_reserve = {}, {}
 
 
 def _resumed(state: RunState, entry: Entry) -> None:
@@ -216,7 +218,7 @@ def _effect_intent(state: RunState, entry: Entry) -> None:
         call.intent, call.attempt = entry.seq, entry.body["attempt"]
         call.effect, call.key = entry.body["effect"], entry.body["key"]
         call.doubt = call.happened = None
-    if entry.body["attempt"] == 1:
+    if entry.body["reserve"]:
         # A later attempt goes on under the reservation of the first.
         state.intent_reserve, state.intent_time_us = entry.body["reserve"], entry.time_us
 

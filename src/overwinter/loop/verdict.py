@@ -19,7 +19,7 @@ from overwinter.loop.model import Constraint, Message, Model, View
 from overwinter.loop.sampling import ask
 from overwinter.loop.session import Session
 from overwinter.loop.state import JUDGING
-from overwinter.loop.view import render
+from overwinter.loop.view import TURN_TOKENS, Measured, render, view_digest
 from overwinter.tools import Effect, ToolContext
 from overwinter.tools.fence import FENCE_RULE
 
@@ -147,13 +147,13 @@ def _by_judge(session: Session, criterion: Criterion) -> Generator[Entry, None, 
         return Finding(id=criterion.id, met=None, entries=(), note="no judge model is configured")
     room = model.context_tokens - session.parts.pace.max_tokens
     view, shown = _judge_view(session, criterion, model, room)
-    tokens = sum(model.count_tokens(message.text) + 4 for message in view.messages)
+    tokens = sum(model.count_tokens(message.text) + TURN_TOKENS for message in view.messages)
+    measured = Measured(view=view, tokens=tokens, digest=view_digest(view))
     completion: Entry | None = None
     for entry in ask(
         session,
         model,
-        view,
-        tokens,
+        measured,
         left=session.left(),
         purpose=JUDGING,
         constraint=Constraint(json_schema=JUDGE_SCHEMA),

@@ -29,6 +29,8 @@ COMPACT_TO = 0.45
 SUMMARY_SHARE = 0.15
 """Share of the window a summary may take."""
 LINE_CHARS = 160
+TURN_TOKENS = 4
+"""What a chat template adds to a turn, about."""
 
 INSTRUCTIONS = """\
 You work on a goal until it is verified by a checker that is not you. Everything you do is journalled.
@@ -44,6 +46,16 @@ class Rendered:
 
     message: Message
     tokens: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """A view, its size in tokens (tool schemas included) and its digest."""
+
+    view: View
+    tokens: int
+    digest: str
 
 
 class ViewBuilder:
@@ -59,42 +71,41 @@ class ViewBuilder:
         self.window_tokens = window_tokens
         self._tools = tuple(tools)
         self._rendered: dict[int, Rendered] = {}
+        self._schema_tokens = model.count_tokens(canonical(list(tools)).decode()) if tools else 0
 
     def add(self, entry: Entry) -> None:
         """Render an entry once, when it is written or read."""
-        message = render(self._store, entry)
-        self._rendered[entry.seq] = Rendered(message=message, tokens=self._tokens(message))
+        self._rendered[entry.seq] = self._measure(render(self._store, entry))
 
     def forget(self, last: int) -> None:
         """Let go of renderings up to entry `last`, which a compaction has hidden."""
         for seq in [seq for seq in self._rendered if seq <= last]:
             del self._rendered[seq]
 
-    def build(self, state: RunState, left: Mapping[str, int], observation: Any, legal_actions: tuple[str, ...]) -> View:
+    def build(
+        self, state: RunState, left: Mapping[str, int], observation: Any, legal_actions: tuple[str, ...]
+    ) -> Measured:
         """The view of the next step. `left` is what remains of the limited resources of the budget."""
         self._load(state)
-        messages = [self._head(state)]
+        rows = [self._measure(self._head(state))]
         if state.compacted is not None:
-            messages.append(self._rendered[state.compacted].message)
-        messages += [self._rendered[seq].message for seq in state.items]
-        last = messages[-1]
+            rows.append(self._rendered[state.compacted])
+        rows += [self._rendered[seq] for seq in state.items]
+        last = rows[-1].message
         status = _status(left, legal_actions, silent=last.role == "assistant" and not last.tool_calls)
         if status:
-            messages.append(Message(role="user", text=status))
+            rows.append(self._measure(Message(role="user", text=status)))
         shown = _shown(state)
-        return View(
-            messages=tuple(messages),
+        view = View(
+            messages=tuple(row.message for row in rows),
             tools=self._tools,
             observation=observation,
             legal_actions=legal_actions,
             shown=shown,
             hidden=state.head_seq + 1 - sum(last - first + 1 for first, last in shown),
         )
-
-    def tokens(self, view: View) -> int:
-        """Tokens of a view, tool schemas included."""
-        schemas = self._model.count_tokens(canonical(list(view.tools)).decode()) if view.tools else 0
-        return schemas + sum(self._tokens(message) for message in view.messages)
+        tokens = self._schema_tokens + sum(row.tokens for row in rows)
+        return Measured(view=view, tokens=tokens, digest=_digest_of([row.digest for row in rows], view))
 
     def compaction(self, state: RunState, packer: Packer) -> Draft | None:
         """A `compacted` draft when the view has outgrown the window, else None."""
@@ -148,13 +159,10 @@ class ViewBuilder:
             lines += [f"- [{seq}] {row['text']} (due {row['due']})" for seq, row in state.commitments.items()]
         return Message(role="system", text="\n".join(lines))
 
-    def _tokens(self, message: Message) -> int:
-        calls = (
-            canonical([[call.tool, call.arguments] for call in message.tool_calls]).decode()
-            if message.tool_calls
-            else ""
-        )
-        return self._model.count_tokens(message.text + calls) + 4
+    def _measure(self, message: Message) -> Rendered:
+        calls = [[call.tool, call.arguments] for call in message.tool_calls]
+        tokens = self._model.count_tokens(message.text + (canonical(calls).decode() if calls else "")) + TURN_TOKENS
+        return Rendered(message=message, tokens=tokens, digest=message_digest(message))
 
 
 def render(store: Store, entry: Entry) -> Message:
@@ -229,9 +237,16 @@ def _status(left: Mapping[str, int], legal_actions: Sequence[str], *, silent: bo
     return "\n".join(rows)
 
 
+def message_digest(message: Message) -> str:
+    """SHA-256 of one turn as the model sees it."""
+    calls = [[call.id, call.tool, call.arguments] for call in message.tool_calls]
+    return digest(canonical([message.role, message.text, message.tool_call_id, calls]))
+
+
 def view_digest(view: View) -> str:
-    """SHA-256 of what the model is shown: messages, tools and legal actions."""
-    rows = [
-        [m.role, m.text, m.tool_call_id, [[c.id, c.tool, c.arguments] for c in m.tool_calls]] for m in view.messages
-    ]
-    return digest(canonical([rows, list(view.tools), list(view.legal_actions)]))
+    """SHA-256 of what the model is shown: turns, tools and legal actions. The slow twin of what `ViewBuilder` puts together."""
+    return _digest_of([message_digest(message) for message in view.messages], view)
+
+
+def _digest_of(turns: Sequence[str], view: View) -> str:
+    return digest(canonical([turns, view.tools, view.legal_actions]))

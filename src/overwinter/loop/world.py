@@ -23,8 +23,9 @@ ACT = "act"
 class WorldSession:
     """One episode of a world, bound to a run."""
 
-    def __init__(self, world: World, seed: int) -> None:
+    def __init__(self, world: World, seed: int, name: str = "") -> None:
         self.world = world
+        self.name = name or world.name
         self.seed = seed
         self.observation = Observation(text="")
         self.done = False
@@ -90,7 +91,7 @@ class WorldSession:
         self.unsaved = 0
         state = packer.json({"state": self.world.snapshot(), "done": self.done})
         body = {
-            "world": self.world.name,
+            "world": self.name,
             "state": state,
             "outcome": {"success": outcome.success, "score": outcome.score, "facts": outcome.facts},
         }
@@ -131,4 +132,4 @@ def open_world_session(setup: dict[str, Any]) -> WorldSession:
         raise UsageError(
             f"world setup has unknown fields {sorted(setup.keys() - {'name', 'seed'})}", "use name and seed"
         )
-    return WorldSession(open_world(setup["name"]), int(setup.get("seed", 0)))
+    return WorldSession(open_world(setup["name"]), int(setup.get("seed", 0)), setup["name"])

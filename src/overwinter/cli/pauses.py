@@ -75,7 +75,7 @@ def wait_text(state: RunState) -> str:
         case "sleep":
             until_us, event = waiting.get("until_us"), waiting.get("event")
             left_s = 0 if until_us is None else until_us / 1e6 - time.time()
-            due = f" until {_clock(until_us)} (in {duration_text(left_s)})" if left_s > 0 else ""
+            due = f" until {_clock(until_us or 0)} (in {duration_text(left_s)})" if left_s > 0 else ""
             return f"sleeps{due}{f' for the event {event}' if event else ''}: {waiting['detail']}"
         case "budget":
             return f"the budget is used up: {waiting['detail']}"

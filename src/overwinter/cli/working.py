@@ -85,7 +85,7 @@ def run(
         plan = make_plan(goal, at.settings, place, actor, accepted, tools, gates)
         caps = parse_budget(at.settings.budget)
         started = Run.start(at.store, plan.goal, setup=plan.setup, caps=caps, name=bounds.name, title=plan.title)
-        _announce(at, started, accepted)
+        _announce(at, started)
         code = _work(at, started, bounds.max_steps)
     raise typer.Exit(code)
 
@@ -110,7 +110,7 @@ def resume(
     raise typer.Exit(code)
 
 
-def _announce(at: Workplace, run: Run, accepted: Acceptance) -> None:
+def _announce(at: Workplace, run: Run) -> None:
     state = run.state
     at.out.line(f"run {run.name}: {state.goal}", "bold")
     player = run.session.parts.model.name

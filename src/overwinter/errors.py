@@ -43,4 +43,15 @@ class ToolError(OverwinterError):
 
 
 class ModelError(OverwinterError):
-    """A model endpoint failed for good: unreachable, refused, or an answer that cannot be read."""
+    """A model endpoint failed for good: unreachable, refused, or an answer that cannot be read.
+
+    Args:
+        lost_tokens: tokens of the attempts that may have been billed although no answer arrived; an upper bound for the
+            budget.
+        lost_micro_usd: their price in millionths of a US dollar.
+    """
+
+    def __init__(self, problem: str, next_step: str, *, lost_tokens: int = 0, lost_micro_usd: int = 0) -> None:
+        super().__init__(problem, next_step)
+        self.lost_tokens = lost_tokens
+        self.lost_micro_usd = lost_micro_usd

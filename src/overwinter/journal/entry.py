@@ -89,17 +89,19 @@ class RunEnded(TypedDict):
 class SampleIntent(TypedDict):
     step: int
     view: dict[str, Any]
-    """shown: closed ranges of entries; hidden: how many are not shown; digest of the rendered view; tokens."""
+    """shown: closed ranges of entries; hidden: how many are not shown; left: budget; digest of the rendering; tokens."""
     limits: dict[str, Any]
     constraint: dict[str, Any]
     reserve: dict[str, int]
+    purpose: NotRequired[str]
+    """act (the default) or judge: a checker's question, which the actor never sees."""
 
 
 class SampleCompletion(TypedDict):
     intent: int
     text: Payload
     calls: list[dict[str, Any]]
-    """Tool calls as understood: id, tool, arguments; or one with `malformed` and the reason."""
+    """Tool calls as understood: id, tool, arguments (an object, or text that is none)."""
     reasoning: NotRequired[Payload]
     tokens: NotRequired[Payload]
     """JSON of token ids, prompt token ids and log-probabilities; absent for a text-only entry."""
@@ -108,6 +110,7 @@ class SampleCompletion(TypedDict):
     usage: dict[str, Any]
     model: str
     confidence: NotRequired[float | None]
+    purpose: NotRequired[str]
     settle: Settlement
 
 
@@ -141,6 +144,9 @@ class EffectIntent(TypedDict):
     effect: str
     key: str
     attempt: int
+    """1 for the first; a repeat after a crash carries the same key and goes on under the first reservation."""
+    rule: str
+    """The gate that let it through."""
     reserve: dict[str, int]
 
 
@@ -176,7 +182,9 @@ class Observed(TypedDict):
 
 
 class Compacted(TypedDict):
-    ranges: list[list[int]]
+    first: int
+    last: int
+    """Visible entries first … last are no longer shown."""
     summary: Payload
     by: str
 
@@ -241,6 +249,12 @@ class WorldSaved(TypedDict):
     outcome: dict[str, Any]
 
 
+class BranchCommitted(TypedDict):
+    branch: str
+    seq: int
+    """The branch's first completion, whose calls this run now makes for real."""
+
+
 class BlobsCollected(TypedDict):
     hashes: list[str]
     policy: str
@@ -273,6 +287,7 @@ BODIES: Mapping[str, type] = {
     "verdict": Verdict,
     "budget.changed": BudgetChanged,
     "world.saved": WorldSaved,
+    "branch.committed": BranchCommitted,
     "blobs.collected": BlobsCollected,
 }
 """Every kind of entry and the shape of its body. A kind not listed here is refused."""

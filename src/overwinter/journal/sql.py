@@ -76,6 +76,9 @@ class SqlStore(abc.ABC):
     @abc.abstractmethod
     def close(self) -> None: ...
 
+    def now_us(self) -> int:
+        return self.clock_us()
+
     # Runs
 
     def create(self, new: NewRun) -> RunInfo:

@@ -200,6 +200,10 @@ class Store(Protocol):
 
     def load_cache(self, run: str, name: str) -> tuple[int, bytes] | None: ...
 
+    def now_us(self) -> int:
+        """The clock entries are stamped by, microseconds since 1970 UTC. It may jump; entry times still never decrease."""
+        ...
+
     def check_integrity(self) -> list[str]:
         """What the database itself says of its files; empty when it finds nothing."""
         ...

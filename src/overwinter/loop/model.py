@@ -48,7 +48,7 @@ class View:
         tools: tool schemas in the OpenAI "tools" form.
         observation: the world's last observation as JSON values, for policies in Python; empty without a world.
         legal_actions: what the world allows now, empty without a world.
-        shown: the journal entries shown, as closed ranges (first, last), ascending.
+        shown: closed ranges (first, last) of entries, ascending; of these, the kinds in `loop.state.VISIBLE` are rendered.
         hidden: how many entries of the run are not shown.
     """
 
@@ -160,6 +160,8 @@ class Model(Protocol):
     name: str
     context_tokens: int
     """Largest prompt plus completion; the view is cut to fit."""
+    local: bool
+    """Runs in this process: an answer that is lost with the process was billed by nobody."""
 
     def count_tokens(self, text: str) -> int:
         """Tokens of `text`, exact where a tokenizer is at hand, else an estimate that is never too small for English text."""

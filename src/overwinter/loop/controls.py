@@ -1,0 +1,163 @@
+"""Tools of the loop itself: they act on the journal only, so one append is both the deed and its receipt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from overwinter.journal import Draft, Packer
+from overwinter.loop.session import Session
+from overwinter.loop.state import is_visible
+from overwinter.loop.view import render
+from overwinter.tools import Effect, Tool, tool
+
+READ_ENTRIES_MAX = 20
+
+
+@tool(effect=Effect.PURE, name="finish", tags=["control"])
+def finish(summary: str) -> str:
+    """Claim that the goal is met. A checker that is not you verifies it against the acceptance list.
+
+    Args:
+        summary: what was achieved and which results show it.
+    """
+    return summary
+
+
+@tool(effect=Effect.PURE, name="sleep", tags=["control", "wait"])
+def sleep(reason: str, seconds: float = 0.0, event: str = "") -> str:
+    """Wait without cost, for a time or for an event from outside, whichever comes first.
+
+    Args:
+        reason: what you wait for.
+        seconds: how long at most; 0 for no limit.
+        event: name of the event to wait for; empty for none.
+    """
+    return f"{reason}{seconds}{event}"
+
+
+@tool(effect=Effect.PURE, name="ask_person", tags=["control", "wait"])
+def ask_person(question: str) -> str:
+    """Ask a person and wait for the answer.
+
+    Args:
+        question: what you need to know.
+    """
+    return question
+
+
+@tool(effect=Effect.PURE, name="commit_to", tags=["control"])
+def commit_to(text: str, due: str = "") -> str:
+    """Note a promise or a duty; it stays in view until you fulfil it.
+
+    Args:
+        text: what has to be done.
+        due: when, in words.
+    """
+    return f"{text}{due}"
+
+
+@tool(effect=Effect.PURE, name="fulfil", tags=["control"])
+def fulfil(commitment: int, outcome: str) -> str:
+    """Close an open commitment.
+
+    Args:
+        commitment: its number in the list of open commitments.
+        outcome: what became of it.
+    """
+    return f"{commitment}{outcome}"
+
+
+@tool(effect=Effect.PURE, name="read_entries", tags=["control"])
+def read_entries(first: int, last: int) -> str:
+    """Read journal entries that are no longer in view, at most 20 at a time.
+
+    Args:
+        first: number of the first entry.
+        last: number of the last entry.
+    """
+    return f"{first}{last}"
+
+
+CONTROLS: Mapping[str, Tool] = {
+    each.name: each for each in (finish, sleep, ask_person, commit_to, fulfil, read_entries)
+}
+
+Handler = Callable[[Session, dict[str, Any], str], tuple[list[Draft], str]]
+"""(session, validated arguments, call id) → the drafts of the deed and the receipt's text. ValueError: refused, why."""
+
+
+def control_drafts(session: Session, name: str, arguments: dict[str, Any], call_id: str) -> tuple[list[Draft], Packer]:
+    """The deed and its receipt, for one append."""
+    packer = Packer()
+    try:
+        drafts, text = _HANDLERS[name](session, arguments, call_id)
+        ok, error = True, None
+    except ValueError as reason:
+        drafts, text, ok, error = [], str(reason), False, "arguments"
+    waiting = bool(ok and "wait" in CONTROLS[name].tags)
+    body = {
+        "intent": -1,
+        "call_id": call_id,
+        "ok": ok,
+        "text": packer.text(text),
+        "data": {"waiting": True} if waiting else {},
+        "error": error,
+    }
+    return [*drafts, Draft(kind="effect.receipt", body=body, refs=packer.take_refs())], packer
+
+
+def _finish(session: Session, arguments: dict[str, Any], call_id: str) -> tuple[list[Draft], str]:
+    body = {"completion": session.state.completion, "call_id": call_id, "summary": arguments["summary"]}
+    return [Draft(kind="done.claimed", body=body)], "Your claim is being checked."
+
+
+def _sleep(session: Session, arguments: dict[str, Any], _: str) -> tuple[list[Draft], str]:
+    seconds, event = arguments["seconds"], arguments["event"]
+    if not 0 <= seconds <= 3.2e9:
+        raise ValueError("seconds must be between 0 and 3.2e9 (a hundred years)")
+    if not seconds and not event:
+        raise ValueError("give seconds, or an event, to wait for")
+    body: dict[str, Any] = {"reason": arguments["reason"]}
+    if seconds:
+        body["until_us"] = session.now_us() + round(seconds * 1e6)
+    if event:
+        body["event"] = event
+    return [Draft(kind="sleep.started", body=body)], "Sleeping."
+
+
+def _ask_person(_: Session, arguments: dict[str, Any], __: str) -> tuple[list[Draft], str]:
+    body = {"event": "answer", "reason": f"a person's answer to: {arguments['question']}"}
+    return [Draft(kind="sleep.started", body=body)], "Asked."
+
+
+def _commit_to(_: Session, arguments: dict[str, Any], __: str) -> tuple[list[Draft], str]:
+    return [Draft(kind="commitment.opened", body={"text": arguments["text"], "due": arguments["due"]})], "Noted."
+
+
+def _fulfil(session: Session, arguments: dict[str, Any], _: str) -> tuple[list[Draft], str]:
+    number = arguments["commitment"]
+    if str(number) not in session.state.commitments:
+        raise ValueError(
+            f"commitment {number} is not open; open are {sorted(map(int, session.state.commitments)) or 'none'}"
+        )
+    return [Draft(kind="commitment.closed", body={"opened": number, "outcome": arguments["outcome"]})], "Closed."
+
+
+def _read_entries(session: Session, arguments: dict[str, Any], _: str) -> tuple[list[Draft], str]:
+    first, last = arguments["first"], arguments["last"]
+    if not 0 <= first <= last <= session.state.head_seq:
+        raise ValueError(f"entries are numbered 0 to {session.state.head_seq}")
+    entries = session.store.read(session.run, first, min(last, first + READ_ENTRIES_MAX - 1) + 1)
+    rows = [f"#{entry.seq} {render(session.store, entry).text}" for entry in entries if is_visible(entry)]
+    return [], "\n".join(rows) or "Nothing in this range is text."
+
+
+_HANDLERS: Mapping[str, Handler] = {
+    "finish": _finish,
+    "sleep": _sleep,
+    "ask_person": _ask_person,
+    "commit_to": _commit_to,
+    "fulfil": _fulfil,
+    "read_entries": _read_entries,
+}

@@ -1,0 +1,239 @@
+"""Effects: intent on disk, then the call, then the receipt on disk before the model sees the result.
+
+What happens to an intent without a receipt (the process died in between) is decided by the effect class:
+
+    pure, idempotent   done again
+    keyed              done again under the same idempotency key, which the other side recognises
+    irreversible       never done again: the tool's probe is asked whether it happened, else a person is
+
+We never claim exactly-once for the outside world. Journal: exactly once. Keyed: exactly once if the other side honours the
+key. Irreversible: at most once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from overwinter.errors import ToolError
+from overwinter.journal import Draft, Entry, Packer
+from overwinter.loop.controls import control_drafts
+from overwinter.loop.gates import ALLOW, Question
+from overwinter.loop.session import Session
+from overwinter.loop.state import OpenCall
+from overwinter.loop.world import ACT, SAVE_EVERY
+from overwinter.tools import Effect, Tool, ToolContext, ToolResult, failure, idempotency_key
+
+MIN_WALL_MS = 1
+
+
+def begin_call(session: Session, call: OpenCall) -> Iterator[Entry]:
+    """A call of the last completion that has not been asked about: validate, gate, and carry out what may go ahead."""
+    if call.tool in session.parts.controls:
+        yield from _control(session, call)
+        return
+    try:
+        tool = session.parts.toolbox.get(call.tool)
+        arguments = tool.validate(call.arguments)
+        effect = tool.effect_of(arguments)
+    except ToolError as error:
+        known = call.tool in session.parts.toolbox
+        yield from refuse(session, call, failure("arguments" if known else "unknown", str(error)))
+        return
+    if call.decision == ALLOW:
+        # A person approved it.
+        yield from _perform(session, call, tool, arguments, rule=f"approved:{call.gate}")
+        return
+    answer = session.parts.gates.answer(
+        Question(
+            tool=tool.name,
+            arguments=arguments,
+            effect=effect.value,
+            confidence=session.state.confidence,
+            consequential=_consequential(session, tool, arguments),
+        )
+    )
+    if answer.decision == ALLOW:
+        yield from _perform(session, call, tool, arguments, rule=answer.rule)
+        return
+    body: dict[str, Any] = {
+        "completion": session.state.completion,
+        "call": {"id": call.id, "tool": tool.name, "arguments": arguments},
+        "effect": effect.value,
+        "decision": answer.decision,
+        "rule": answer.rule,
+        "confidence": session.state.confidence,
+    }
+    yield from session.append([Draft(kind="gate.decision", body=body)])
+
+
+def refuse(session: Session, call: OpenCall, result: ToolResult) -> Iterator[Entry]:
+    """A receipt for a call that was never made."""
+    packer = Packer()
+    yield from session.append([_receipt(packer, call, result, intent=-1)], packer)
+
+
+def deny(session: Session, call: OpenCall) -> Iterator[Entry]:
+    """A receipt for a call that a gate or a person refused."""
+    text = f"This call was not made: {call.reason}. Choose another way, or ask_person."
+    yield from refuse(session, call, failure("denied", text))
+
+
+def settle_doubt(session: Session, call: OpenCall) -> Iterator[Entry]:
+    """An intent without a receipt: do it again, probe, or put the question to a person (by an effect.in_doubt entry)."""
+    assert call.intent is not None
+    if call.happened is not None:
+        yield from _settle_by_person(session, call)
+        return
+    try:
+        tool = session.parts.toolbox.get(call.tool)
+        arguments = tool.validate(call.arguments)
+    except ToolError as error:
+        # The tool is gone since; whether the call took place is then only for a person to say.
+        yield from _ask_about(session, call, error.problem)
+        return
+    if Effect(call.effect).repeatable:
+        yield from _repeat(session, call, tool, arguments)
+        return
+    context = ToolContext(run=session.run, entry=call.intent, idempotency_key=call.key, deadline_s=tool.timeout_s)
+    try:
+        found = tool.probe_result(arguments, context)
+    except ToolError as error:
+        yield from _ask_about(session, call, error.problem)
+        return
+    if found is None:
+        # The probe is certain that it did not happen, so doing it now is the first time.
+        yield from _perform(session, call, tool, arguments, rule="probe:not-done")
+    else:
+        packer = Packer()
+        yield from session.append(
+            [_receipt(packer, call, found, call.intent, resolved_by="probe", settle=_settle(session))], packer
+        )
+
+
+def _repeat(session: Session, call: OpenCall, tool: Tool, arguments: dict[str, Any]) -> Iterator[Entry]:
+    limit = session.parts.pace.max_attempts
+    if call.attempt >= limit:
+        # A call that takes the process down each time must not do so for ever.
+        text = f"The process ended {limit} times during this call; it was not tried again."
+        packer = Packer()
+        settle = _settle(session)
+        yield from session.append(
+            [_receipt(packer, call, failure("crash", text), call.intent or -1, settle=settle)], packer
+        )
+        return
+    yield from _perform(session, call, tool, arguments, rule="repeat")
+
+
+def _ask_about(session: Session, call: OpenCall, why: str) -> Iterator[Entry]:
+    detail = f"{call.tool}: {why}"
+    yield from session.append([Draft(kind="effect.in_doubt", body={"intent": call.intent, "detail": detail})])
+
+
+def _settle_by_person(session: Session, call: OpenCall) -> Iterator[Entry]:
+    if call.happened:
+        result = ToolResult(
+            ok=True, text="A person confirmed that this call took place. Its answer is not known.", data={}
+        )
+    else:
+        result = failure(
+            "crash", "A person found that this call did not take place. Make it again if it is still wanted."
+        )
+    packer = Packer()
+    draft = _receipt(packer, call, result, call.intent or -1, resolved_by="person", settle=_settle(session))
+    yield from session.append([draft], packer)
+
+
+def _control(session: Session, call: OpenCall) -> Iterator[Entry]:
+    try:
+        arguments = session.parts.controls[call.tool].validate(call.arguments)
+    except ToolError as error:
+        yield from refuse(session, call, failure("arguments", str(error)))
+        return
+    drafts, packer = control_drafts(session, call.tool, arguments, call.id)
+    yield from session.append(drafts, packer)
+
+
+def _perform(session: Session, call: OpenCall, tool: Tool, arguments: dict[str, Any], rule: str) -> Iterator[Entry]:
+    """Reserve, write the intent, call, write the receipt. A repeat keeps the key of the first attempt."""
+    entry = session.state.head_seq + 1
+    effect = Effect(call.effect) if call.effect else tool.effect_of(arguments)
+    key = call.key or idempotency_key(session.run, entry, tool.name, arguments)
+    intent = Draft(
+        kind="effect.intent",
+        body={
+            "completion": session.state.completion,
+            "call": {"id": call.id, "tool": tool.name, "arguments": arguments},
+            "effect": effect.value,
+            "key": key,
+            "attempt": call.attempt + 1,
+            "rule": rule,
+            "reserve": _reservation(session, call, tool),
+        },
+    )
+    # BudgetExhausted here means that nothing was written and nothing has happened.
+    yield from session.append([intent])
+    deadline_s = session.state.intent_reserve.get("wall_ms", round(tool.timeout_s * 1000)) / 1000
+    began = time.monotonic()
+    result = tool.call(arguments, ToolContext(run=session.run, entry=entry, idempotency_key=key, deadline_s=deadline_s))
+    wall_ms = round((time.monotonic() - began) * 1000)
+    if result.data.get("in_doubt") and not effect.repeatable:
+        yield from _ask_about(session, call, result.text)
+        return
+    packer = Packer()
+    drafts = [_receipt(packer, call, result, entry, settle=_settle(session, wall_ms))]
+    world = session.parts.world
+    if tool.name == ACT and world is not None and (world.unsaved >= SAVE_EVERY or world.done):
+        drafts.append(world.save(packer))
+    yield from session.append(drafts, packer)
+
+
+def _reservation(session: Session, call: OpenCall, tool: Tool) -> dict[str, int]:
+    """What the call may cost. A repeat goes on under the reservation of the first attempt, where this run made that."""
+    if call.intent is not None and session.state.intent_reserve:
+        return {}
+    wall_ms = min(round(tool.timeout_s * 1000), session.left().get("wall_ms", 1 << 62))
+    return {"tool_calls": 1, "wall_ms": max(MIN_WALL_MS, wall_ms)}
+
+
+def _receipt(
+    packer: Packer,
+    call: OpenCall,
+    result: ToolResult,
+    intent: int,
+    *,
+    resolved_by: str = "",
+    settle: dict[str, Any] | None = None,
+) -> Draft:
+    data = dict(result.data)
+    if result.truncated_bytes:
+        data["truncated_bytes"] = result.truncated_bytes
+    body: dict[str, Any] = {
+        "intent": intent,
+        "call_id": call.id,
+        "ok": result.ok,
+        "text": packer.text(result.text),
+        "data": data,
+        "error": result.error,
+    }
+    if resolved_by:
+        body["resolved_by"] = resolved_by
+    if settle is not None:
+        body["settle"] = settle
+    return Draft(kind="effect.receipt", body=body, refs=packer.take_refs())
+
+
+def _settle(session: Session, wall_ms: int | None = None) -> dict[str, Any]:
+    """Close the call's reservation. After a crash the time spent is unknown: charge what has passed, at most what was held."""
+    reserved = session.state.intent_reserve
+    if wall_ms is None:
+        wall_ms = min(reserved.get("wall_ms", 0), (session.now_us() - session.state.intent_time_us) // 1000)
+    return {"reserved": dict(reserved), "spent": {"tool_calls": reserved.get("tool_calls", 0), "wall_ms": wall_ms}}
+
+
+def _consequential(session: Session, tool: Tool, arguments: dict[str, Any]) -> bool:
+    world = session.parts.world
+    if tool.name == ACT and world is not None:
+        return world.consequential(arguments["action"])
+    return "consequential" in tool.tags

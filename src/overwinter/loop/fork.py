@@ -1,0 +1,103 @@
+"""Forks: a run that shares another's past, and what a run may adopt from one.
+
+A fork costs one row and one entry; the entries before it stay where they are. It draws on its parent's budget unless given one
+of its own. A *speculative* fork (a branch) looks ahead only: its gates let pure tools through, and the world, of which every
+fork has its own copy. One branch commits: the parent takes over what it decided first and makes those calls for real.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from overwinter.errors import UsageError
+from overwinter.journal import Draft, Entry, NewRun, Store
+from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
+from overwinter.loop.run import new_name
+from overwinter.loop.session import Session, load_state
+
+
+def fork(
+    store: Store,
+    parent: str,
+    seq: int,
+    *,
+    setup: Mapping[str, Any] | None = None,
+    caps: Mapping[str, int] | None = None,
+    speculative: bool = False,
+    name: str | None = None,
+    reason: str = "",
+) -> str:
+    """Make a run that continues `parent` after entry `seq`; its name. Open it with `Run.open`.
+
+    Args:
+        setup: fields that replace the parent's (another model, other gates).
+        caps: a budget of its own, in addition to the parent's.
+        speculative: only pure tools; for looking ahead.
+
+    Raises:
+        UsageError: no such entry, or the entry is after the end of the run.
+    """
+    before = next(store.read(parent, seq, seq + 1), None)
+    if before is None:
+        raise UsageError(f"run {parent!r} has no entry {seq}", f"choose one with `overwinter log {parent}`")
+    name = name or new_name()
+    shared = store.info(parent).budgets
+    info = store.create(
+        NewRun(
+            run=name,
+            title=f"fork of {parent}@{seq}",
+            parent=parent,
+            fork_seq=seq,
+            caps=None if caps is None else dict(caps),
+            shared=shared,
+        )
+    )
+    changes = dict(setup or {})
+    if speculative:
+        changes["speculative"] = True
+    body: dict[str, Any] = {
+        "parent": parent,
+        "seq": seq,
+        "reason": reason,
+        "budgets": list(info.budgets),
+        "caps": dict(caps or {}),
+        "setup": changes,
+    }
+    lease = store.acquire(name, this_owner(), DEFAULT_TTL_S)
+    try:
+        store.append(name, [Draft(kind="run.forked", body=body)], fence=lease.fence)
+    finally:
+        store.release(lease)
+    return name
+
+
+def commit(session: Session, branch: str) -> list[Entry]:
+    """Adopt a branch: its first completion becomes this run's next one, and its calls are made for real, through the gates.
+
+    Raises:
+        UsageError: `branch` is not a speculative fork of this run's present head, or another one was committed already.
+    """
+    store, state = session.store, session.state
+    info = store.info(branch)
+    if info.parent != session.run or info.fork_seq != state.head_seq:
+        problem = f"branch {branch!r} starts at {info.parent}@{info.fork_seq}, this run stands at {session.run}@{state.head_seq}"
+        raise UsageError(problem, "commit a branch of the run's present head; only one can be")
+    if not load_state(store, branch).setup.get("speculative"):
+        raise UsageError(
+            f"{branch!r} is not a speculative fork; it acts for itself", f"go on with it: `overwinter resume {branch}`"
+        )
+    first = next(store.read(branch, info.fork_seq + 1, kinds=["sample.completion"]), None)
+    if first is None:
+        raise UsageError(
+            f"branch {branch!r} has decided nothing yet", f"let it work first: `overwinter resume {branch}`"
+        )
+    body = {key: value for key, value in first.body.items() if key != "settle"}
+    # Its cost is booked in the branch already.
+    body |= {"intent": -1, "settle": {"reserved": {}, "spent": {}}}
+    return session.append(
+        [
+            Draft(kind="branch.committed", body={"branch": branch, "seq": first.seq}),
+            Draft(kind="sample.completion", body=body, refs=first.refs),
+        ]
+    )

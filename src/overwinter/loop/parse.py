@@ -1,0 +1,94 @@
+"""From a completion to tool calls: native ones as they are, or read out of the text. What cannot be read is said, not guessed.
+
+Text forms understood, in this order: one of the world's legal actions, alone or on its last line; JSON objects
+`{"tool": …, "arguments": …}` (also "name"/"parameters", as several open-weight families write them), bare, in a code fence
+or in `<tool_call>` tags.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from overwinter.loop.model import Completion, ToolCall
+
+_TAGGED = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
+_FENCED = re.compile(r"```(?:json)?\s*(\{.*?\})\s*```", re.DOTALL)
+_DECODER = json.JSONDecoder()
+
+
+def read_calls(
+    completion: Completion, legal_actions: Sequence[str], act_tool: str, prefix: str
+) -> list[dict[str, Any]]:
+    """Calls as a completion entry holds them: {id, tool, arguments}; [] for plain text. Arguments that are no JSON object stay
+    text, and are refused with the reason when the call is made.
+
+    Args:
+        prefix: makes the ids unique in the run. Servers number calls anew with each answer, and some give no ids at all.
+    """
+    if completion.tool_calls:
+        rows = [_as_row(call) for call in completion.tool_calls]
+    else:
+        action = _legal_action(completion.text, legal_actions)
+        if action is not None:
+            rows = [{"tool": act_tool, "arguments": {"action": action}}]
+        else:
+            rows = [row for row in map(_from_object, _objects(completion.text)) if row is not None]
+    return [{"id": f"{prefix}.{number}", **row} for number, row in enumerate(rows)]
+
+
+def _as_row(call: ToolCall) -> dict[str, Any]:
+    arguments: Any = call.arguments
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments) if arguments.strip() else {}
+        except ValueError:
+            arguments = call.arguments
+    return {"tool": call.tool, "arguments": arguments}
+
+
+def _legal_action(text: str, legal_actions: Sequence[str]) -> str | None:
+    if not legal_actions:
+        return None
+    lines = [line.strip().strip("`\"'.") for line in text.splitlines() if line.strip()]
+    candidates = lines[-1:] + lines[:1]
+    folded = {action.casefold(): action for action in legal_actions}
+    for candidate in candidates:
+        bare = re.sub(r"(?i)^action\s*:\s*", "", candidate)
+        if bare.casefold() in folded:
+            return folded[bare.casefold()]
+    return None
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
+    for pattern in (_TAGGED, _FENCED):
+        found = [parsed for match in pattern.findall(text) if isinstance(parsed := _load(match), dict)]
+        if found:
+            return found
+    start = text.find("{")
+    while start >= 0:
+        try:
+            value, _ = _DECODER.raw_decode(text, start)
+        except ValueError:
+            start = text.find("{", start + 1)
+            continue
+        return [value] if isinstance(value, dict) else []
+    return []
+
+
+def _load(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _from_object(value: dict[str, Any]) -> dict[str, Any] | None:
+    name = value.get("tool", value.get("name"))
+    if not isinstance(name, str):
+        return None
+    arguments = value.get("arguments", value.get("parameters", {}))
+    # What is no object goes on as text, and the tool's own check says what is wrong with it.
+    return {"tool": name, "arguments": arguments if isinstance(arguments, dict | str) else json.dumps(arguments)}

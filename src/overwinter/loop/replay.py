@@ -1,0 +1,249 @@
+"""Replay: go through a run again, offline, and name the first place where today's code would have done something else.
+
+Nothing outside is touched and no remote model is asked. What is checked, entry by entry:
+
+    views        rendered anew from the journal, compared by digest
+    samples      of models in this process (policies, scripts, our engine): asked again, texts and token ids compared;
+                 of remote models: their recorded text is read again, and must mean the same calls
+    gates        asked again about the same call
+    worlds       stepped again, observations compared
+    keys         idempotency keys computed again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from overwinter.errors import OverwinterError
+from overwinter.journal import Entry, Store, unpack
+from overwinter.loop.gates import Question
+from overwinter.loop.model import Completion, Constraint, Limits, View
+from overwinter.loop.parse import read_calls
+from overwinter.loop.session import Parts, episode, view_builder
+from overwinter.loop.setup import build_parts
+from overwinter.loop.state import ACTING, RunState, is_visible
+from overwinter.loop.tokens import read_tokens
+from overwinter.loop.world import ACT
+from overwinter.tools import idempotency_key
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Divergence:
+    """The first entry that today's code would not have written, and how it differs."""
+
+    seq: int
+    kind: str
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplayReport:
+    """What was gone through.
+
+    Attributes:
+        views, samples, calls: how many were compared: renderings, model answers asked for again, actions and gates.
+        read_only_samples: answers of models that cannot be asked again here.
+    """
+
+    run: str
+    entries: int
+    views: int
+    samples: int
+    read_only_samples: int
+    calls: int
+    divergence: Divergence | None
+
+    @property
+    def ok(self) -> bool:
+        return self.divergence is None
+
+
+def replay(
+    store: Store, run: str, *, parts: Parts | None = None, progress: Callable[[int, int], None] | None = None
+) -> ReplayReport:
+    """Replay `run` from its first entry to its last, or to the first divergence.
+
+    Args:
+        parts: for runs started with parts made in code.
+        progress: called with (entries done, entries in all).
+    """
+    replayer: _Replayer | None = None
+    total, done = store.info(run).head_seq + 1, 0
+    divergence: Divergence | None = None
+    state = RunState(run=run)
+    try:
+        for entry in store.read(run):
+            if replayer is None and entry.kind == "run.started":
+                replayer = _Replayer(store, run, parts or build_parts(entry.body["setup"]))
+            what = replayer.check(entry, state) if replayer is not None else ""
+            if what:
+                divergence = Divergence(seq=entry.seq, kind=entry.kind, what=what)
+                break
+            state.apply(entry)
+            if replayer is not None:
+                replayer.taken(entry, state)
+            done += 1
+            if progress is not None:
+                progress(done, total)
+    finally:
+        if replayer is not None:
+            replayer.parts.close()
+    counts = replayer or _Counts()
+    return ReplayReport(
+        run=run,
+        entries=done,
+        views=counts.views,
+        samples=counts.samples,
+        read_only_samples=counts.read_only,
+        calls=counts.calls,
+        divergence=divergence,
+    )
+
+
+class _Counts:
+    views = samples = read_only = calls = 0
+
+
+class _Replayer(_Counts):
+    """Does again what each entry says was done. Each `_check_*` returns the difference in words, "" if there is none."""
+
+    def __init__(self, store: Store, run: str, parts: Parts) -> None:
+        self._store = store
+        self._run = run
+        self.parts = parts
+        self._view = view_builder(self._store, self.parts)
+        self._legal: tuple[str, ...] = ()
+        self._checks: dict[str, Callable[[Entry, RunState], str]] = {
+            "observed": self._check_observed,
+            "sample.intent": self._check_intent,
+            "sample.completion": self._check_completion,
+            "gate.decision": self._check_gate,
+            "effect.intent": self._check_call,
+            "effect.receipt": self._check_receipt,
+        }
+        self._asked = View(messages=())
+
+    def check(self, entry: Entry, state: RunState) -> str:
+        check = self._checks.get(entry.kind)
+        if check is None or entry.body.get("purpose", ACTING) != ACTING:
+            return ""
+        try:
+            return check(entry, state)
+        except OverwinterError as error:
+            return error.problem
+
+    def taken(self, entry: Entry, state: RunState) -> None:
+        """The entry is in the state now."""
+        if is_visible(entry) or entry.kind == "compacted":
+            self._view.add(entry)
+        if entry.kind == "compacted":
+            self._view.forget(entry.body["last"])
+        if entry.kind == "run.forked" and entry.body.get("setup"):
+            self._rebuild(state)
+
+    def _rebuild(self, state: RunState) -> None:
+        """A fork may have changed the parts; the world goes on from where it stands."""
+        world = self.parts.world
+        self.parts.close()
+        self.parts = build_parts(state.setup)
+        if world is not None and self.parts.world is not None:
+            self.parts.world.observation = self.parts.world.world.restore(world.world.snapshot())
+            self.parts.world.done = world.done
+            catch_up = getattr(self.parts.model, "catch_up", None)
+            if catch_up is not None:
+                catch_up(world.seed, episode(self._store, self._run, state.head_seq + 1))
+        self._view = view_builder(self._store, self.parts)
+
+    def _check_observed(self, entry: Entry, _: RunState) -> str:
+        world = self.parts.world
+        if world is None or entry.body["source"] != world.name:
+            return ""
+        now = world.reset().text
+        return _differ("the world's first observation", unpack(self._store, entry.body["text"]), now)
+
+    def _check_intent(self, entry: Entry, state: RunState) -> str:
+        world, recorded = self.parts.world, entry.body["view"]
+        self._legal = world.legal_actions() if world is not None else ()
+        observation = world.observation.data if world is not None else {}
+        measured = self._view.build(state, recorded["left"], observation, self._legal)
+        self.views += 1
+        if measured.digest != recorded["digest"]:
+            return "the view renders differently"
+        # The model is asked when its answer comes up: a question that was lost with its process was asked twice then.
+        self._asked = measured.view
+        return ""
+
+    def _check_completion(self, entry: Entry, state: RunState) -> str:
+        text = unpack(self._store, entry.body["text"])
+        if not self.parts.model.local or entry.body["intent"] < 0:
+            self.read_only += 1
+            return self._check_reading(entry, text)
+        self.samples += 1
+        answer = self._ask_again(state.run, entry)
+        ids, now = read_tokens(self._store, entry).get("ids"), answer.token_ids
+        if ids is not None and now is not None and ids != list(now):
+            place = next((i for i, (a, b) in enumerate(zip(ids, now, strict=False)) if a != b), min(len(ids), len(now)))
+            return f"the model's token {place} differs"
+        return _differ("the model's answer", text, answer.text)
+
+    def _ask_again(self, run: str, entry: Entry) -> Completion:
+        intent = next(self._store.read(run, entry.body["intent"], entry.body["intent"] + 1))
+        limits = intent.body["limits"]
+        settings = Limits(max_tokens=limits["max_tokens"], temperature=limits["temperature"], seed=limits["seed"])
+        return self.parts.model.sample(self._asked, 1, Constraint(choices=self._legal), settings)[0]
+
+    def _check_reading(self, entry: Entry, text: str) -> str:
+        """A remote model is not asked; where its calls were read out of its text, they must still read the same."""
+        recorded = entry.body["calls"]
+        if not text or entry.body["finish_reason"] == "tool_calls":
+            return ""
+        now = read_calls(Completion(text=text), self._legal, ACT, f"s{entry.body['intent']}")
+        return "" if now == recorded else f"its text now reads as {now}, then as {recorded}"
+
+    def _check_gate(self, entry: Entry, _: RunState) -> str:
+        self.calls += 1
+        body, arguments = entry.body, entry.body["call"]["arguments"]
+        world = self.parts.world
+        consequential = body["call"]["tool"] == ACT and world is not None and world.consequential(arguments["action"])
+        tool = self.parts.toolbox.get(body["call"]["tool"])
+        answer = self.parts.gates.answer(
+            Question(
+                tool=tool.name,
+                arguments=arguments,
+                effect=body["effect"],
+                confidence=body.get("confidence"),
+                consequential=consequential or "consequential" in tool.tags,
+            )
+        )
+        return _differ(
+            "the gate's decision", f"{body['decision']} by {body['rule']}", f"{answer.decision} by {answer.rule}"
+        )
+
+    def _check_call(self, entry: Entry, _: RunState) -> str:
+        self.calls += 1
+        body = entry.body
+        tool = self.parts.toolbox.get(body["call"]["tool"])
+        if tool.validate(body["call"]["arguments"]) != body["call"]["arguments"]:
+            return f"the arguments of {tool.name!r} are read differently"
+        if body["attempt"] == 1:
+            return _differ(
+                "the idempotency key",
+                body["key"],
+                idempotency_key(entry.run, entry.seq, tool.name, body["call"]["arguments"]),
+            )
+        return ""
+
+    def _check_receipt(self, entry: Entry, _: RunState) -> str:
+        if self.parts.world is not None and entry.body["data"].get("world"):
+            self.parts.world.redo(self._store, entry)
+        return ""
+
+
+def _differ(what: str, then: str, now: str) -> str:
+    if then == now:
+        return ""
+    place = next((i for i, (a, b) in enumerate(zip(then, now, strict=False)) if a != b), min(len(then), len(now)))
+    return (
+        f"{what} differs from character {place} on: then {then[place : place + 60]!r}, now {now[place : place + 60]!r}"
+    )

@@ -1,0 +1,269 @@
+"""A session: one process working on one run. It holds the lease, the state and the parts, and is the only way to append."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from overwinter.errors import LeaseLost, OverwinterError, StoreError
+from overwinter.journal import Draft, Entry, Lease, Packer, Store
+from overwinter.journal.canonical import canonical, parse_object
+from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
+from overwinter.loop.gates import Gates
+from overwinter.loop.model import Model
+from overwinter.loop.state import RunState, is_visible
+from overwinter.loop.tokens import PromptChain
+from overwinter.loop.view import ViewBuilder
+from overwinter.loop.world import WorldSession
+from overwinter.tools import Tool, Toolbox
+
+CACHE = "state"
+CACHE_EVERY = 1000
+"""Entries between cached states: a resume folds at most this many."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    """How a run works: limits per step, not for the run (that is its budget).
+
+    Attributes:
+        max_tokens: most tokens of one completion.
+        temperature, seed: sampling.
+        window_tokens: largest view; 0 takes what the model's context leaves.
+        sample_timeout_s: most wall time of one model call, retries included.
+        max_stalls: stalls noticed in a row before the run is suspended.
+        max_rejections: claims of being done that a checker sends back before the run is suspended.
+        max_attempts: how often a repeatable call is tried again after the process died in it.
+    """
+
+    max_tokens: int = 1024
+    temperature: float = 0.0
+    seed: int | None = None
+    window_tokens: int = 0
+    sample_timeout_s: float = 120.0
+    top_logprobs: int = 0
+    max_stalls: int = 3
+    max_rejections: int = 5
+    max_attempts: int = 3
+
+
+@dataclass(kw_only=True)
+class Parts:
+    """What a run works with, built from its setup or handed over in code.
+
+    Attributes:
+        judge: the model that judges claims; None where no criterion needs one. Not the actor.
+        controls: the tools of the loop itself (finish, sleep, …), by name.
+    """
+
+    model: Model
+    toolbox: Toolbox = field(default_factory=Toolbox)
+    controls: Mapping[str, Tool] = field(default_factory=dict)
+    world: WorldSession | None = None
+    gates: Gates = field(default_factory=Gates)
+    judge: Model | None = None
+    pace: Pace = field(default_factory=Pace)
+
+    def close(self) -> None:
+        self.toolbox.close()
+        self.model.close()
+        if self.judge is not None:
+            self.judge.close()
+
+
+class Session:
+    """Open with `Session.open`, use as a context manager; the lease is given back when it ends."""
+
+    def __init__(self, store: Store, lease: Lease, state: RunState, parts: Parts) -> None:
+        self.store = store
+        self.state = state
+        self.parts = parts
+        self.budgets = store.info(lease.run).budgets
+        self.fresh = False
+        """True once this process has written to the run: then going on is not resuming."""
+        self.prompts = PromptChain()
+        self.listeners: list[Callable[[Entry], None]] = []
+        self._lease = lease
+        self._lost = threading.Event()
+        self._closing = threading.Event()
+        self._renewer = threading.Thread(target=self._renew_forever, name=f"lease-{lease.run}", daemon=True)
+        self.view = view_builder(store, parts)
+        self._cached_at = state.head_seq
+
+    @classmethod
+    def open(cls, store: Store, run: str, build: Callable[[RunState], Parts], *, take_over: bool = False) -> Session:
+        """Become the run's writer and bring the state up to date.
+
+        Args:
+            build: makes the parts once the setup is known from the journal.
+            take_over: take the lease from a living owner, which can then append no more.
+
+        Raises:
+            LeaseLost: another living process works on the run.
+        """
+        lease = store.acquire(run, this_owner(), DEFAULT_TTL_S, take_over=take_over)
+        parts: Parts | None = None
+        try:
+            state = load_state(store, run)
+            parts = build(state)
+            session = cls(store, lease, state, parts)
+            restore_world(store, state, parts.world, parts.model)
+        except BaseException:
+            store.release(lease)
+            if parts is not None:
+                parts.close()
+            raise
+        session._renewer.start()
+        return session
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def run(self) -> str:
+        return self._lease.run
+
+    @property
+    def fence(self) -> int:
+        return self._lease.fence
+
+    @property
+    def owner(self) -> str:
+        return self._lease.owner
+
+    def append(
+        self, drafts: Iterable[Draft], packer: Packer | None = None, letters: Collection[str] = ()
+    ) -> list[Entry]:
+        """Write entries and take them into the state. Raises what `Store.append` raises, with the state unchanged."""
+        if self._lost.is_set():
+            raise LeaseLost(f"run {self.run!r} was taken over", "see who owns it with `overwinter ls`")
+        blobs = packer.blobs if packer is not None else None
+        entries = self.store.append(self.run, list(drafts), fence=self._lease.fence, blobs=blobs, letters=letters)
+        for entry in entries:
+            self.state.apply(entry)
+            if is_visible(entry) or entry.kind == "compacted":
+                self.view.add(entry)
+            if entry.kind == "compacted":
+                self.view.forget(entry.body["last"])
+        if self.state.head_seq - self._cached_at >= CACHE_EVERY:
+            self.save_state()
+        for entry in entries:
+            for listener in self.listeners:
+                listener(entry)
+        return entries
+
+    def left(self) -> dict[str, int]:
+        """What remains of each limited resource, over all budgets the run draws on."""
+        left: dict[str, int] = {}
+        for budget in self.budgets:
+            for resource, line in self.store.budget(budget).items():
+                if line.left is not None:
+                    left[resource] = max(0, min(line.left, left.get(resource, line.left)))
+        return left
+
+    def now_us(self) -> int:
+        """The clock that entries are stamped by; it never runs behind the journal."""
+        return max(self.store.now_us(), self.state.time_us)
+
+    def save_state(self) -> None:
+        """Keep the state beside the journal. Losing it costs time, nothing else."""
+        self.store.save_cache(self.run, CACHE, self.state.head_seq, canonical(self.state.to_json()))
+        self._cached_at = self.state.head_seq
+
+    def close(self) -> None:
+        """Stop renewing, give the lease back, close tools and models. Closing twice is allowed."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        if self._renewer.ident is not None:
+            self._renewer.join()
+        try:
+            if not self._lost.is_set():
+                self.save_state()
+                self.store.release(self._lease)
+        finally:
+            self.parts.close()
+
+    def _renew_forever(self) -> None:
+        while not self._closing.wait(DEFAULT_TTL_S / 3):
+            try:
+                self._lease = self.store.renew(self._lease, DEFAULT_TTL_S)
+            except LeaseLost:
+                self._lost.set()
+                return
+            except OverwinterError:
+                # A busy or unreachable store: the fence still guards every append, so try again at the next turn.
+                continue
+
+
+def load_state(store: Store, run: str) -> RunState:
+    """The state of a run: from its cache where that fits the journal, else folded from the start."""
+    state = _cached_state(store, run) or RunState(run=run)
+    for entry in store.read(run, state.head_seq + 1):
+        state.apply(entry)
+    return state
+
+
+def fold(run: str, entries: Iterable[Entry]) -> RunState:
+    """The slow, clear twin of `load_state`: every entry, from the first."""
+    state = RunState(run=run)
+    for entry in entries:
+        state.apply(entry)
+    return state
+
+
+def _cached_state(store: Store, run: str) -> RunState | None:
+    cached = store.load_cache(run, CACHE)
+    if cached is None:
+        return None
+    try:
+        state = RunState.from_json(parse_object(cached[1]))
+    except (ValueError, TypeError, KeyError):
+        return None
+    if state is None or state.run != run:
+        return None
+    # A cache is believed only if the journal holds exactly the entry it ends with.
+    last = next(store.read(run, state.head_seq, state.head_seq + 1), None)
+    return state if last is not None and last.hash == state.head_hash else None
+
+
+def restore_world(store: Store, state: RunState, world: WorldSession | None, model: Model) -> None:
+    """Bring the world of a run, and a policy that plays it, to where the journal stands."""
+    if world is None or state.head_seq < 0:
+        return
+    catch_up = getattr(model, "catch_up", None)
+    if catch_up is not None:
+        # A scripted policy keeps beliefs of its own; it sees the whole episode again.
+        catch_up(world.seed, episode(store, state.run))
+    saved, start = None, 0
+    if state.world_saved is not None:
+        saved = next(store.read(state.run, state.world_saved, state.world_saved + 1))
+        start = state.world_saved + 1
+    try:
+        world.restore(store, saved, store.read(state.run, start, kinds=["effect.receipt"]))
+    except KeyError as error:
+        raise StoreError(
+            f"the saved state of world {world.world.name!r} lacks {error}",
+            "install the version of overwinter the run was started with",
+        ) from error
+
+
+def episode(store: Store, run: str, stop: int | None = None) -> Iterator[str | None]:
+    """What a policy lived through before entry `stop`: None where it was asked, the action's words where one was carried out."""
+    for entry in store.read(run, 0, stop, kinds=["sample.completion", "effect.receipt"]):
+        if entry.kind == "sample.completion":
+            if is_visible(entry):
+                yield None
+        elif entry.body["ok"] and entry.body["data"].get("world"):
+            yield entry.body["data"]["action"]
+
+
+def view_builder(store: Store, parts: Parts) -> ViewBuilder:
+    """The view of a run with these parts: the window is what the model's context leaves beside the completion."""
+    room = parts.model.context_tokens - parts.pace.max_tokens
+    schemas = [*parts.toolbox.schemas(), *Toolbox(parts.controls.values()).schemas()]
+    return ViewBuilder(store, parts.model, min(parts.pace.window_tokens or room, room), schemas)

@@ -1,0 +1,156 @@
+"""From a setup to parts. The setup is plain JSON in the first entry of a run, so a resume on another machine needs only the
+journal (and the secrets, which never enter it).
+
+    {"model": {"kind": "policy", "policy": "rules"},
+     "world": {"name": "greenhouse", "seed": 7},
+     "tools": {"files": {"root": "work", "write": true}, "mcp": [{"name": "time", "command": ["mcp-server-time"]}]},
+     "gates": [{"decision": "ask", "tool": "act", "consequential": true}],
+     "pace": {"max_tokens": 512}}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from overwinter.errors import ToolError, UsageError
+from overwinter.journal.canonical import canonical, digest
+from overwinter.loop.controls import CONTROLS
+from overwinter.loop.gates import SPECULATIVE_RULES, Gates, parse_rules
+from overwinter.loop.model import Model
+from overwinter.loop.session import Pace, Parts
+from overwinter.loop.world import WorldSession, open_world_session
+from overwinter.tools import Tool, Toolbox
+
+SETUP_FIELDS = frozenset({"model", "judge", "world", "tools", "gates", "pace", "speculative", "code", "controls"})
+
+
+def build_parts(setup: Mapping[str, Any]) -> Parts:
+    """Build everything a run works with.
+
+    Raises:
+        UsageError, ToolError: a part is unknown, misspelt or not installed.
+    """
+    unknown = sorted(setup.keys() - SETUP_FIELDS)
+    if unknown:
+        raise UsageError(f"setup has unknown fields {unknown}", f"use: {', '.join(sorted(SETUP_FIELDS))}")
+    if "code" in setup:
+        raise UsageError(
+            "this run was started from Python code with parts of its own",
+            "resume it there: Run.open(store, name, parts=…)",
+        )
+    world = open_world_session(setup["world"]) if setup.get("world") else None
+    tools = _tools(setup.get("tools", {}))
+    if world is not None:
+        tools.append(world.tool())
+    names = setup.get("controls", list(CONTROLS))
+    return Parts(
+        model=build_model(setup["model"], world),
+        toolbox=Toolbox(tools),
+        controls={name: CONTROLS[name] for name in names},
+        world=world,
+        gates=Gates(rules=SPECULATIVE_RULES if setup.get("speculative") else parse_rules(setup.get("gates", ()))),
+        judge=build_model(setup["judge"], None) if setup.get("judge") else None,
+        pace=build_pace(setup.get("pace", {})),
+    )
+
+
+def build_pace(raw: Mapping[str, Any]) -> Pace:
+    known = {field.name for field in dataclasses.fields(Pace)}
+    unknown = sorted(raw.keys() - known)
+    if unknown:
+        raise UsageError(f"pace has unknown fields {unknown}", f"use: {', '.join(sorted(known))}")
+    return Pace(**raw)
+
+
+def build_model(spec: Mapping[str, Any], world: WorldSession | None) -> Model:
+    """A model of `{"kind": "policy" | "endpoint" | "scripted", …}`."""
+    settings = {key: value for key, value in spec.items() if key != "kind"}
+    kind = spec.get("kind")
+    if kind == "policy":
+        from overwinter.loop.models.policy import PolicyModel
+        from overwinter.worlds import open_policy, open_world
+
+        if world is None:
+            raise UsageError("a policy plays worlds only", "name one with --world, or another model with --model")
+        name = world.name
+        return PolicyModel(open_policy(name, settings["policy"]), world.seed, lambda: open_world(name))
+    if kind == "endpoint":
+        from overwinter.loop.models.endpoint import Config, EndpointModel
+
+        return EndpointModel(Config(**settings))
+    if kind == "scripted":
+        from overwinter.loop.models.scripted import ScriptedModel
+
+        return ScriptedModel(settings["replies"], by_turn=True)
+    raise UsageError(f"unknown kind of model {kind!r}", "use policy, endpoint or scripted")
+
+
+def _tools(spec: Mapping[str, Any]) -> list[Tool]:
+    unknown = sorted(spec.keys() - _FACTORIES.keys())
+    if unknown:
+        raise UsageError(f"unknown tools {unknown}", f"use: {', '.join(_FACTORIES)}")
+    return [each for name, settings in spec.items() for each in _FACTORIES[name](settings)]
+
+
+def _files(settings: Any) -> list[Tool]:
+    from overwinter.tools.filesystem import files
+
+    return files(**settings)
+
+
+def _http(settings: Any) -> list[Tool]:
+    from overwinter.tools.web import http_get
+
+    return http_get(**settings)
+
+
+def _python(settings: Any) -> list[Tool]:
+    from overwinter.tools.sandbox import python_sandbox
+
+    return python_sandbox(**settings)
+
+
+def _shell(settings: Any) -> list[Tool]:
+    from overwinter.tools.sandbox import shell_sandbox
+
+    return shell_sandbox(**settings)
+
+
+def _mcp(settings: Any) -> list[Tool]:
+    from overwinter.tools.mcp import McpServer
+
+    return [each for server in settings for each in McpServer(**server).tools()]
+
+
+def _modules(settings: Any) -> list[Tool]:
+    return [each for path in settings for each in tools_of_module(Path(path))]
+
+
+def tools_of_module(path: Path) -> list[Tool]:
+    """All `Tool` objects at the top level of a Python file."""
+    name = f"overwinter_tools_{digest(canonical(str(path)))[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise ToolError(f"no Python file at {path}", "name a .py file that defines tools with @tool")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    found = [value for value in vars(module).values() if isinstance(value, Tool)]
+    if not found:
+        raise ToolError(f"{path} defines no tools", "decorate functions with @overwinter.tool(effect=…)")
+    return found
+
+
+_FACTORIES: Mapping[str, Callable[[Any], list[Tool]]] = {
+    "files": _files,
+    "http": _http,
+    "python": _python,
+    "shell": _shell,
+    "mcp": _mcp,
+    "modules": _modules,
+}

@@ -1,0 +1,332 @@
+"""The state of a run: a fold over its journal, and nothing else.
+
+`RunState.apply(entry)` is the only way it changes, so a resumed run in a new process has by construction the state the
+killed one had. It is bounded: what has been compacted, answered or finished leaves it. It can be written as JSON and kept as
+a cache (`to_json`), which is how a run of 100,000 entries resumes without reading them all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from overwinter.errors import StoreError
+from overwinter.journal import Entry
+from overwinter.journal.canonical import canonical, digest
+from overwinter.loop.stall import HISTORY, Turn
+
+STATE_VERSION = 1
+ACTING, JUDGING = "act", "judge"
+"""What a sample is for: the actor's next step, or a checker's verdict."""
+VISIBLE = frozenset(
+    {
+        "observed",
+        "sample.completion",
+        "effect.receipt",
+        "event.received",
+        "stall.noticed",
+        "verdict",
+        "sleep.ended",
+        "budget.changed",
+    }
+)
+"""Kinds that a view renders. The others steer the run; the model sees their consequences."""
+
+
+def is_visible(entry: Entry) -> bool:
+    """Whether a view renders this entry. What a judge was asked and answered is not the actor's to see."""
+    return entry.kind in VISIBLE and entry.body.get("purpose", ACTING) == ACTING
+
+
+@dataclass(kw_only=True, slots=True)
+class OpenCall:
+    """A tool call of the last completion that has no receipt yet, and how far it got."""
+
+    id: str
+    tool: str
+    arguments: dict[str, Any] | str
+    gate: int | None = None
+    decision: str = ""
+    """"" (not asked yet), "ask" (a person has to answer), "allow", "deny"."""
+    reason: str = ""
+    intent: int | None = None
+    effect: str = ""
+    key: str = ""
+    doubt: int | None = None
+    happened: bool | None = None
+    """What a person said of a call in doubt; None while open."""
+    attempt: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        return {"id": self.id, "tool": self.tool, "arguments": self.arguments}
+
+
+@dataclass(kw_only=True, slots=True)
+class RunState:
+    """What the loop needs to know to go on.
+
+    Attributes:
+        head_seq, head_hash, time_us: of the last entry applied.
+        sample: an unanswered sample.intent, or None.
+        completion: the last completion; `calls` are those of its tool calls that have no receipt yet.
+        items: entries a view can still show, ascending: those after the last compaction.
+        compacted: the last compaction entry, or None.
+        world_saved: the last world.saved entry, or None.
+        waiting: body of the run.suspended entry, if the run is suspended.
+        claim: a done.claimed entry without a verdict.
+        rejected: the last verdict that sent the actor back to work.
+        commitments: open ones, entry → text and due.
+        stalls: how often a stall was noticed since the last progress.
+    """
+
+    run: str
+    head_seq: int = -1
+    head_hash: str = ""
+    time_us: int = 0
+    goal: str = ""
+    acceptance: list[dict[str, Any]] = field(default_factory=list)
+    setup: dict[str, Any] = field(default_factory=dict)
+    step: int = 0
+    sample: int | None = None
+    sample_reserve: dict[str, int] = field(default_factory=dict)
+    sample_time_us: int = 0
+    completion: int | None = None
+    confidence: float | None = None
+    calls: list[OpenCall] = field(default_factory=list)
+    intent_reserve: dict[str, int] = field(default_factory=dict)
+    intent_time_us: int = 0
+    items: list[int] = field(default_factory=list)
+    compacted: int | None = None
+    world_saved: int | None = None
+    waiting: dict[str, Any] | None = None
+    waiting_seq: int = -1
+    claim: int | None = None
+    claim_call: str = ""
+    rejected: int | None = None
+    rejections: int = 0
+    commitments: dict[str, dict[str, str]] = field(default_factory=dict)
+    sleeping: dict[str, Any] | None = None
+    sleeping_seq: int = -1
+    events: list[str] = field(default_factory=list)
+    turns: list[dict[str, Any]] = field(default_factory=list)
+    stalls: int = 0
+    stall_at: int = -1
+    ended: str = ""
+    committed_branch: str = ""
+
+    def apply(self, entry: Entry) -> None:
+        """Take in the next entry. Raises StoreError if it is not the next one."""
+        if entry.seq != self.head_seq + 1:
+            raise StoreError(
+                f"run {self.run!r}: entry {entry.seq} follows {self.head_seq}",
+                f"look at it with `overwinter log {self.run} --verify`",
+            )
+        handler = _HANDLERS.get(entry.kind)
+        if handler is not None:
+            handler(self, entry)
+        if is_visible(entry):
+            self.items.append(entry.seq)
+        self.head_seq, self.head_hash, self.time_us = entry.seq, entry.hash, entry.time_us
+
+    def recent_turns(self) -> list[Turn]:
+        return [Turn(call=turn["call"], result=turn["result"], ok=turn["ok"]) for turn in self.turns]
+
+    def call(self, call_id: str) -> OpenCall | None:
+        return next((call for call in self.calls if call.id == call_id), None)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"state_version": STATE_VERSION, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> RunState | None:
+        """The state of a cache, or None when it was written by another version: then the journal is folded from its start."""
+        if raw.pop("state_version", None) != STATE_VERSION:
+            return None
+        calls = [OpenCall(**call) for call in raw.pop("calls")]
+        return cls(calls=calls, **raw)
+
+
+# One small function per kind that changes the state.
+
+
+def _started(state: RunState, entry: Entry) -> None:
+    state.goal, state.acceptance, state.setup = entry.body["goal"], entry.body["acceptance"], entry.body["setup"]
+
+
+def _forked(state: RunState, entry: Entry) -> None:
+    state.setup = {**state.setup, **entry.body.get("setup", {})}
+    state.waiting, state.ended, state.committed_branch = None, "", ""
+    # What the parent reserved for an intent that is still open is the parent's to give back.
+    state.sample_reserve, state.intent_reserve = {}, {}
+
+
+def _resumed(state: RunState, entry: Entry) -> None:
+    state.waiting = None
+    if entry.body["state"] == "stalled":
+        # A person looked and says: go on.
+        state.stalls = state.rejections = 0
+
+
+def _suspended(state: RunState, entry: Entry) -> None:
+    state.waiting, state.waiting_seq = entry.body, entry.seq
+
+
+def _ended(state: RunState, entry: Entry) -> None:
+    state.ended, state.waiting = entry.body["status"], None
+
+
+def _sample_intent(state: RunState, entry: Entry) -> None:
+    state.step = max(state.step, entry.body["step"])
+    state.sample, state.sample_reserve, state.sample_time_us = entry.seq, entry.body["reserve"], entry.time_us
+
+
+def _sample_completion(state: RunState, entry: Entry) -> None:
+    state.sample = None
+    if not is_visible(entry):
+        return
+    state.completion, state.confidence = entry.seq, entry.body.get("confidence")
+    state.calls = [
+        OpenCall(id=call["id"], tool=call["tool"], arguments=call["arguments"]) for call in entry.body["calls"]
+    ]
+    if not state.calls:
+        _turn(state, "", digest(canonical(entry.body["text"]))[:12], ok=False)
+
+
+def _sample_failed(state: RunState, _: Entry) -> None:
+    state.sample = None
+
+
+def _gate_decision(state: RunState, entry: Entry) -> None:
+    call = state.call(entry.body["call"]["id"])
+    if call is not None:
+        call.gate, call.decision = entry.seq, entry.body["decision"]
+        call.reason = f"refused by rule {entry.body['rule']!r}"
+
+
+def _approval_answered(state: RunState, entry: Entry) -> None:
+    for call in state.calls:
+        if call.gate == entry.body["gate"] and call.decision == "ask":
+            call.decision = "allow" if entry.body["decision"] == "approve" else "deny"
+            call.reason = f"denied by {entry.body['by']}: {entry.body['reason']}".rstrip(": ")
+
+
+def _effect_intent(state: RunState, entry: Entry) -> None:
+    call = state.call(entry.body["call"]["id"])
+    if call is not None:
+        call.intent, call.attempt = entry.seq, entry.body["attempt"]
+        call.effect, call.key = entry.body["effect"], entry.body["key"]
+        call.doubt = call.happened = None
+    if entry.body["reserve"]:
+        # A later attempt goes on under the reservation of the first.
+        state.intent_reserve, state.intent_time_us = entry.body["reserve"], entry.time_us
+
+
+def _effect_in_doubt(state: RunState, entry: Entry) -> None:
+    for call in state.calls:
+        if call.intent == entry.body["intent"]:
+            call.doubt = entry.seq
+
+
+def _doubt_answered(state: RunState, entry: Entry) -> None:
+    for call in state.calls:
+        if call.doubt == entry.body["doubt"]:
+            call.happened = entry.body["happened"]
+
+
+def _effect_receipt(state: RunState, entry: Entry) -> None:
+    body = entry.body
+    call = state.call(body["call_id"])
+    if call is None:
+        return
+    state.calls.remove(call)
+    if not body["data"].get("waiting"):
+        signature = digest(canonical([call.tool, call.arguments]))[:12]
+        _turn(state, signature, digest(canonical([body["ok"], body["text"]]))[:12], ok=body["ok"])
+
+
+def _compacted(state: RunState, entry: Entry) -> None:
+    state.compacted = entry.seq
+    state.items = [seq for seq in state.items if seq > entry.body["last"]]
+
+
+def _commitment_opened(state: RunState, entry: Entry) -> None:
+    state.commitments[str(entry.seq)] = {"text": entry.body["text"], "due": entry.body["due"]}
+
+
+def _commitment_closed(state: RunState, entry: Entry) -> None:
+    state.commitments.pop(str(entry.body["opened"]), None)
+
+
+def _sleep_started(state: RunState, entry: Entry) -> None:
+    state.sleeping, state.sleeping_seq, state.events = entry.body, entry.seq, []
+    state.turns, state.stalls = [], 0
+
+
+def _sleep_ended(state: RunState, _: Entry) -> None:
+    state.sleeping, state.events = None, []
+
+
+def _event_received(state: RunState, entry: Entry) -> None:
+    if state.sleeping is not None:
+        state.events.append(entry.body["name"])
+
+
+def _stall_noticed(state: RunState, entry: Entry) -> None:
+    state.stalls, state.stall_at, state.turns = state.stalls + 1, entry.seq, []
+
+
+def _done_claimed(state: RunState, entry: Entry) -> None:
+    state.claim, state.claim_call = entry.seq, entry.body["call_id"]
+
+
+def _verdict(state: RunState, entry: Entry) -> None:
+    state.claim = None
+    if entry.body["status"] == "rejected":
+        state.rejected, state.rejections = entry.seq, state.rejections + 1
+
+
+def _world_saved(state: RunState, entry: Entry) -> None:
+    state.world_saved = entry.seq
+
+
+def _branch_committed(state: RunState, entry: Entry) -> None:
+    state.committed_branch = entry.body["branch"]
+
+
+def _turn(state: RunState, call: str, result: str, *, ok: bool) -> None:
+    turn = {"call": call, "result": result, "ok": ok}
+    state.turns = [*state.turns, turn][-HISTORY:]
+    # The record starts anew with each stall; a full one without another stall means that the run got out of it.
+    if len(state.turns) == HISTORY:
+        state.stalls = 0
+
+
+_HANDLERS: dict[str, Callable[[RunState, Entry], None]] = {
+    "run.started": _started,
+    "run.forked": _forked,
+    "run.resumed": _resumed,
+    "run.suspended": _suspended,
+    "run.ended": _ended,
+    "sample.intent": _sample_intent,
+    "sample.completion": _sample_completion,
+    "sample.failed": _sample_failed,
+    "gate.decision": _gate_decision,
+    "approval.answered": _approval_answered,
+    "effect.intent": _effect_intent,
+    "effect.in_doubt": _effect_in_doubt,
+    "doubt.answered": _doubt_answered,
+    "effect.receipt": _effect_receipt,
+    "compacted": _compacted,
+    "commitment.opened": _commitment_opened,
+    "commitment.closed": _commitment_closed,
+    "sleep.started": _sleep_started,
+    "sleep.ended": _sleep_ended,
+    "event.received": _event_received,
+    "stall.noticed": _stall_noticed,
+    "done.claimed": _done_claimed,
+    "verdict": _verdict,
+    "world.saved": _world_saved,
+    "branch.committed": _branch_committed,
+}

@@ -1,0 +1,80 @@
+"""Token ids in the journal. A run shows its model nearly the same prompt again and again, so a prompt is stored as what it
+adds to the prompt before: N steps cost O(N) tokens, not O(N²).
+
+A `tokens` payload holds `ids`, `logprobs`, `top_logprobs` of the completion, and `prompt`:
+
+    {"after": seq of an earlier completion or null, "keep": tokens shared with that one's prompt + completion, "ids": the rest}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from overwinter.errors import StoreError
+from overwinter.journal import Entry, Store, unpack_json
+from overwinter.loop.model import Completion
+
+
+class PromptChain:
+    """Remembers the last prompt of a session, to store the next one against it. A new process begins with a whole prompt."""
+
+    def __init__(self) -> None:
+        self._seq: int | None = None
+        self._ids: tuple[int, ...] = ()
+
+    def encode(self, ids: Sequence[int]) -> dict[str, Any]:
+        """What has to be stored of a prompt."""
+        keep = 0
+        for old, new in zip(self._ids, ids, strict=False):
+            if old != new:
+                break
+            keep += 1
+        return {"after": self._seq if keep else None, "keep": keep, "ids": list(ids[keep:])}
+
+    def advance(self, seq: int, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> None:
+        """The completion is on disk as entry `seq`."""
+        self._seq, self._ids = seq, (*prompt_ids, *completion_ids)
+
+
+def token_record(completion: Completion, chain: PromptChain) -> dict[str, Any]:
+    """What replay and training need of a completion, where the server gave it; {} if it gave nothing."""
+    rows: dict[str, Any] = {
+        "ids": completion.token_ids,
+        "logprobs": completion.logprobs,
+        "top_logprobs": [dict(row) for row in completion.top_logprobs] or None,
+    }
+    record: dict[str, Any] = {name: list(row) for name, row in rows.items() if row is not None}
+    if completion.prompt_token_ids is not None:
+        record["prompt"] = chain.encode(completion.prompt_token_ids)
+    return record
+
+
+def read_tokens(store: Store, entry: Entry) -> dict[str, Any]:
+    """The record of a sample.completion; {} for a text-only one."""
+    payload = entry.body.get("tokens")
+    return dict(unpack_json(store, payload)) if payload is not None else {}
+
+
+def prompt_ids(store: Store, run: str, entry: Entry) -> list[int] | None:
+    """The whole prompt of a completion, put together along the chain; None where the server gave no ids."""
+    pieces: list[tuple[int, list[int]]] = []
+    record = read_tokens(store, entry)
+    if "prompt" not in record:
+        return None
+    prompt = record["prompt"]
+    while prompt["after"] is not None:
+        pieces.append((prompt["keep"], prompt["ids"]))
+        seq = prompt["after"]
+        before = next(store.read(run, seq, seq + 1), None)
+        if before is None:
+            raise StoreError(
+                f"entry {entry.seq} refers to prompt tokens of entry {seq}, which is missing", "verify the run"
+            )
+        record = read_tokens(store, before)
+        pieces.append((-1, record["ids"]))
+        prompt = record["prompt"]
+    ids = list(prompt["ids"])
+    for keep, rest in reversed(pieces):
+        ids = ids + rest if keep < 0 else ids[:keep] + rest
+    return ids

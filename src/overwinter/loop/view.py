@@ -1,0 +1,252 @@
+"""The view: what the model sees of the run. It is rendered from the journal for every step and never stored.
+
+Always in: goal, acceptance list with the last verdict, open commitments, what is left of the budget, how much is not shown.
+The rest are the latest entries that fit. When they outgrow the window, a `compacted` entry moves the boundary and stands in
+for what is behind it; nothing is deleted, and the tool `read_entries` brings any of it back.
+
+What changes with every step (possible actions, budget) stands at the end, so that a prefix cache keeps the rest.
+
+The journal keeps the range shown and a digest of the rendering: constant size per step, and replay can tell whether it
+renders the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from overwinter.journal import Draft, Entry, Packer, Store, unpack
+from overwinter.journal.canonical import canonical, digest
+from overwinter.loop.model import Message, Model, ToolCall, View
+from overwinter.loop.state import RunState
+from overwinter.tools.fence import FENCE_RULE, fence
+
+COMPACT_AT = 0.85
+"""Share of the window at which the view is compacted …"""
+COMPACT_TO = 0.45
+"""… and the share that stays in full. The gap decides how often a prefix cache is lost."""
+SUMMARY_SHARE = 0.15
+"""Share of the window a summary may take."""
+LINE_CHARS = 160
+TURN_TOKENS = 4
+"""What a chat template adds to a turn, about."""
+
+INSTRUCTIONS = """\
+You work on a goal until it is verified by a checker that is not you. Everything you do is journalled.
+Each turn, call exactly one of the tools. To call one in text, write a line of JSON:
+{"tool": "NAME", "arguments": {…}}
+Call `finish` only when every line of the acceptance list holds; it is checked. Call `sleep` to wait: waiting is free.
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rendered:
+    """One entry as the model sees it."""
+
+    message: Message
+    tokens: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """A view, its size in tokens (tool schemas included) and its digest."""
+
+    view: View
+    tokens: int
+    digest: str
+
+
+class ViewBuilder:
+    """Renders views of one run, keeping rendered entries between steps.
+
+    Args:
+        window_tokens: what the view may hold, the completion not included.
+    """
+
+    def __init__(self, store: Store, model: Model, window_tokens: int, tools: Sequence[dict[str, Any]] = ()) -> None:
+        self._store = store
+        self._model = model
+        self.window_tokens = window_tokens
+        self._tools = tuple(tools)
+        self._rendered: dict[int, Rendered] = {}
+        self._schema_tokens = model.count_tokens(canonical(list(tools)).decode()) if tools else 0
+
+    def add(self, entry: Entry) -> None:
+        """Render an entry once, when it is written or read."""
+        self._rendered[entry.seq] = self._measure(render(self._store, entry))
+
+    def forget(self, last: int) -> None:
+        """Let go of renderings up to entry `last`, which a compaction has hidden."""
+        for seq in [seq for seq in self._rendered if seq <= last]:
+            del self._rendered[seq]
+
+    def build(
+        self, state: RunState, left: Mapping[str, int], observation: Any, legal_actions: tuple[str, ...]
+    ) -> Measured:
+        """The view of the next step. `left` is what remains of the limited resources of the budget."""
+        self._load(state)
+        rows = [self._measure(self._head(state))]
+        if state.compacted is not None:
+            rows.append(self._rendered[state.compacted])
+        rows += [self._rendered[seq] for seq in state.items]
+        last = rows[-1].message
+        status = _status(left, legal_actions, silent=last.role == "assistant" and not last.tool_calls)
+        if status:
+            rows.append(self._measure(Message(role="user", text=status)))
+        shown = _shown(state)
+        view = View(
+            messages=tuple(row.message for row in rows),
+            tools=self._tools,
+            observation=observation,
+            legal_actions=legal_actions,
+            shown=shown,
+            hidden=state.head_seq + 1 - sum(last - first + 1 for first, last in shown),
+        )
+        tokens = self._schema_tokens + sum(row.tokens for row in rows)
+        return Measured(view=view, tokens=tokens, digest=_digest_of([row.digest for row in rows], view))
+
+    def compaction(self, state: RunState, packer: Packer) -> Draft | None:
+        """A `compacted` draft when the view has outgrown the window, else None."""
+        self._load(state)
+        sizes = [self._rendered[seq].tokens for seq in state.items]
+        kept_summary = self._rendered[state.compacted].tokens if state.compacted is not None else 0
+        if kept_summary + sum(sizes) <= COMPACT_AT * self.window_tokens or len(state.items) < 2:
+            return None
+        keep, room = len(state.items), COMPACT_TO * self.window_tokens
+        while keep > 0 and room >= sizes[keep - 1]:
+            keep, room = keep - 1, room - sizes[keep - 1]
+        # Never part a completion from its results, and always hide something.
+        cut = max(1, min(keep, len(state.items) - 1))
+        while cut < len(state.items) - 1 and self._rendered[state.items[cut]].message.role == "tool":
+            cut += 1
+        hidden = state.items[:cut]
+        summary = packer.text(self._summary(state, hidden))
+        body = {"first": hidden[0], "last": hidden[-1], "summary": summary, "by": "extract"}
+        return Draft(kind="compacted", body=body, refs=packer.take_refs())
+
+    def _load(self, state: RunState) -> None:
+        """Read what a resumed run shows and this process has not rendered yet."""
+        wanted = state.items if state.compacted is None else [state.compacted, *state.items]
+        missing = [seq for seq in wanted if seq not in self._rendered]
+        if not missing:
+            return
+        wanted_set = set(missing)
+        for entry in self._store.read(state.run, missing[0], missing[-1] + 1):
+            if entry.seq in wanted_set:
+                self.add(entry)
+
+    def _summary(self, state: RunState, hidden: Sequence[int]) -> str:
+        """One line per hidden entry behind the previous summary; the oldest lines give way first."""
+        previous = self._rendered[state.compacted].message.text.splitlines()[1:] if state.compacted is not None else []
+        lines = previous + [_line(seq, self._rendered[seq].message) for seq in hidden]
+        room = SUMMARY_SHARE * self.window_tokens
+        kept: list[str] = []
+        for line in reversed(lines):
+            room -= self._model.count_tokens(line) + 1
+            if room < 0:
+                break
+            kept.append(line)
+        return "\n".join(reversed(kept))
+
+    def _head(self, state: RunState) -> Message:
+        lines = [INSTRUCTIONS + FENCE_RULE, "", f"GOAL: {state.goal}"]
+        if state.acceptance:
+            lines += ["ACCEPTANCE LIST:", *(f"- [{row['id']}] {row['text']}" for row in state.acceptance)]
+        if state.commitments:
+            lines.append("OPEN COMMITMENTS:")
+            lines += [f"- [{seq}] {row['text']} (due {row['due']})" for seq, row in state.commitments.items()]
+        return Message(role="system", text="\n".join(lines))
+
+    def _measure(self, message: Message) -> Rendered:
+        calls = [[call.tool, call.arguments] for call in message.tool_calls]
+        tokens = self._model.count_tokens(message.text + (canonical(calls).decode() if calls else "")) + TURN_TOKENS
+        return Rendered(message=message, tokens=tokens, digest=message_digest(message))
+
+
+def render(store: Store, entry: Entry) -> Message:
+    """One entry as a turn of the conversation."""
+    body = entry.body
+    if entry.kind == "sample.completion":
+        calls = tuple(ToolCall(id=call["id"], tool=call["tool"], arguments=call["arguments"]) for call in body["calls"])
+        return Message(role="assistant", text=unpack(store, body["text"]), entry=entry.seq, tool_calls=calls)
+    if entry.kind == "effect.receipt":
+        text = unpack(store, body["text"])
+        shown = fence(text, f"entry {entry.seq}") if body["intent"] >= 0 else text
+        return Message(role="tool", text=shown, entry=entry.seq, tool_call_id=body["call_id"])
+    return Message(role="user", text=_render_note(store, entry), entry=entry.seq)
+
+
+def _render_note(store: Store, entry: Entry) -> str:
+    body = entry.body
+    match entry.kind:
+        case "observed":
+            return f"[{body['source']}] {unpack(store, body['text'])}"
+        case "event.received":
+            return f"[event {body['name']}] {canonical(body['data']).decode()}"
+        case "stall.noticed":
+            return (
+                f"[overwinter] You are not getting on: {body['detail']}. Do something different, or sleep, or finish."
+            )
+        case "sleep.ended":
+            return f"[overwinter] You slept; woken by {body['cause']}."
+        case "budget.changed":
+            added = ", ".join(f"{name} +{amount}" for name, amount in body["add"].items())
+            return f"[overwinter] The budget was raised: {added}."
+        case "verdict":
+            return "[checker] " + _verdict_text(body)
+        case "compacted":
+            text = unpack(store, body["summary"])
+            return (
+                f"[overwinter] Entries up to {body['last']} are not shown; `read_entries` shows them. In short:\n{text}"
+            )
+        case _:
+            raise AssertionError(f"{entry.kind} has no rendering")
+
+
+def _verdict_text(body: dict[str, Any]) -> str:
+    if body["status"] != "rejected":
+        return f"{body['status']}."
+    rows = [f"- [{row['id']}] {'holds' if row['met'] else 'does not hold'}: {row['note']}" for row in body["findings"]]
+    return "Not done yet:\n" + "\n".join(rows)
+
+
+def _line(seq: int, message: Message) -> str:
+    calls = " ".join(f"{call.tool}({canonical(call.arguments).decode()})" for call in message.tool_calls)
+    text = " ".join((calls or message.text).split())
+    return f"#{seq} {message.role}: {text[:LINE_CHARS]}{'…' if len(text) > LINE_CHARS else ''}"
+
+
+def _shown(state: RunState) -> tuple[tuple[int, int], ...]:
+    """Closed ranges whose visible entries are in the view: the last compaction, and all from the boundary on."""
+    compacted = () if state.compacted is None else ((state.compacted, state.compacted),)
+    return compacted + (((state.items[0], state.head_seq),) if state.items else ())
+
+
+def _status(left: Mapping[str, int], legal_actions: Sequence[str], *, silent: bool) -> str:
+    rows = []
+    if silent:
+        rows.append(
+            "Your last answer asked for nothing that can be carried out. Answer with one tool call, or one possible action."
+        )
+    if left:
+        rows.append("Budget left: " + ", ".join(f"{name} {amount}" for name, amount in sorted(left.items())))
+    if legal_actions:
+        rows.append("Possible actions: " + "; ".join(legal_actions))
+    return "\n".join(rows)
+
+
+def message_digest(message: Message) -> str:
+    """SHA-256 of one turn as the model sees it."""
+    calls = [[call.id, call.tool, call.arguments] for call in message.tool_calls]
+    return digest(canonical([message.role, message.text, message.tool_call_id, calls]))
+
+
+def view_digest(view: View) -> str:
+    """SHA-256 of what the model is shown: turns, tools and legal actions. The slow twin of what `ViewBuilder` puts together."""
+    return _digest_of([message_digest(message) for message in view.messages], view)
+
+
+def _digest_of(turns: Sequence[str], view: View) -> str:
+    return digest(canonical([turns, view.tools, view.legal_actions]))

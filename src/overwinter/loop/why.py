@@ -1,0 +1,186 @@
+"""Why did it do that? Every entry names the entries it follows from; `why` walks them back to what the model was shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from overwinter.errors import UsageError
+from overwinter.journal import Entry, Store, unpack
+from overwinter.loop.session import load_state
+from overwinter.loop.state import is_visible
+from overwinter.loop.view import render
+
+_CAUSES: dict[str, tuple[tuple[str, str], ...]] = {
+    "sample.completion": (("intent", "was asked for by"),),
+    "sample.failed": (("intent", "was asked for by"),),
+    "gate.decision": (("completion", "is about a call of"),),
+    "approval.answered": (("gate", "answers"),),
+    "effect.intent": (("completion", "carries out a call of"),),
+    "effect.receipt": (("intent", "is the result of"),),
+    "effect.in_doubt": (("intent", "cannot tell the outcome of"),),
+    "doubt.answered": (("doubt", "answers"),),
+    "commitment.closed": (("opened", "closes"),),
+    "sleep.ended": (("started", "ends"),),
+    "done.claimed": (("completion", "was claimed by"),),
+    "verdict": (("claim", "judges"),),
+    "run.ended": (("verdict", "follows from"),),
+    "run.suspended": (("waits_for", "waits for"),),
+}
+SHOWN_MAX = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reason:
+    """One step back: `entry` because of it, in the relation `how` to the entry explained before it."""
+
+    entry: Entry
+    how: str
+    text: str
+    depth: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Explanation:
+    """Why an entry is there.
+
+    Attributes:
+        entry: the entry explained.
+        reasons: its causes, nearest first, down to the model's question.
+        shown: the latest entries that the model saw when it decided, newest first.
+        shown_ranges, hidden: all that was shown, as closed ranges, and how many entries were not.
+    """
+
+    entry: Entry
+    reasons: tuple[Reason, ...]
+    shown: tuple[Reason, ...]
+    shown_ranges: tuple[tuple[int, int], ...]
+    hidden: int
+
+
+def why(store: Store, run: str, seq: int | None = None) -> Explanation:
+    """Explain entry `seq`; without it, the run's end, what it waits for, or its last decision.
+
+    Raises:
+        UsageError: the run has no such entry.
+    """
+    start = _read(store, run, _default(store, run) if seq is None else seq)
+    reasons: list[Reason] = []
+    seen = {start.seq}
+    asked: Entry | None = start if start.kind == "sample.intent" else None
+    frontier = [(start, 1)]
+    while frontier:
+        entry, depth = frontier.pop(0)
+        for cause, how in _causes(store, run, entry):
+            if cause.seq in seen:
+                continue
+            seen.add(cause.seq)
+            reasons.append(Reason(entry=cause, how=how, text=describe(store, cause), depth=depth))
+            if cause.kind == "sample.intent":
+                asked = asked or cause
+            else:
+                frontier.append((cause, depth + 1))
+    ranges = tuple((first, last) for first, last in asked.body["view"]["shown"]) if asked else ()
+    return Explanation(
+        entry=start,
+        reasons=tuple(reasons),
+        shown=_shown(store, run, ranges),
+        shown_ranges=ranges,
+        hidden=asked.body["view"]["hidden"] if asked else 0,
+    )
+
+
+def describe(store: Store, entry: Entry) -> str:
+    """One entry in one line of words."""
+    body = entry.body
+    if entry.kind == "effect.receipt":
+        # Not as the model sees it: a fence says nothing to a person.
+        return ("" if body["ok"] else f"{body['error']}: ") + _one_line(unpack(store, body["text"]))
+    if is_visible(entry) or entry.kind == "compacted":
+        message = render(store, entry)
+        calls = " ".join(f"{call.tool}({call.arguments})" for call in message.tool_calls)
+        return _one_line(calls or message.text)
+    match entry.kind:
+        case "effect.intent":
+            return f"{_call(body['call'])} — {body['effect']}, let through by {body['rule']}"
+        case "gate.decision":
+            return f"{_call(body['call'])} — {body['decision']} by rule {body['rule']}"
+        case "approval.answered":
+            return f"{body['decision']} by {body['by']}{': ' + body['reason'] if body['reason'] else ''}"
+        case "sample.intent":
+            return f"step {body['step']}: asked the model, {body['view']['tokens']} tokens in view, {body['view']['hidden']} entries hidden"
+        case "done.claimed":
+            return f"claimed to be done: {_one_line(body['summary'])}"
+        case "run.started":
+            return f"goal: {_one_line(body['goal'])}"
+        case "run.suspended" | "run.ended":
+            return f"{body.get('reason', body.get('status'))}: {_one_line(body['detail'])}"
+        case _:
+            return _one_line(
+                ", ".join(f"{key} {value}" for key, value in body.items() if isinstance(value, str | int | bool))
+            )
+
+
+def _causes(store: Store, run: str, entry: Entry) -> list[tuple[Entry, str]]:
+    fields = _CAUSES.get(entry.kind, ())
+    found = [
+        (entry.body[field], how)
+        for field, how in fields
+        if isinstance(entry.body.get(field), int) and entry.body[field] >= 0
+    ]
+    if entry.kind == "effect.intent" and entry.body["rule"].startswith("approved:"):
+        gate = int(entry.body["rule"].partition(":")[2])
+        found += [(gate, "was let through after")]
+        found += [
+            (e.seq, "was approved by")
+            for e in store.read(run, gate, entry.seq, ["approval.answered"])
+            if e.body["gate"] == gate
+        ]
+    if entry.kind == "verdict":
+        found += [(seq, "rests on the evidence of") for row in entry.body["findings"] for seq in row["entries"]]
+    if entry.kind == "effect.receipt" and entry.body["intent"] < 0:
+        # Refused before an intent: its call stands in the completion before it.
+        before = [e for e in store.read(run, max(0, entry.seq - 50), entry.seq, ["sample.completion"]) if is_visible(e)]
+        found += [(e.seq, "answers a call of") for e in before[-1:]]
+    return [(_read(store, run, seq), how) for seq, how in found]
+
+
+def _shown(store: Store, run: str, ranges: tuple[tuple[int, int], ...]) -> tuple[Reason, ...]:
+    rows: list[Reason] = []
+    for first, last in reversed(ranges):
+        entries = [
+            e
+            for e in store.read(run, max(first, last - 8 * SHOWN_MAX), last + 1)
+            if is_visible(e) or e.kind == "compacted"
+        ]
+        rows += [Reason(entry=e, how="was in view", text=describe(store, e), depth=1) for e in reversed(entries)]
+    return tuple(rows[:SHOWN_MAX])
+
+
+def _default(store: Store, run: str) -> int:
+    state = load_state(store, run)
+    if state.waiting is not None:
+        return state.waiting_seq
+    last = [
+        e.seq
+        for e in store.read(
+            run, max(0, state.head_seq - 50), kinds=["run.ended", "effect.receipt", "sample.completion"]
+        )
+    ]
+    return last[-1] if last else state.head_seq
+
+
+def _read(store: Store, run: str, seq: int) -> Entry:
+    found = next(store.read(run, seq, seq + 1), None) if seq >= 0 else None
+    if found is None:
+        raise UsageError(f"run {run!r} has no entry {seq}", f"choose one with `overwinter log {run}`")
+    return found
+
+
+def _call(call: dict[str, Any]) -> str:
+    return f"{call['tool']}({', '.join(f'{key}={value!r}' for key, value in call['arguments'].items())})"
+
+
+def _one_line(text: str, chars: int = 160) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= chars else text[: chars - 1] + "…"

@@ -1,0 +1,135 @@
+"""A world as part of a run: its actions become the tool `act`, its state is saved in the journal and rebuilt from it.
+
+The simulator lives in this process and dies with it. What survives is the journal: a saved state every few actions and the
+receipts after it. `restore` puts the saved state back and takes the later actions again, comparing each observation with the
+one that was journalled, so a changed simulator is noticed and not silently mixed into an old run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from overwinter.errors import StoreError, UsageError
+from overwinter.journal import Draft, Entry, Packer, Store, unpack, unpack_json
+from overwinter.tools import Effect, Tool, ToolContext, ToolResult, failure, tool
+from overwinter.worlds.world import Observation, Outcome, World
+
+SAVE_EVERY = 25
+"""Actions between saved states: a resume takes at most this many actions again."""
+ACT = "act"
+
+
+class WorldSession:
+    """One episode of a world, bound to a run."""
+
+    def __init__(self, world: World, seed: int, name: str = "") -> None:
+        self.world = world
+        self.name = name or world.name
+        self.seed = seed
+        self.observation = Observation(text="")
+        self.done = False
+        self.unsaved = 0
+
+    def reset(self) -> Observation:
+        self.observation = self.world.reset(self.seed)
+        self.done, self.unsaved = False, 0
+        return self.observation
+
+    def legal_actions(self) -> tuple[str, ...]:
+        return () if self.done else tuple(self.world.actions())
+
+    def outcome(self) -> Outcome:
+        return self.world.outcome()
+
+    def act(self, action: str) -> ToolResult:
+        """Carry out one action. An action that is not legal now is a failed result that lists what is."""
+        legal = self.legal_actions()
+        if action not in legal:
+            return failure(
+                "arguments",
+                f"{action!r} is not possible now. Possible: {'; '.join(legal) or 'nothing, the episode is over'}",
+            )
+        transition = self.world.step(action)
+        self.observation, self.done = transition.observation, transition.done
+        self.unsaved += 1
+        data: dict[str, Any] = {
+            "world": True,
+            "action": action,
+            "reward": transition.reward,
+            "terminated": transition.terminated,
+            "truncated": transition.truncated,
+        }
+        return ToolResult(ok=True, text=transition.observation.text, data=data)
+
+    def tool(self) -> Tool:
+        """The tool `act`. What an action does to the outside is the world's to say, action by action."""
+
+        def effect(arguments: dict[str, Any]) -> Effect:
+            action = str(arguments["action"])
+            return Effect(self.world.effect(action)) if action in self.legal_actions() else Effect.PURE
+
+        @tool(effect=effect, name=ACT, timeout_s=60.0, tags=["world"])
+        def act(action: str, context: ToolContext) -> ToolResult:  # noqa: ARG001 — keyed tools must take their key
+            """Do one of the possible actions.
+
+            Args:
+                action: exactly one of the actions listed with the last observation.
+            """
+            return self.act(action)
+
+        return act
+
+    def consequential(self, action: str) -> bool:
+        """Whether the world calls this action one that cannot be taken back (an order, say)."""
+        ask = getattr(self.world, "consequential", None)
+        return bool(ask(action)) if callable(ask) and action in self.legal_actions() else False
+
+    def save(self, packer: Packer) -> Draft:
+        """A world.saved draft of the state as it is now."""
+        outcome = self.world.outcome()
+        self.unsaved = 0
+        state = packer.json({"state": self.world.snapshot(), "done": self.done})
+        body = {
+            "world": self.name,
+            "state": state,
+            "outcome": {"success": outcome.success, "score": outcome.score, "facts": outcome.facts},
+        }
+        return Draft(kind="world.saved", body=body, refs=packer.take_refs())
+
+    def restore(self, store: Store, saved: Entry | None, receipts: Iterable[Entry]) -> None:
+        """Rebuild the state from a world.saved entry (None: from the seed) and the receipts after it.
+
+        Raises:
+            StoreError: the world no longer gives the observations that the journal holds.
+        """
+        if saved is None:
+            self.reset()
+        else:
+            raw = unpack_json(store, saved.body["state"])
+            self.observation, self.done, self.unsaved = self.world.restore(raw["state"]), raw["done"], 0
+        for receipt in receipts:
+            self.redo(store, receipt)
+
+    def redo(self, store: Store, receipt: Entry) -> None:
+        """Take one journalled action again and compare what it shows."""
+        data = receipt.body["data"]
+        if not (receipt.body["ok"] and data.get("world")):
+            return
+        result = self.act(data["action"])
+        if not result.ok or result.text != unpack(store, receipt.body["text"]):
+            raise StoreError(
+                f"entry {receipt.seq}: the world {self.world.name!r} no longer answers {data['action']!r} as it did then",
+                "install the version of overwinter (or of the world) that the run was started with",
+            )
+
+
+def open_world_session(setup: dict[str, Any]) -> WorldSession:
+    """The session of a run's setup: `{"name": …, "seed": …}`."""
+    from overwinter.worlds import open_world
+
+    if setup.keys() - {"name", "seed"}:
+        raise UsageError(
+            f"world setup has unknown fields {sorted(setup.keys() - {'name', 'seed'})}", "use name and seed"
+        )
+    return WorldSession(open_world(setup["name"]), int(setup.get("seed", 0)), setup["name"])

@@ -9,8 +9,13 @@ import os
 import tempfile
 from pathlib import Path
 
-import pg_server
 import pytest
+
+import pg_server
+
+pytest.register_assert_rewrite(
+    "conformance", "conformance_budgets", "conformance_crashes", "conformance_leases", "journal_kit"
+)
 
 FOLDER_VARIABLE = "OVERWINTER_TEST_POSTGRES_FOLDER"
 

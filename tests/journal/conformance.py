@@ -10,11 +10,13 @@ Each test gets an empty journal. `open` is called more than once for the same jo
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 
 import pytest
 from conformance_budgets import BudgetConformance
+from conformance_crashes import CrashConformance
 from conformance_leases import LeaseConformance
 from journal_kit import Place, append_blob, append_texts, begin, branch, forked, observed, started, texts, ticking
 
@@ -140,7 +142,7 @@ class ForkConformance:
         assert [entry.run for entry in store.read("c")] == ["a"] * 4 + ["b"] * 2 + ["c"] * 2
         assert [entry.seq for entry in store.read("c", 2, 7)] == [2, 3, 4, 5, 6]
         chain = list(store.read("c"))
-        assert all(after.prev == before.hash for before, after in zip(chain, chain[1:], strict=False))
+        assert all(after.prev == before.hash for before, after in itertools.pairwise(chain))
         assert all(verify(store, run).ok for run in "abc")
 
     def test_a_fork_point_may_lie_in_the_grandparent(self, store: Store) -> None:
@@ -293,6 +295,7 @@ class StoreConformance(
     VerifyConformance,
     LeaseConformance,
     BudgetConformance,
+    CrashConformance,
 ):
     """Everything a store promises."""
 

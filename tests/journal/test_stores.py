@@ -123,5 +123,5 @@ def test_reading_only_creates_nothing(tmp_path: Path) -> None:
     lease = begin(SqliteStore(tmp_path / "a.db"))
     reader = open_store(str(tmp_path / "a.db"), read_only=True)
     assert [entry.body for entry in reader.read("r")] == [started().body]
-    with pytest.raises(StoreError, match="writing"):
+    with pytest.raises(StoreError, match="cannot be read"):
         append_texts(reader, lease, "no")

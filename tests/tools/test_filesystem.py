@@ -99,12 +99,13 @@ def test_a_folder_swapped_for_a_link_while_reading_gains_nothing(root: Path) -> 
     thread.start()
     reader = files(root)[0].function
     try:
-        texts = [reader(path="swap/secret.txt").text for _ in range(2_000)]
+        texts = {reader(path="swap/secret.txt").text for _ in range(2_000)}
     finally:
         stop.set()
         thread.join()
-    assert "harmless" in texts
-    assert SECRET not in "".join(texts)
+    # How often the folder is in place depends on the machine's load; that the read works at all does not.
+    assert reader(path="swap/secret.txt").text == "harmless"
+    assert not any(SECRET in text for text in texts)
 
 
 def test_listing_and_searching_do_not_follow_links(root: Path) -> None:

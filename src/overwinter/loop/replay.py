@@ -18,13 +18,12 @@ from dataclasses import dataclass
 from overwinter.errors import OverwinterError
 from overwinter.journal import Entry, Store, unpack
 from overwinter.loop.gates import Question
-from overwinter.loop.model import Completion, Constraint, Limits
+from overwinter.loop.model import Completion, Constraint, Limits, View
 from overwinter.loop.parse import read_calls
-from overwinter.loop.session import Parts
+from overwinter.loop.session import Parts, episode, view_builder
 from overwinter.loop.setup import build_parts
 from overwinter.loop.state import ACTING, RunState, is_visible
 from overwinter.loop.tokens import read_tokens
-from overwinter.loop.view import ViewBuilder
 from overwinter.loop.world import ACT
 from overwinter.tools import idempotency_key
 
@@ -113,7 +112,7 @@ class _Replayer(_Counts):
         self._store = store
         self._run = run
         self.parts = parts
-        self._view = self._builder()
+        self._view = view_builder(self._store, self.parts)
         self._legal: tuple[str, ...] = ()
         self._checks: dict[str, Callable[[Entry, RunState], str]] = {
             "observed": self._check_observed,
@@ -123,12 +122,7 @@ class _Replayer(_Counts):
             "effect.intent": self._check_call,
             "effect.receipt": self._check_receipt,
         }
-        self._answer: Completion | None = None
-
-    def _builder(self) -> ViewBuilder:
-        from overwinter.loop.session import view_builder
-
-        return view_builder(self._store, self.parts)
+        self._asked = View(messages=())
 
     def check(self, entry: Entry, state: RunState) -> str:
         check = self._checks.get(entry.kind)
@@ -156,7 +150,10 @@ class _Replayer(_Counts):
         if world is not None and self.parts.world is not None:
             self.parts.world.observation = self.parts.world.world.restore(world.world.snapshot())
             self.parts.world.done = world.done
-        self._view = self._builder()
+            catch_up = getattr(self.parts.model, "catch_up", None)
+            if catch_up is not None:
+                catch_up(world.seed, episode(self._store, self._run, state.head_seq + 1))
+        self._view = view_builder(self._store, self.parts)
 
     def _check_observed(self, entry: Entry, _: RunState) -> str:
         world = self.parts.world
@@ -173,24 +170,28 @@ class _Replayer(_Counts):
         self.views += 1
         if measured.digest != recorded["digest"]:
             return "the view renders differently"
-        self._answer = None
-        if self.parts.model.local:
-            limits = entry.body["limits"]
-            settings = Limits(max_tokens=limits["max_tokens"], temperature=limits["temperature"], seed=limits["seed"])
-            self._answer = self.parts.model.sample(measured.view, 1, Constraint(choices=self._legal), settings)[0]
+        # The model is asked when its answer comes up: a question that was lost with its process was asked twice then.
+        self._asked = measured.view
         return ""
 
-    def _check_completion(self, entry: Entry, _: RunState) -> str:
+    def _check_completion(self, entry: Entry, state: RunState) -> str:
         text = unpack(self._store, entry.body["text"])
-        if self._answer is None or entry.body["intent"] < 0:
+        if not self.parts.model.local or entry.body["intent"] < 0:
             self.read_only += 1
             return self._check_reading(entry, text)
         self.samples += 1
-        ids, now = read_tokens(self._store, entry).get("ids"), self._answer.token_ids
+        answer = self._ask_again(state.run, entry)
+        ids, now = read_tokens(self._store, entry).get("ids"), answer.token_ids
         if ids is not None and now is not None and ids != list(now):
             place = next((i for i, (a, b) in enumerate(zip(ids, now, strict=False)) if a != b), min(len(ids), len(now)))
             return f"the model's token {place} differs"
-        return _differ("the model's answer", text, self._answer.text)
+        return _differ("the model's answer", text, answer.text)
+
+    def _ask_again(self, run: str, entry: Entry) -> Completion:
+        intent = next(self._store.read(run, entry.body["intent"], entry.body["intent"] + 1))
+        limits = intent.body["limits"]
+        settings = Limits(max_tokens=limits["max_tokens"], temperature=limits["temperature"], seed=limits["seed"])
+        return self.parts.model.sample(self._asked, 1, Constraint(choices=self._legal), settings)[0]
 
     def _check_reading(self, entry: Entry, text: str) -> str:
         """A remote model is not asked; where its calls were read out of its text, they must still read the same."""

@@ -238,7 +238,7 @@ def restore_world(store: Store, state: RunState, world: WorldSession | None, mod
     catch_up = getattr(model, "catch_up", None)
     if catch_up is not None:
         # A scripted policy keeps beliefs of its own; it sees the whole episode again.
-        catch_up(world.seed, _actions(store, state.run))
+        catch_up(world.seed, episode(store, state.run))
     saved, start = None, 0
     if state.world_saved is not None:
         saved = next(store.read(state.run, state.world_saved, state.world_saved + 1))
@@ -252,10 +252,14 @@ def restore_world(store: Store, state: RunState, world: WorldSession | None, mod
         ) from error
 
 
-def _actions(store: Store, run: str) -> Iterator[str]:
-    for receipt in store.read(run, kinds=["effect.receipt"]):
-        if receipt.body["ok"] and receipt.body["data"].get("world"):
-            yield receipt.body["data"]["action"]
+def episode(store: Store, run: str, stop: int | None = None) -> Iterator[str | None]:
+    """What a policy lived through before entry `stop`: None where it was asked, the action's words where one was carried out."""
+    for entry in store.read(run, 0, stop, kinds=["sample.completion", "effect.receipt"]):
+        if entry.kind == "sample.completion":
+            if is_visible(entry):
+                yield None
+        elif entry.body["ok"] and entry.body["data"].get("world"):
+            yield entry.body["data"]["action"]
 
 
 def view_builder(store: Store, parts: Parts) -> ViewBuilder:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import gymnasium
 
 _TEXT_MAX = 8192
+CHARSET = "\n" + "".join(map(chr, (*range(32, 127), *range(160, 256)))) + "€–—‘’“”…→"
+"""What the Text space of a `WorldEnv` admits unless told otherwise: Western European text."""
 
 
 def require(module: str) -> Any:
@@ -32,7 +34,9 @@ def require(module: str) -> Any:
         raise UsageError(f"the package {missing.name!r} is not installed", "pip install 'overwinter[worlds]'") from None
 
 
-def WorldEnv(world: World, *, illegal_reward: float = -0.01) -> gymnasium.Env[str, int]:  # noqa: N802  # makes a class
+def WorldEnv(  # noqa: N802  # makes a class
+    world: World, *, illegal_reward: float = -0.01, charset: str = CHARSET
+) -> gymnasium.Env[str, int]:
     """`world` as a gymnasium.Env. Its class is made here, because its base is an optional package.
 
     Observations are the text. Action i is `world.all_actions[i]`; `info["action_mask"]` marks the legal ones. An action
@@ -49,7 +53,7 @@ def WorldEnv(world: World, *, illegal_reward: float = -0.01) -> gymnasium.Env[st
         def __init__(self) -> None:
             self.world = world
             self.render_mode = "ansi"
-            self.observation_space = spaces.Text(min_length=0, max_length=_TEXT_MAX, charset=_AnyCharacter())
+            self.observation_space = spaces.Text(min_length=0, max_length=_TEXT_MAX, charset=charset)
             self.action_space = spaces.Discrete(len(catalogue))
             self._text = ""
 
@@ -77,19 +81,6 @@ def WorldEnv(world: World, *, illegal_reward: float = -0.01) -> gymnasium.Env[st
 
     env: gymnasium.Env[str, int] = _WorldEnv()
     return env
-
-
-class _AnyCharacter(frozenset[str]):
-    """A charset that holds every character: observations are free text in any language.
-
-    Iteration gives printable ASCII, so that the space can still be sampled.
-    """
-
-    def __new__(cls) -> _AnyCharacter:
-        return super().__new__(cls, (chr(i) for i in range(32, 127)))
-
-    def __contains__(self, character: object) -> bool:
-        return isinstance(character, str)
 
 
 class EnvWorld:

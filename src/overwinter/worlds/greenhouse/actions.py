@@ -132,11 +132,19 @@ def _inspect(bed: int) -> Effect:
     return inspect
 
 
+def soaped(aphids: float) -> float:
+    """What soap leaves of a colony: next to nothing of a few, over a third of a crust. Early is cheap, late is not."""
+    return aphids * (0.03 + 0.5 * aphids / (aphids + 60.0))
+
+
+def dusted(mould: float) -> float:
+    """What mould dust leaves."""
+    return 0.3 * mould
+
+
 def _treat_aphids(bed: int) -> Effect:
     def treat(state: State, _tape: Tape, config: Config) -> dict[str, Any]:
-        # Soap reaches nearly all of a few aphids and under two thirds of a crust of them: early is cheap, late is not.
-        crowd = state.beds[bed].aphids
-        state.beds[bed].aphids = crowd * (0.03 + 0.5 * crowd / (crowd + 60.0))
+        state.beds[bed].aphids = soaped(state.beds[bed].aphids)
         _spend(state, config.treat_aphids_eur)
         state.ledger.aphid_treatments[bed] += 1
         return {"kind": "treated", "bed": BEDS[bed], "against": "aphids", "eur": config.treat_aphids_eur}
@@ -146,7 +154,7 @@ def _treat_aphids(bed: int) -> Effect:
 
 def _treat_mould(bed: int) -> Effect:
     def treat(state: State, _tape: Tape, config: Config) -> dict[str, Any]:
-        state.beds[bed].mould *= 0.3
+        state.beds[bed].mould = dusted(state.beds[bed].mould)
         state.beds[bed].dusted_day = state.day
         _spend(state, config.treat_mould_eur)
         state.ledger.mould_treatments[bed] += 1

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from .actions import dusted, soaped
 from .config import BEDS, SENSORS, Config
-from .night import aphid_factor, losses
+from .night import aphid_factor, losses, mould_after
 
 _WANDER_C2 = 0.03
 """Variance a day adds to the belief about a sensor."""
@@ -94,8 +95,7 @@ class BedBelief:
 
     def morning(self, inside_c: float, humidity_pct: float) -> None:
         self.aphids = min(200.0, self.aphids * aphid_factor(inside_c) + 0.035)
-        wet = humidity_pct - 80.0
-        self.mould_pct = min(100.0, (self.mould_pct + 0.05) * (1 + 0.012 * wet)) if wet > 0 else self.mould_pct * 0.97
+        self.mould_pct = 100.0 * mould_after(self.mould_pct / 100.0, humidity_pct)
         self.unseen_days += 1
 
 
@@ -164,10 +164,10 @@ class Belief:
         elif kind == "treated":
             bed = self.beds[BEDS.index(answer["bed"])]
             if answer["against"] == "aphids":
-                bed.aphids *= 0.03 + 0.5 * bed.aphids / (bed.aphids + 60.0)
+                bed.aphids = soaped(bed.aphids)
                 bed.unseen_days = max(bed.unseen_days, 3)
             else:
-                bed.mould_pct *= 0.3
+                bed.mould_pct = dusted(bed.mould_pct)
         elif kind == "beds":
             self.days_since_look = 0
             for bed, sight in zip(self.beds, answer["beds"], strict=True):

@@ -40,7 +40,8 @@ class Config:
         Crop(plant="tomato seedlings", value_eur=1100, comfort_c=8.0),
     )
     # money
-    start_money_eur: int = 1100
+    money_eur: int = 1100
+    """What a winter of 120 days begins with; see `purse_eur`."""
     loan_eur: int = 300
     late_fee_eur: int = 200
     market_eur: int = 120
@@ -89,6 +90,11 @@ class Config:
             raise UsageError(f"a winter of {self.days} days is not possible", "choose days between 20 and 365")
         if not 1 <= self.winters <= 50:
             raise UsageError(f"{self.winters} winters are not possible", "choose winters between 1 and 50")
+
+    @property
+    def purse_eur(self) -> int:
+        """The money a winter begins with: a short one needs less fuel."""
+        return round(self.money_eur * self.days / 120)
 
     def digest(self) -> str:
         """Names these rules in a snapshot, so that it is not restored under other ones."""

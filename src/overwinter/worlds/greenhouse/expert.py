@@ -13,10 +13,10 @@ from typing import Any
 
 from overwinter.worlds.world import Observation
 
-from .actions import LOOK_AT_BEDS, WAIT, heat_action, sensor_mode_action
+from .actions import LOOK_AT_BEDS, WAIT, heat_action, sensor_mode_action, soaped
 from .belief import Belief
 from .config import BEDS, HEAT_LEVELS_C, ORDER_SIZES_L, SENSOR_MODES, SENSORS, Config
-from .night import losses, stress_of
+from .night import MOULD_HARM, aphid_factor, damp_rise_pct, eaten_by, losses, stress_of
 from .weather import mean_low_c, storm_prior
 
 _STORM_SHARE = 2.0
@@ -38,23 +38,23 @@ class ExpertPolicy:
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or Config()
-        self._belief = Belief()
+        self.belief = Belief()
         self._demand_l: list[float] = _expected_demand(self.config)
 
     def reset(self, seed: int) -> None:  # noqa: ARG002  # the protocol
-        self._belief = Belief()
+        self.belief = Belief()
 
     def act(self, observation: Observation, actions: Sequence[str]) -> str:
         seen = observation.data
-        self._belief.take_in(seen, self.config)
-        if self._belief.days_since_look >= _LOOK_EVERY_DAYS:
+        self.belief.take_in(seen, self.config)
+        if self.belief.days_since_look >= _LOOK_EVERY_DAYS:
             return LOOK_AT_BEDS
         best, best_eur = WAIT, _WORTH_A_SLOT_EUR
         for gain_eur, action in self._wishes(seen):
             if gain_eur > best_eur and action in actions:
                 best, best_eur = action, gain_eur
         if best in _SETTING_AFTER:
-            self._belief.assume(*_SETTING_AFTER[best])
+            self.belief.assume(*_SETTING_AFTER[best])
         return best
 
     def _wishes(self, seen: dict[str, Any]) -> Iterator[tuple[float, str]]:
@@ -88,8 +88,8 @@ class ExpertPolicy:
         """Expected cost of tonight in fuel, stress and damp, over storm or none and three values of the error."""
         config = self.config
         storm_p = _storm_tonight(seen)
-        error_c, error_sd = self._belief.sensors.error_of(mode)
-        if any(self._belief.sensors.stuck(i) for i, name in enumerate(SENSORS) if mode in ("both", name)):
+        error_c, error_sd = self.belief.sensors.error_of(mode)
+        if any(self.belief.sensors.stuck(i) for i, name in enumerate(SENSORS) if mode in ("both", name)):
             error_sd += 4.0
         litre_eur = self._litre_eur(seen)
         total = 0.0
@@ -108,20 +108,20 @@ class ExpertPolicy:
 
     def _stress_eur(self, inside_c: float) -> float:
         scale = 1.0 / (1.0 - self.config.dead_vigour)
-        beds = zip(self.config.crops, self._belief.beds, strict=True)
+        beds = zip(self.config.crops, self.belief.beds, strict=True)
         return sum(c.value_eur * scale * stress_of(c.comfort_c - inside_c) for c, bed in beds if bed.alive)
 
     def _value_eur(self) -> float:
-        beds = zip(self.config.crops, self._belief.beds, strict=True)
+        beds = zip(self.config.crops, self.belief.beds, strict=True)
         return sum(crop.value_eur for crop, bed in beds if bed.alive) / (1.0 - self.config.dead_vigour)
 
     def _damp_eur(self, seen: dict[str, Any], aired: bool) -> float:
         """Damp air costs what the mould of it will eat; it grows steeply with what is there already."""
-        tomorrow = seen["readings"]["humidity_pct"] + (-14.0 if aired else 3.0)
+        tomorrow = seen["readings"]["humidity_pct"] + damp_rise_pct(False, False, aired)
         wet = max(0.0, tomorrow - 78.0)
-        mould = sum(0.3 + bed.mould_pct for bed in self._belief.beds) / 3.0
+        mould = sum(0.3 + bed.mould_pct for bed in self.belief.beds) / 3.0
         left = self.config.days - seen["day"]
-        eaten = 0.012 * wet * mould / 100.0 * 0.03 * min(30.0, left) * self._value_eur()
+        eaten = 0.012 * wet * mould / 100.0 * MOULD_HARM * min(30.0, left) * self._value_eur()
         return float(eaten)
 
     def _litre_eur(self, seen: dict[str, Any]) -> float:
@@ -161,7 +161,7 @@ class ExpertPolicy:
 
     def _closed_soon(self, day: int) -> int:
         """Days that the holiday adds to the time an order made today may take."""
-        note = self._belief.notes.get("note_holiday")
+        note = self.belief.notes.get("note_holiday")
         if note is None or day > note["last_day"] or note["first_day"] - day > 6:
             return 0
         return int(note["last_day"]) - max(day, int(note["first_day"])) + 1
@@ -169,10 +169,10 @@ class ExpertPolicy:
     def _reserve_eur(self, seen: dict[str, Any]) -> float:
         """Money that fuel may not eat: the debt when it is nearly due, the dust for the mouldy seed, some soap."""
         reserve = 50.0
-        loan = self._belief.notes.get("note_loan")
+        loan = self.belief.notes.get("note_loan")
         if seen["owed_eur"] and loan and loan["due_day"] - seen["day"] <= 14:
             reserve += seen["owed_eur"]
-        note = self._belief.notes.get("note_seed")
+        note = self.belief.notes.get("note_seed")
         if note and seen["day"] <= note["day"]:
             reserve += self.config.treat_mould_eur
         return reserve
@@ -182,23 +182,23 @@ class ExpertPolicy:
     def _pests(self, seen: dict[str, Any]) -> Iterator[tuple[float, str]]:
         left = self.config.days - seen["day"] + 1
         for i, name in enumerate(BEDS):
-            bed, value = self._belief.beds[i], self.config.crops[i].value_eur
+            bed, value = self.belief.beds[i], self.config.crops[i].value_eur
             if not bed.alive:
                 continue
             eaten = value * _eaten(bed.aphids, min(left, 25))
             if bed.aphids >= 1.5 and bed.unseen_days <= 4:
-                after = bed.aphids * (0.03 + 0.5 * bed.aphids / (bed.aphids + 60.0))
+                after = soaped(bed.aphids)
                 saved = eaten - value * _eaten(after, min(left, 25))
                 yield saved - self.config.treat_aphids_eur, f"treat {name} bed for aphids"
             if bed.mould_pct >= 4.0:
-                lost = value * 0.03 * bed.mould_pct / 100.0 * min(left, 25)
+                lost = value * MOULD_HARM * bed.mould_pct / 100.0 * min(left, 25)
                 yield 0.7 * lost - self.config.treat_mould_eur, f"treat {name} bed for mould"
             if bed.unseen_days >= 3:
                 yield 0.15 * eaten + 0.002 * value * min(bed.unseen_days, 10) * (left > 8), f"inspect {name} bed"
         yield from self._mouldy_seed(seen)
 
     def _mouldy_seed(self, seen: dict[str, Any]) -> Iterator[tuple[float, str]]:
-        note = self._belief.notes.get("note_seed")
+        note = self.belief.notes.get("note_seed")
         if note and note["dust_from"] < seen["day"] <= note["day"] and not note.get("done"):
             answer = seen["answer"]
             if answer and answer["kind"] == "treated" and answer["against"] == "mould" and answer["bed"] == note["bed"]:
@@ -209,7 +209,7 @@ class ExpertPolicy:
     # -- sensors and debts
 
     def _sensors(self, seen: dict[str, Any]) -> Iterator[tuple[float, str]]:
-        sensors, left = self._belief.sensors, self.config.days - seen["day"] + 1
+        sensors, left = self.belief.sensors, self.config.days - seen["day"] + 1
         unsure = max(sensors.error_of(seen["sensor_mode"])[1], 0.5 * max(sensors.var) ** 0.5)
         if unsure > 0.8 and not _just_checked(seen):
             yield 12.0 * unsure, "check the thermometer by hand"
@@ -221,7 +221,7 @@ class ExpertPolicy:
                 yield worth - self.config.replace_sensor_eur, f"replace {name} sensor"
 
     def _debt(self, seen: dict[str, Any]) -> Iterator[tuple[float, str]]:
-        loan = self._belief.notes.get("note_loan")
+        loan = self.belief.notes.get("note_loan")
         if not seen["owed_eur"] or loan is None:
             return
         days_to_go = loan["due_day"] - seen["day"]
@@ -254,8 +254,8 @@ def _eaten(aphids: float, days: int) -> float:
     """The part of a bed's value that a colony eats in `days` if nobody looks, in closed steps of a day."""
     lost = 0.0
     for _ in range(days):
-        aphids = min(200.0, aphids * 1.14)
-        lost += 0.0005 * min(100.0, aphids)
+        aphids = min(200.0, aphids * aphid_factor(8.0))
+        lost += eaten_by(aphids)
     return min(1.0, lost)
 
 

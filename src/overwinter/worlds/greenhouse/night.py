@@ -9,6 +9,9 @@ from .config import BEDS, SENSORS, Config
 from .state import Bed, Sensor, State
 from .weather import Night, Tape
 
+MOULD_HARM = 0.03
+"""Vigour a wholly mouldy bed loses in one day."""
+
 
 def sleep(state: State, tape: Tape, config: Config) -> None:
     """From the evening of `state.day` to the next morning. The caller deals with the end of the winter."""
@@ -72,12 +75,13 @@ def _heat_house(state: State, night: Night, config: Config) -> float:
 
 
 def _damp(state: State, night: Night) -> None:
-    rise = (
-        (-14.0 if state.vents_open else 3.0)
-        + (3.0 if state.shutters_closed else 0.0)
-        + (3.0 if night.storm_night else 0.0)
-    )
-    state.humidity_pct = min(97.0, max(45.0, state.humidity_pct + rise))
+    rise_pct = damp_rise_pct(night.storm_night > 0, state.shutters_closed, state.vents_open)
+    state.humidity_pct = min(97.0, max(45.0, state.humidity_pct + rise_pct))
+
+
+def damp_rise_pct(storm: bool, shutters_closed: bool, vents_open: bool) -> float:
+    """What a night adds to the humidity."""
+    return (-14.0 if vents_open else 3.0) + (3.0 if shutters_closed else 0.0) + (3.0 if storm else 0.0)
 
 
 def stress_of(cold_c: float) -> float:
@@ -90,6 +94,17 @@ def aphid_factor(inside_low_c: float) -> float:
     return min(1.20, max(1.0, 1.06 + 0.01 * inside_low_c))
 
 
+def eaten_by(aphids: float) -> float:
+    """Vigour that a colony eats in one day."""
+    return 0.0005 * min(100.0, aphids)
+
+
+def mould_after(mould: float, humidity_pct: float) -> float:
+    """A trace of spores is always there; above 80 % humidity they take hold, below they dry out."""
+    wet = humidity_pct - 80.0
+    return min(1.0, (mould + 0.0005) * (1.0 + 0.012 * wet)) if wet > 0.0 else mould * 0.97
+
+
 def _grow(bed: Bed, comfort_c: float, state: State, arriving: float, config: Config) -> None:
     cold_c = comfort_c - state.inside_low_c
     if cold_c > 0.0:
@@ -100,13 +115,11 @@ def _grow(bed: Bed, comfort_c: float, state: State, arriving: float, config: Con
     if bed.aphids > 0.0:
         bed.aphids = min(200.0, bed.aphids * aphid_factor(state.inside_low_c))
     bed.aphids += arriving
-    wet = state.humidity_pct - 80.0
-    # A trace of spores is always there; above 80 % they take hold, below they dry out.
-    bed.mould = min(1.0, (bed.mould + 0.0005) * (1.0 + 0.012 * wet)) if wet > 0.0 else bed.mould * 0.97
+    bed.mould = mould_after(bed.mould, state.humidity_pct)
     ripe = config.stress_to_vigour * bed.stress
     bed.stress -= ripe
-    eaten = 0.0005 * min(100.0, bed.aphids)
-    bed.vigour = min(1.0, max(0.0, bed.vigour + grown - ripe - eaten - 0.03 * bed.mould))
+    lost = ripe + eaten_by(bed.aphids) + MOULD_HARM * bed.mould
+    bed.vigour = min(1.0, max(0.0, bed.vigour + grown - lost))
 
 
 def _spread(beds: list[Bed]) -> None:

@@ -116,7 +116,7 @@ def _paragraph(log: WinterLog) -> str:
         f"I spent {log.spent_eur} € and earned {log.earned_eur} € on the market.",
         f"I inspected {log.inspections} times. {_treated('aphids', log.aphid_treatments)} "
         f"{_treated('mould', log.mould_treatments)}",
-        f"I replaced {log.sensors_replaced} sensors.",
+        f"Sensors replaced: {log.sensors_replaced}.",
     ]
     if log.loan_repaid_day:
         lines.append(f"I paid the neighbour back on day {log.loan_repaid_day}.")

@@ -101,7 +101,7 @@ def fresh_state(seed: int, config: Config) -> State:
         winter=1,
         day=1,
         slots=config.slots_per_day,
-        money_eur=config.start_money_eur,
+        money_eur=config.purse_eur,
         owed_eur=0,
         fuel_l=config.start_fuel_l,
         humidity_pct=65.0,

@@ -166,8 +166,8 @@ def _settle(state: State, config: Config) -> dict[str, Any]:
 
 def _begin_winter(state: State, result: dict[str, Any], config: Config) -> None:
     """What survives the summer: money up to the starting sum, tired soil, some pests, faulty sensors, fuel."""
-    earned_eur = state.money_eur - state.owed_eur + sum(result["crop_eur"].values()) // 2
-    state.money_eur = max(100, min(config.start_money_eur, earned_eur))
+    # The household lives on what exceeds the purse, and lends a third of it after a ruinous winter.
+    state.money_eur = max(config.purse_eur // 3, min(config.purse_eur, result["worth_eur"]))
     state.owed_eur = 0
     for bed in state.beds:
         bed.soil = max(0.6, bed.soil - 0.03 - 0.2 * bed.mould)

@@ -25,11 +25,11 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 
 
 def data_of(store: SqliteStore, seq: int) -> bytes:
-    return bytes(store._execute("SELECT data FROM entries WHERE seq = ?", (seq,))[0][0])
+    return bytes(store._execute("SELECT data FROM entries WHERE run = 'r' AND seq = ?", (seq,))[0][0])
 
 
 def rewrite(store: SqliteStore, seq: int, data: bytes) -> None:
-    store._execute("UPDATE entries SET data = ? WHERE seq = ?", (data, seq))
+    store._execute("UPDATE entries SET data = ? WHERE run = 'r' AND seq = ?", (data, seq))
 
 
 def findings(report: Report) -> list[tuple[int | None, str]]:

@@ -207,7 +207,7 @@ class SqlStore(abc.ABC):
         expected = max(start, 0)
         for owner, first, last in segments:
             for seq, data, hash_ in self._rows(owner, max(start, first), min(end, last + 1), kinds):
-                entry = unseal(bytes(data), str(hash_))
+                entry = unseal(as_bytes(data), str(hash_))
                 if entry.seq != seq or (kinds is None and seq != expected):
                     raise _missing(run, expected if kinds is None else seq)
                 expected = seq + 1
@@ -360,7 +360,7 @@ class SqlStore(abc.ABC):
                 f"blob {hash_[:12]}… was collected by a retention policy",
                 "its hash stays verifiable; the content is gone",
             )
-        data = decompress(str(codec), bytes(stored))
+        data = decompress(str(codec), as_bytes(stored))
         if data is None or digest(data) != hash_:
             raise StoreError(
                 f"blob {hash_[:12]}… does not match its hash",
@@ -438,7 +438,7 @@ class SqlStore(abc.ABC):
         rows = self._execute("SELECT id, kind, body, time_us FROM inbox WHERE run = ? ORDER BY time_us, id", (run,))
         try:
             return [
-                Letter(id=id_, draft=Draft(kind=kind, body=parse_object(bytes(body))), time_us=time_us)
+                Letter(id=id_, draft=Draft(kind=kind, body=parse_object(as_bytes(body))), time_us=time_us)
                 for id_, kind, body, time_us in rows
             ]
         except (ValueError, TypeError) as error:
@@ -454,7 +454,7 @@ class SqlStore(abc.ABC):
 
     def load_cache(self, run: str, name: str) -> tuple[int, bytes] | None:
         rows = self._execute("SELECT seq, data FROM caches WHERE run = ? AND name = ?", (run, name))
-        data = decompress("zlib", bytes(rows[0][1])) if rows else None
+        data = decompress("zlib", as_bytes(rows[0][1])) if rows else None
         return None if data is None else (rows[0][0], data)
 
 

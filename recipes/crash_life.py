@@ -6,6 +6,8 @@ everything imported, which makes thousands of them affordable.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import select
 import signal
@@ -25,6 +27,7 @@ from overwinter.journal.lease import DEFAULT_TTL_S
 from overwinter.loop import session as session_module
 from overwinter.loop.run import Run, answer_approval, send_event
 
+PR_SET_PDEATHSIG = 1
 CACHE_EVERY = 15
 RENEW_EVERY = 12
 WAITS_MAX = 200
@@ -104,7 +107,8 @@ class Life:
             if state.ended:
                 self.say(f"ended {state.ended}")
                 return
-            self.answer(store, state.waiting or {})
+            with contextlib.suppress(UsageError):  # it has been answered meanwhile, or has ended
+                self.answer(store, state.waiting or {})
         self.say("error the run did not end")
 
     def start_or_resume(self, store: Store) -> Run:
@@ -158,9 +162,10 @@ class Fork:
         os.close(self._begin)
         self._reading, self._go = reading, go
         self._said = b""
+        self._status: int | None = None
 
-    def wait_for(self, word: str, within_s: float = 30.0) -> list[str]:
-        """Read until a line with this first word has come, or the life has ended."""
+    def wait_for(self, word: str | tuple[str, ...], within_s: float = 30.0) -> list[str]:
+        """Read until a line that begins so has come, or the life has ended."""
         until_s = time.monotonic() + within_s
         while not any(line.startswith(word) for line in self._lines()) and time.monotonic() < until_s:
             if not self._read(until_s):
@@ -168,16 +173,20 @@ class Fork:
         return self._lines()
 
     def go_on(self) -> None:
-        """Let a life continue that waits for it."""
-        os.write(self._go, b"\n")
+        """Let a life continue that waits for it, if it still lives."""
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._go, b"\n")
 
     def is_frozen(self, within_s: float = 30.0) -> bool:
         """Wait until the process has been stopped by SIGSTOP; False if it ended instead."""
         until_s = time.monotonic() + within_s
         while time.monotonic() < until_s:
             pid, status = os.waitpid(self.pid, os.WUNTRACED | os.WNOHANG)
+            if pid and os.WIFSTOPPED(status):
+                return True
             if pid:
-                return os.WIFSTOPPED(status)
+                self._status = status
+                return False
             time.sleep(0.002)
         return False
 
@@ -194,7 +203,7 @@ class Fork:
                 pass
         os.close(self._reading)
         os.close(self._go)
-        status = os.waitpid(self.pid, 0)[1]
+        status = os.waitpid(self.pid, 0)[1] if self._status is None else self._status
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         return Death(killed=killed, said=tuple(self._lines()))
 
@@ -212,11 +221,13 @@ class Fork:
 
 
 def _child(life: Life, points: Points, act: str, begin: int) -> None:
+    # No process of the matrix outlives it, however it ends.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
         if act in {"live", "count"}:
             life.live()
         else:
-            _hold(life, begin, take_over=act == "take over")
+            _hold(life, None if act == "look" else begin, take_over=act == "take over")
         for kind in points.passed if act == "count" else ():
             life.say(f"point {kind}")
     except LeaseLost:
@@ -227,10 +238,11 @@ def _child(life: Life, points: Points, act: str, begin: int) -> None:
         os._exit(0)
 
 
-def _hold(life: Life, begin: int, *, take_over: bool) -> None:
-    """Resume, say so, and work only when told to."""
+def _hold(life: Life, begin: int | None, *, take_over: bool) -> None:
+    """Resume, say so, and work only when told to; not at all without `begin`."""
     store = life.place.open(life.points)
     with life.resume(store, take_over=take_over) as run:
         life.say("owner")
-        select.select([begin], [], [], 60)
-        life.work(run)
+        if begin is not None:
+            select.select([begin], [], [], 60)
+            life.work(run)

@@ -23,23 +23,23 @@ class Points:
 
     Args:
         at: the number of the point to die at, from 1; 0 for none.
-        kind: or the first point of this kind.
+        kind, nth: or the nth point of this kind.
         sent: SIGKILL to die, SIGSTOP to be frozen there.
     """
 
-    def __init__(self, at: int = 0, *, kind: str = "", sent: signal.Signals = signal.SIGKILL) -> None:
+    def __init__(self, at: int = 0, *, kind: str = "", nth: int = 1, sent: signal.Signals = signal.SIGKILL) -> None:
         self.passed: list[str] = []
         self._at = at
         self._kind = kind
+        self._left = nth
         self._sent = sent
         self._lock = threading.Lock()
 
     def __call__(self, kind: str) -> None:
         with self._lock:
             self.passed.append(kind)
-            here = len(self.passed) == self._at or kind == self._kind
-            if here:
-                self._at, self._kind = 0, ""
+            self._left -= kind == self._kind
+            here = len(self.passed) == self._at or (kind == self._kind and self._left == 0)
         if here:
             os.kill(os.getpid(), self._sent)
 

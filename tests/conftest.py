@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ FOLDER_VARIABLE = "OVERWINTER_TEST_POSTGRES_FOLDER"
 
 def pytest_configure(config: pytest.Config) -> None:
     if not _is_worker(config):
-        os.environ[FOLDER_VARIABLE] = tempfile.mkdtemp(prefix="ow-pg-", dir="/tmp")
+        os.environ[FOLDER_VARIABLE] = str(pg_server.new_folder())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

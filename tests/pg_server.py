@@ -12,10 +12,24 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
+
+from overwinter.journal.lease import is_dead, this_owner
 
 # The journal's durability on Postgres is Postgres' own; what the tests kill is our side. So the server need not sync.
 SETTINGS = "-c fsync=off -c full_page_writes=off -c max_connections=50 -c shared_buffers=16MB -c listen_addresses=''"
+
+
+def new_folder() -> Path:
+    """An empty folder for one test session. Servers of sessions that were killed, and could not clean up, end here."""
+    for left in Path("/tmp").glob("ow-pg-*/owner"):
+        if is_dead(left.read_text()):
+            stop(left.parent)
+    # Short, since Postgres' socket lies in it and the path of a socket may not be long.
+    folder = Path(tempfile.mkdtemp(prefix="ow-pg-", dir="/tmp"))
+    (folder / "owner").write_text(this_owner())
+    return folder
 
 
 def shared_url(folder: Path) -> str:
@@ -48,7 +62,6 @@ def _start(folder: Path) -> None:
     data = folder / "data"
     data.mkdir(mode=0o700)
     if _server_user() is not None:
-        # The socket and its lock file lie in the folder itself; its path must stay short.
         os.chown(folder, pwd.getpwnam("nobody").pw_uid, -1)
         os.chown(data, pwd.getpwnam("nobody").pw_uid, -1)
     _run(folder, "initdb", "-D", str(data), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-sync")

@@ -175,6 +175,15 @@ def test_a_damaged_blob(store: SqliteStore) -> None:
         store.get_blob(long)
 
 
+def test_a_blob_under_another_blobs_name(store: SqliteStore) -> None:
+    lease = store.acquire("r", "test", 60)
+    first, second = (append_blob(store, lease, f"{name} " * 1000) for name in ("snow", "rain"))
+    store._execute("UPDATE blobs SET data = (SELECT data FROM blobs WHERE hash = ?) WHERE hash = ?", (first, second))
+    assert only(verify(store, "r")) == (6, f"blob {second[:12]}… does not match its hash")
+    with pytest.raises(StoreError, match="does not match"):
+        store.get_blob(second)
+
+
 def test_damage_in_a_parent_shows_in_its_forks(store: SqliteStore) -> None:
     append_texts(store, branch(store, "early", "r", 1), "a")
     append_texts(store, branch(store, "late", "r", 3), "b")

@@ -88,9 +88,10 @@ def budget_text(amounts: Mapping[str, int]) -> str:
 
 def budget_flag(amounts: Mapping[str, int]) -> str:
     """The amounts as `--budget` takes them."""
-    units = {"micro_usd": 1e6, "wall_ms": 1e3}
-    words = {resource: f"{amount / units.get(resource, 1):.10g}" for resource, amount in amounts.items()}
-    return ",".join(f"{WORD_OF[resource]}={number}" for resource, number in words.items())
+    units = {"micro_usd": 1_000_000, "wall_ms": 1_000}
+    return ",".join(
+        f"{WORD_OF[resource]}={Decimal(amount) / units.get(resource, 1):f}" for resource, amount in amounts.items()
+    )
 
 
 def count_text(number: int) -> str:

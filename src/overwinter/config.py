@@ -256,7 +256,9 @@ def _unflatten(flags: Mapping[str, Any]) -> dict[str, Any]:
 def _named(origin: str, key: str) -> str:
     if origin == "environment":
         return f"environment {PREFIX}{key.upper().replace('.', '__')}"
-    return f"flag --{key.rpartition('.')[2]}" if origin == "flag" else origin
+    if origin == "flag":
+        return f"flag --{'world' if key == 'world.name' else key.rpartition('.')[2]}"
+    return origin
 
 
 def _origin(origins: Mapping[str, str], name: str) -> str:

@@ -59,7 +59,9 @@ def test_answers_to_nothing_are_refused(asking: Cli) -> None:
     assert asking("stop", "r1").code == 2
 
 
-@pytest.mark.parametrize(("word", "happened", "phrase"), [("approve", True, "did take"), ("deny", False, "did not take")])
+@pytest.mark.parametrize(
+    ("word", "happened", "phrase"), [("approve", True, "did take"), ("deny", False, "did not take")]
+)
 def test_a_call_in_doubt(cli: Cli, word: str, happened: bool, phrase: str) -> None:
     cli("run", "--seed", "9", "--max-steps", "3", "--name", "r1")
     store = open_store("overwinter.db")
@@ -83,7 +85,7 @@ def test_a_call_in_doubt(cli: Cli, word: str, happened: bool, phrase: str) -> No
         "key": "k",
         "attempt": 1,
         "rule": "test",
-        "reserve": {},
+        "reserve": {"tool_calls": 1, "wall_ms": 60_000},
     }
     drafts = [
         Draft(kind="sample.completion", body=completion),
@@ -102,7 +104,7 @@ def test_a_call_in_doubt(cli: Cli, word: str, happened: bool, phrase: str) -> No
     assert answer["happened"] is happened
     assert answer["doubt"] == seq + 3
     said = cli("resume", "r1", "--max-steps", "1")
-    assert said.code == 3, said.err + cli('log','r1').out[-1500:]
+    assert said.code == 3, said.err + cli("log", "r1").out[-1500:]
     receipt = cli("log", "r1", "--json", "--kind", "effect.receipt").records[3]["body"]
     assert receipt["resolved_by"] == "person"
     assert receipt["ok"] is happened
@@ -117,5 +119,3 @@ def test_send_checks_its_data(asking: Cli) -> None:
 
 def test_send_to_a_run_that_has_ended(season: Cli) -> None:
     assert season("send", "done", "news").code == 2
-
-

@@ -151,7 +151,7 @@ def test_a_name_is_taken_once(cli: Cli) -> None:
 @pytest.mark.crash
 def test_kill_9_then_resume(cli: Cli) -> None:
     """SIGKILL leaves no time to write anything: what resume finds is what was acknowledged."""
-    process = cli.process("run", "--seed", "7", "--name", "r1", "--json")
+    process = cli.process("run", "--world", "greenhouse:days=60", "--seed", "7", "--name", "r1", "--json")
     assert process.stdout is not None
     seen = [json.loads(process.stdout.readline()) for _ in range(120)]
     process.kill()

@@ -34,7 +34,9 @@ class Check:
     ] = False
     expect: Annotated[
         str | None,
-        typer.Option("--expect", help="With --verify: a head hash noted earlier, which must be in the chain."),
+        typer.Option(
+            "--expect", metavar="HASH", help="With --verify: a head hash noted earlier, which must be in the chain."
+        ),
     ] = None
 
 
@@ -43,11 +45,13 @@ class Listing:
     """Options of `log` that choose what is listed and how."""
 
     kind: Annotated[
-        list[str] | None, typer.Option("--kind", help="Only entries of this kind, e.g. effect.receipt.")
+        list[str] | None, typer.Option("--kind", metavar="KIND", help="Only entries of this kind, e.g. effect.receipt.")
     ] = None
-    start: Annotated[int, typer.Option("--from", min=0, help="Begin with this entry.")] = 0
+    start: Annotated[int, typer.Option("--from", metavar="ENTRY", min=0, help="Begin with this entry.")] = 0
     full: Annotated[bool, typer.Option("--full", help="Texts whole instead of one line each.")] = False
-    html: Annotated[Path | None, typer.Option("--html", help="Write the run as one self-contained page.")] = None
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the run as one self-contained page.")
+    ] = None
 
 
 def ls(

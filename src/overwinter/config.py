@@ -208,9 +208,7 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     from pydantic_settings.exceptions import SettingsError
 
     source = EnvSettingsSource(Settings)
-    source.env_vars = {
-        name.lower(): value for name, value in environment.items() if name.startswith(PREFIX) and value
-    }
+    source.env_vars = {name.lower(): value for name, value in environment.items() if name.startswith(PREFIX) and value}
     try:
         table = source()
     except SettingsError as error:

@@ -64,12 +64,11 @@ def send(
 
 def stop(run: RunName, *, by: By = None, common: Common) -> None:
     """Ask the process that works on a run to stop after the step at hand."""
-    from overwinter.journal.lease import is_dead
     from overwinter.loop.run import request_stop
 
     with workplace(common) as at:
         info = at.resolve(run)
-        if not info.owner or info.expires_us < at.store.now_us() or is_dead(info.owner):
+        if not at.is_worked_on(info):
             raise UsageError(f"no process works on run {info.run!r} ({info.status})", "there is nothing to stop")
         request_stop(at.store, info.run, at.who(by))
         at.out.record({"run": info.run, "reason": "stopped", "by": at.who(by)})

@@ -27,9 +27,7 @@ class Changes:
         str | None, typer.Option("--budget", help="A budget of its own, besides the parent's, which it shares.")
     ] = None
     name: Annotated[str | None, typer.Option("--name", help="The fork's name.")] = None
-    speculative: Annotated[
-        bool, typer.Option("--speculative", help="Only look ahead: nothing but pure tools.")
-    ] = False
+    speculative: Annotated[bool, typer.Option("--speculative", help="Only look ahead: nothing but pure tools.")] = False
     reason: Annotated[str, typer.Option("--reason", help="Why; the journal keeps it.")] = ""
 
 
@@ -80,7 +78,9 @@ def replay(
             progress.done()
         at.out.record({**dataclasses.asdict(report), "ok": report.ok})
         compared = f"{report.views} views, {report.samples} answers asked for again, {report.calls} calls and gates"
-        unasked = f"; {report.read_only_samples} answers only read, their model is not here" * bool(report.read_only_samples)
+        unasked = f"; {report.read_only_samples} answers only read, their model is not here" * bool(
+            report.read_only_samples
+        )
         at.out.line(f"run {report.run}: {report.entries} entries, {compared}{unasked}")
         if report.divergence is not None:
             found = report.divergence

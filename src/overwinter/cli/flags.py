@@ -66,9 +66,9 @@ class Common:
     """What every command takes."""
 
     json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False
-    store: Annotated[
-        str | None, typer.Option("--store", help="The journal: a file, sqlite:FILE or postgresql://…")
-    ] = None
+    store: Annotated[str | None, typer.Option("--store", help="The journal: a file, sqlite:FILE or postgresql://…")] = (
+        None
+    )
     config: Annotated[
         Path | None, typer.Option("--config", help="Read this overwinter.toml instead of searching for one.")
     ] = None

@@ -106,19 +106,48 @@ def describe_safely(store: Store, entry: Entry) -> str:
     from overwinter.errors import StoreError
     from overwinter.loop.why import describe
 
+    body = entry.body
     try:
-        return one_line(describe(store, entry), 160)
+        match entry.kind:
+            case "effect.receipt":
+                # What the model sees is fenced; a person does not need the fence.
+                text = outcome_text(unpack_text(store, body["text"]))
+                return text if body["ok"] else f"{body['error']}: {text}"
+            case "observed":
+                return f"{body['source']}: {outcome_text(unpack_text(store, body['text']))}"
+            case "run.resumed":
+                return f"a process took over; the run was {body['state']}"
+            case "world.saved":
+                outcome = body["outcome"]
+                return f"{body['world']}: score {outcome['score']:.1f} so far"
+            case "verdict":
+                marks = {True: "met", False: "not met", None: "not checked"}
+                rows = [f"{row['id']} {marks[row['met']]} ({row['note']})" for row in body["findings"]]
+                return one_line(f"{body['status']}, checked by {body['checker']}: {'; '.join(rows)}", 300)
+        if entry.kind == "sample.completion" and body["calls"]:
+            return one_line("; ".join(call_text(call["tool"], call["arguments"]) for call in body["calls"]), 300)
+        if entry.kind in {"effect.intent", "gate.decision"}:
+            how = f"{body['effect']}, by {body['rule']}"
+            what = "" if entry.kind == "effect.intent" else f"{body['decision']}: "
+            return one_line(f"{what}{call_text(body['call']['tool'], body['call']['arguments'])} ({how})", 300)
+        return one_line(describe(store, entry), 300)
     except StoreError as error:
         return f"(its text cannot be shown: {one_line(error.problem)})"
+
+
+def unpack_text(store: Store, payload: Mapping[str, Any]) -> str:
+    """The text of a payload. Raises StoreError."""
+    from overwinter.journal import unpack
+
+    return unpack(store, dict(payload))
 
 
 def payload_text(store: Store, payload: Mapping[str, Any]) -> str:
     """The text of a payload, or why it cannot be shown."""
     from overwinter.errors import StoreError
-    from overwinter.journal import unpack
 
     try:
-        return unpack(store, dict(payload))
+        return unpack_text(store, payload)
     except StoreError as error:
         return f"(cannot be shown: {error.problem})"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +18,7 @@ from overwinter.errors import StoreError, UsageError
 if TYPE_CHECKING:
     from overwinter.cli.output import Output
     from overwinter.journal import Entry, Report, RunInfo
-    from overwinter.loop.why import Explanation
+    from overwinter.loop.why import Explanation, Reason
 
 SHOWN_RUNS = 20
 
@@ -28,10 +28,12 @@ class Check:
     """Options of `log` that check instead of list."""
 
     verify: Annotated[
-        bool, typer.Option("--verify", help="Recompute every hash; name the changed entry and byte. Damage exits with 1.")
+        bool,
+        typer.Option("--verify", help="Recompute every hash; name the changed entry and byte. Damage exits with 1."),
     ] = False
     expect: Annotated[
-        str | None, typer.Option("--expect", help="With --verify: a head hash noted earlier, which must be in the chain.")
+        str | None,
+        typer.Option("--expect", help="With --verify: a head hash noted earlier, which must be in the chain."),
     ] = None
 
 
@@ -62,11 +64,14 @@ def ls(
         for info in infos if every else infos[:SHOWN_RUNS]:
             record = run_record(at, info)
             at.out.record(record)
-            spent = [(r, line["spent"]) for own in record["budget"].values() for r, line in own.items() if line["spent"]]
+            spent = [
+                (r, line["spent"]) for own in record["budget"].values() for r, line in own.items() if line["spent"]
+            ]
             age = duration_text(max(0.0, at.store.now_us() - info.head_time_us) / 1e6)
-            words = "; ".join(amount_text(*each) for each in dict(spent).items())
+            shared = "" if info.run in info.budgets else "shared: "
+            words = shared + "; ".join(amount_text(*each) for each in dict(spent).items())
             step = "?" if record["step"] is None else str(record["step"])
-            rows.append([info.run, status_words(info.status), step, words, age, info.title])
+            rows.append([info.run, status_words(at.standing(info)), step, words, age, info.title])
         at.out.table(["RUN", "STATUS", "STEPS", "SPENT", "AGE", "TITLE"], rows, right=["STEPS"])
         if len(infos) > len(rows):
             at.out.line(f"{len(infos) - len(rows)} older runs: `{at.command('ls', '--all')}`", "dim")
@@ -111,7 +116,7 @@ def why(
 
     with workplace(common, read_only=True) as at:
         explanation = explain(at.store, at.resolve(run).run, entry)
-        at.out.record(_as_record(explanation))
+        at.out.record(_as_record(at, explanation))
         _print_explanation(at, explanation)
 
 
@@ -186,7 +191,9 @@ def _verify(common: Common, name: str, expect: str | None) -> None:
             report = verify(at.store, run, expect_head=expect)
     except StoreError as error:
         # So damaged that not even the list of runs, or of entries, can be read to its end.
-        report = Report(run=run, entries=0, blobs=0, collected=0, head="", problems=(Problem(seq=None, what=error.problem),))
+        report = Report(
+            run=run, entries=0, blobs=0, collected=0, head="", problems=(Problem(seq=None, what=error.problem),)
+        )
     _print_report(out, report)
     if not report.ok:
         raise typer.Exit(1)
@@ -213,10 +220,13 @@ def _print_report(out: Output, report: Report) -> None:
         out.line("keep the head elsewhere: --verify --expect HEAD also notices a journal whose end was cut", "dim")
 
 
-def _as_record(explanation: Explanation) -> dict[str, Any]:
-    def reasons(rows: Any) -> Iterator[dict[str, Any]]:
+def _as_record(at: Workplace, explanation: Explanation) -> dict[str, Any]:
+    from overwinter.cli.live import describe_safely
+
+    def reasons(rows: Iterable[Reason]) -> Iterator[dict[str, Any]]:
         for row in rows:
-            yield {"seq": row.entry.seq, "kind": row.entry.kind, "how": row.how, "text": row.text, "depth": row.depth}
+            text = describe_safely(at.store, row.entry)
+            yield {"seq": row.entry.seq, "kind": row.entry.kind, "how": row.how, "text": text, "depth": row.depth}
 
     return {
         "run": explanation.entry.run,
@@ -240,7 +250,7 @@ def _print_explanation(at: Workplace, explanation: Explanation) -> None:
             [
                 (f"{indent}← {reason.how} ", "dim"),
                 (f"#{reason.entry.seq} {reason.entry.kind}  ", "cyan"),
-                (reason.text, ""),
+                (describe_safely(at.store, reason.entry), ""),
             ]
         )
     if not explanation.shown_ranges:
@@ -249,6 +259,6 @@ def _print_explanation(at: Workplace, explanation: Explanation) -> None:
     ranges = ", ".join(f"{first}–{last}" for first, last in explanation.shown_ranges)
     at.out.line(f"shown to the model: entries {ranges}; not shown: {explanation.hidden}; the latest of them:")
     for seen in explanation.shown:
-        at.out.parts([(f"    #{seen.entry.seq} {seen.entry.kind:18} ", "dim"), (seen.text, "")])
-
-
+        at.out.parts(
+            [(f"    #{seen.entry.seq} {seen.entry.kind:18} ", "dim"), (describe_safely(at.store, seen.entry), "")]
+        )

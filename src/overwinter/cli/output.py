@@ -84,7 +84,9 @@ class Output:
         names = list(columns)
         for name in names:
             last = name == names[-1]
-            table.add_column(name, justify="right" if name in right else "left", no_wrap=True, ratio=1 if last else None)
+            table.add_column(
+                name, justify="right" if name in right else "left", no_wrap=True, ratio=1 if last else None
+            )
         for row in rows:
             table.add_row(*(visible(cell) for cell in row))
         self.console.print(table)

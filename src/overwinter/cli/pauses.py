@@ -18,7 +18,7 @@ Step = tuple[str, str]
 
 def status_words(status: str) -> str:
     """A status as people say it."""
-    return {"unverified": "finished, unverified", "failed": "ended, goal not met"}.get(
+    return {"unverified": "finished, unverified", "failed": "ended, goal not met", "ready": "not started"}.get(
         status, status.replace("waiting:", "waiting: ").replace("in_doubt", "in doubt")
     )
 

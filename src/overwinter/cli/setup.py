@@ -28,9 +28,9 @@ class Actor:
     """Who acts and who judges."""
 
     model: Annotated[str | None, typer.Option("--model", help=f"Who acts: {_MODEL_HELP}.")] = None
-    judge: Annotated[
-        str | None, typer.Option("--judge", help="A model that checks --accept lines; not the actor.")
-    ] = None
+    judge: Annotated[str | None, typer.Option("--judge", help="A model that checks --accept lines; not the actor.")] = (
+        None
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,13 @@ class Plan:
 
 
 def make_plan(
-    text: str | None, settings: Settings, place: Place, actor: Actor, accepted: Acceptance, tools: Tools, gates: GateFlags
+    text: str | None,
+    settings: Settings,
+    place: Place,
+    actor: Actor,
+    accepted: Acceptance,
+    tools: Tools,
+    gates: GateFlags,
 ) -> Plan:
     """Put flags and configuration together.
 

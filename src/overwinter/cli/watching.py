@@ -123,22 +123,21 @@ class Screen:
     def _head(self) -> Iterator[RenderableType]:
         from rich.text import Text
 
-        from overwinter.cli.live import world_header
         from overwinter.cli.output import one_line
         from overwinter.cli.pauses import status_style, status_words
         from overwinter.loop.run import status
 
         now = status(self.state)
+        if now == "running":
+            now = self._at.standing(self._at.store.info(self.run))
         line = Text.assemble((status_words(now), status_style(now)), f"   run {self.run}, step {self.state.step}")
         line.append(f", {self.state.head_seq + 1} entries", "dim")
-        where = world_header({})
-        line.append(f"   {where}" if where else "")
         if self.score is not None:
             line.append(f"   score {self.score:.1f}", "cyan")
         if self.confidence:
             line.append(f"   confidence {sparkline(self.confidence)} {self.confidence[-1]:.2f}", "magenta")
         yield line
-        yield Text(one_line(self.state.goal, 400), style="bold")
+        yield Text(one_line(self.state.goal, 400), style="bold", overflow="fold")
         for row in self.state.acceptance:
             if row["text"] != self.state.goal:
                 yield Text(f"  {row['id']} {one_line(row['text'], 200)}  ({row['check']['kind']})", style="dim")

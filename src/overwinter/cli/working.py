@@ -49,9 +49,9 @@ class Onward:
         bool, typer.Option("--take-over", help="Take it from the process that works on it; that one can write no more.")
     ] = False
     due: Annotated[bool, typer.Option("--due", help="All sleeping runs whose time or event has come.")] = False
-    max_steps: Annotated[
-        int | None, typer.Option("--max-steps", min=1, help="Stop cleanly after so many steps.")
-    ] = None
+    max_steps: Annotated[int | None, typer.Option("--max-steps", min=1, help="Stop cleanly after so many steps.")] = (
+        None
+    )
     by: By = None
 
 
@@ -118,7 +118,9 @@ def _announce(at: Workplace, run: Run, accepted: Acceptance) -> None:
         player += " (a scripted heuristic, not a trained model)"
     at.out.line(f"acted by {player}; stop with Ctrl-C, go on with `{at.command('resume', run.name)}`", "dim")
     if any(row["check"]["kind"] == "none" for row in state.acceptance) or not state.acceptance:
-        at.out.line("nobody is named who can check the result, so it can end unverified at best: --judge names one", "dim")
+        at.out.line(
+            "nobody is named who can check the result, so it can end unverified at best: --judge names one", "dim"
+        )
 
 
 def _resume(at: Workplace, info: RunInfo, onward: Onward) -> int:
@@ -167,11 +169,8 @@ def _is_due(state: RunState, now_us: int) -> bool:
 
 
 def _newest_unfinished(at: Workplace) -> RunInfo:
-    from overwinter.journal.lease import is_dead
-
     unfinished = [info for info in at.store.runs() if info.status not in ENDED]
-    now_us = at.store.now_us()
-    free = [info for info in unfinished if not info.owner or info.expires_us < now_us or is_dead(info.owner)]
+    free = [info for info in unfinished if not at.is_worked_on(info)]
     if free:
         return free[0]
     if unfinished:
@@ -229,7 +228,7 @@ def _conclude(at: Workplace, state: RunState) -> None:
     at.out.record(run_record(at, info))
     now = status(state)
     at.out.line()
-    at.out.line(f"{status_words(now)}" + (f" — {wait_text(state)}" if state.waiting else ""), status_style(now))
+    at.out.line(wait_text(state) if state.waiting else status_words(now), status_style(now))
     if state.ended:
         _say_verdict(at, info)
     for purpose, command in next_steps(at, state):

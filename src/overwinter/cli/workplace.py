@@ -64,6 +64,18 @@ class Workplace:
         wanted = "there is no run yet" if name == LAST else f"there is no run {name!r} in {shown_store(self.store.url)}"
         raise UsageError(wanted, f"see what there is with `{self.command('ls')}`")
 
+    def standing(self, info: RunInfo) -> str:
+        """A run's status, and for one that should be running whether a living process works on it."""
+        if info.status != "running" or self.is_worked_on(info):
+            return info.status
+        return "ready" if info.head_seq == info.fork_seq + 1 else "interrupted"
+
+    def is_worked_on(self, info: RunInfo) -> bool:
+        """Whether a process holds the run and, as far as can be known, lives."""
+        from overwinter.journal.lease import is_dead
+
+        return bool(info.owner) and info.expires_us > self.store.now_us() and not is_dead(info.owner)
+
     def who(self, by: str | None) -> str:
         """Who acts, as the journal names them."""
         return by or self.settings.by or _user()

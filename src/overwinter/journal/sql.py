@@ -84,6 +84,7 @@ class SqlStore(abc.ABC):
     def create(self, new: NewRun) -> RunInfo:
         check_name(new.run)
         with self._transaction():
+            fence = self._clear_unborn(new.run)
             head_seq, head_hash, head_time_us = -1, GENESIS, 0
             if new.parent is not None:
                 head_seq, head_hash, head_time_us = self._fork_point(new.parent, new.fork_seq)
@@ -91,7 +92,7 @@ class SqlStore(abc.ABC):
             for name in new.shared:
                 self.info(name)
             made = self._execute(
-                f"INSERT INTO runs ({RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 'new', ?, ?, '', 0, 0) "
+                f"INSERT INTO runs ({RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 'new', ?, ?, '', ?, 0) "
                 "ON CONFLICT (run) DO NOTHING RETURNING 1",
                 (
                     new.run,
@@ -103,12 +104,11 @@ class SqlStore(abc.ABC):
                     head_time_us,
                     new.title,
                     self.clock_us(),
+                    fence,
                 ),
             )
             if not made:
-                raise UsageError(
-                    f"run {new.run!r} exists already", "choose another name, or go on with `overwinter resume`"
-                )
+                raise _taken(new.run)
             for resource, cap in (new.caps or {}).items():
                 check_amount(resource, cap)
                 self._execute(
@@ -116,6 +116,19 @@ class SqlStore(abc.ABC):
                     (new.run, resource, cap),
                 )
         return self.info(new.run)
+
+    def _clear_unborn(self, run: str) -> int:
+        """Make room for a new run where one of that name has no entry and no living owner: its process died in between.
+        The newest fencing number of the name; 0 if it is new. UsageError if the name is taken."""
+        row = self._lock_run(run)
+        if row is None:
+            return 0
+        info = run_info(row)
+        if not info.unborn or (info.owner and not is_dead(info.owner)):
+            raise _taken(run)
+        self._execute("DELETE FROM budgets WHERE budget = ?", (run,))
+        self._execute("DELETE FROM runs WHERE run = ?", (run,))
+        return info.fence
 
     def info(self, run: str) -> RunInfo:
         rows = self._execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE run = ?", (run,))
@@ -456,6 +469,10 @@ class SqlStore(abc.ABC):
         rows = self._execute("SELECT seq, data FROM caches WHERE run = ? AND name = ?", (run, name))
         data = decompress("zlib", as_bytes(rows[0][1])) if rows else None
         return None if data is None else (rows[0][0], data)
+
+
+def _taken(run: str) -> UsageError:
+    return UsageError(f"run {run!r} exists already", "choose another name, or go on with `overwinter resume`")
 
 
 def _missing(run: str, seq: int) -> StoreError:

@@ -25,6 +25,10 @@ from overwinter.loop.state import RunState
 from overwinter.loop.step import take_letters, work
 
 
+ENDED = frozenset({"verified", "unverified", "failed", "cancelled"})
+"""Statuses of a run that nothing more will happen to."""
+
+
 class Run:
     """One process working on one run; a context manager that gives the lease back."""
 
@@ -66,6 +70,10 @@ class Run:
             made.close()
             raise
         run = cls(session)
+        if {resource: line.cap for resource, line in store.budget(name).items()} != caps:
+            # Both created it, which is no harm while nobody has written; now it has the other one's budget.
+            run.close()
+            raise UsageError(f"another process is starting run {name!r}", "choose another name")
         run._first_entries(goal, dict(setup or {"code": made.toolbox.fingerprint()}), caps)
         return run
 
@@ -78,11 +86,12 @@ class Run:
             take_over: take the run from a living owner.
 
         Raises:
-            UsageError: no such run, or its tools are no longer the ones it was started with.
+            UsageError: no such run, one that never wrote an entry, or its tools are no longer the ones it was started with.
             LeaseLost: another living process works on it.
         """
 
         def build(state: RunState) -> Parts:
+            _refuse_unborn(store, name)
             if parts is None:
                 return build_parts(state.setup)
             made = parts()
@@ -152,6 +161,15 @@ class Run:
         session.fresh = True
 
 
+def _refuse_unborn(store: Store, run: str) -> None:
+    """A run (or fork) that was created but never written: without its first entry nobody knows what it is for, or what it may do."""
+    if store.info(run).unborn:
+        raise UsageError(
+            f"run {run!r} has no entry of its own: its process died before it could write the first",
+            "start it (or fork it) again; the name is free",
+        )
+
+
 def new_name() -> str:
     """A name nobody uses: 12 characters."""
     return uuid.uuid4().hex[:12]
@@ -213,9 +231,15 @@ def request_stop(store: Store, run: str, by: str) -> None:
 
 def deliver(store: Store, run: str, draft: Draft) -> None:
     """Put something into a run's journal from outside: through its inbox, and at once where no process works on it."""
+    _refuse_unborn(store, run)
+    if store.info(run).status in ENDED:
+        raise UsageError(f"run {run!r} has ended", f"fork it to go on from there: `overwinter fork {run}@ENTRY`")
     store.post(run, draft)
+    owner = this_owner()
+    if store.info(run).owner == owner:
+        return  # a session of this very process has it; taking the lease again would cut it off
     try:
-        lease = store.acquire(run, this_owner(), DEFAULT_TTL_S)
+        lease = store.acquire(run, owner, DEFAULT_TTL_S)
     except LeaseLost:
         return  # the owner takes it from the inbox
     try:

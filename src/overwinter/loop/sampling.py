@@ -12,7 +12,7 @@ from overwinter.journal import Draft, Entry, Packer
 from overwinter.loop.model import Completion, Constraint, Limits, Model, View
 from overwinter.loop.parse import read_calls
 from overwinter.loop.session import Session
-from overwinter.loop.state import ACTING
+from overwinter.loop.state import ACTING, JUDGING
 from overwinter.loop.tokens import token_record
 from overwinter.loop.view import Measured
 from overwinter.loop.world import ACT
@@ -93,7 +93,7 @@ def settle_lost(session: Session) -> Iterator[Entry]:
     reserved = dict(state.sample_reserve)
     elapsed_ms = max(0, (session.now_us() - state.sample_time_us) // 1000)
     spent = reserved | {"wall_ms": min(reserved.get("wall_ms", 0), elapsed_ms)}
-    if session.parts.model.local:
+    if _asked(session).local:
         # It died with the process: nobody bills for the answer.
         spent["tokens"] = 0
     body = {
@@ -102,6 +102,14 @@ def settle_lost(session: Session) -> Iterator[Entry]:
         "settle": {"reserved": reserved, "spent": spent},
     }
     yield from session.append([Draft(kind="sample.failed", body=body)])
+
+
+def _asked(session: Session) -> Model:
+    """The model that the open question was put to."""
+    assert session.state.sample is not None
+    intent = next(session.store.read(session.run, session.state.sample, session.state.sample + 1))
+    judge = session.parts.judge
+    return judge if judge is not None and intent.body.get("purpose") == JUDGING else session.parts.model
 
 
 def _reservation(model: Model, tokens: int, max_tokens: int, timeout_s: float, left: dict[str, int]) -> dict[str, int]:

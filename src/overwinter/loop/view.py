@@ -133,7 +133,8 @@ class ViewBuilder:
         if not missing:
             return
         wanted_set = set(missing)
-        for entry in self._store.read(state.run, missing[0], missing[-1] + 1):
+        # The compaction stands behind the first entries that it left in view.
+        for entry in self._store.read(state.run, min(missing), max(missing) + 1):
             if entry.seq in wanted_set:
                 self.add(entry)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from functools import partial
@@ -114,6 +115,13 @@ def test_open_store_reads_urls(tmp_path: Path) -> None:
     for url in ("mysql://x/y", "http://x"):
         with pytest.raises(UsageError, match="unknown store"):
             open_store(url)
+
+
+def test_the_example_in_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "journal.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})
 
 
 def test_reading_only_creates_nothing(tmp_path: Path) -> None:

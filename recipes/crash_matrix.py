@@ -174,13 +174,12 @@ def matrix(store: str, place: Place, options: argparse.Namespace) -> tuple[dict[
     jobs = numbered(kinds, options)
     if not options.at:
         jobs += at_random(wall_s, options) + races(len(kinds), options)
-    done = 0
-    for job, kills, findings in in_parallel(jobs, place, options.jobs):
+    results = in_parallel(jobs, place, options.jobs)
+    for done, (job, kills, findings) in enumerate(results, 1):
         row = table.setdefault(job.row, Row())
         row.runs, row.kills = row.runs + 1, row.kills + kills
         row.counts.update(findings.counts)
         words += [f"{store}, {job.name}: {word}" for word in findings.words]
-        done += 1
         if sys.stderr.isatty() or done % 200 == 0 or done == len(jobs):
             end = "\r" if sys.stderr.isatty() and done < len(jobs) else "\n"
             print(f"{store}: {done}/{len(jobs)} runs, {len(words)} violations", end=end, file=sys.stderr, flush=True)
@@ -210,7 +209,9 @@ def numbered(kinds: Sequence[str], options: argparse.Namespace) -> list[Job]:
         chosen = {rng.choice(each) for each in list(of_kind.values())[:: 2 if options.few else 1]}
         numbers = sorted(chosen if options.few else chosen | set(rng.sample(numbers, QUICK_EXTRA)))
     elif options.of_kind:
-        numbers = sorted({each[i * len(each) // options.of_kind] for each in of_kind.values() for i in range(options.of_kind)})
+        numbers = sorted(
+            {each[i * len(each) // options.of_kind] for each in of_kind.values() for i in range(options.of_kind)}
+        )
     return [Job(row=kinds[n - 1], name=f"point-{n}", act=lambda place, n=n: killed_at(place, n)) for n in numbers]
 
 

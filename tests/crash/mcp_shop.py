@@ -17,7 +17,9 @@ server = MCPServer("shop")
 
 def carry_out(tool: str, litres: int, ctx: Context) -> str:
     key = (ctx.request_context.meta or {}).get("overwinter/idempotency-key")
-    done = [json.loads(line) for line in open(LOG, encoding="utf-8")] if os.path.exists(LOG) else []
+    with open(LOG, "a+", encoding="utf-8") as stream:
+        stream.seek(0)
+        done = [json.loads(line) for line in stream]
     known = tool == "order_keyed" and any(row["key"] == key for row in done)
     if not known:
         with open(LOG, "a", encoding="utf-8") as stream:

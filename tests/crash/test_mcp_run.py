@@ -27,7 +27,9 @@ SRC = HERE.parents[1] / "src"
 GOAL = Goal(
     text="Have enough fuel.",
     acceptance=(
-        Criterion(id="fuel", text="there are 80 litres", check={"kind": "tool", "tool": "shop.stock", "contains": "80"}),
+        Criterion(
+            id="fuel", text="there are 80 litres", check={"kind": "tool", "tool": "shop.stock", "contains": "80"}
+        ),
     ),
 )
 WORKER = """

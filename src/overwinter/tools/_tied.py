@@ -21,7 +21,7 @@ def main(parent: int, argv: list[str]) -> None:
     # Python ignores these two, and an ignored signal would stay ignored in the command.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-    os.execvp(argv[0], argv)
+    os.execvp(argv[0], argv)  # noqa: S606 that is its purpose
 
 
 if __name__ == "__main__":

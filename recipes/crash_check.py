@@ -11,7 +11,6 @@ from crash_ledger import Ledger
 from crash_life import Place
 from crash_plan import ONCE, make_parts
 from crash_points import Points
-
 from overwinter.errors import OverwinterError
 from overwinter.journal import Entry, Store, open_store, verify
 from overwinter.journal.rebuild import budgets_from_entries, status_from_entries

@@ -20,7 +20,6 @@ from typing import Any
 from crash_ledger import Ledger
 from crash_plan import CAPS, DENIED, GOAL, make_parts
 from crash_points import Points, WatchedPostgres, WatchedSqlite
-
 from overwinter.errors import LeaseLost, UsageError
 from overwinter.journal import Entry, Store
 from overwinter.journal.lease import DEFAULT_TTL_S

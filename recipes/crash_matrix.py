@@ -101,6 +101,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time")
     parser.add_argument("--quick", action="store_true", help="each kind of point once, and some at random")
+    parser.add_argument("--few", action="store_true", help="with --quick: every other kind of point, fewer races")
+    parser.add_argument("--of-kind", type=int, default=0, help="at most so many points of each kind, spread evenly")
     parser.add_argument("--at", type=int, default=0, help="only this point")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--no-page", action="store_true", help="leave docs/crash_matrix.md alone")
@@ -172,13 +174,12 @@ def matrix(store: str, place: Place, options: argparse.Namespace) -> tuple[dict[
     jobs = numbered(kinds, options)
     if not options.at:
         jobs += at_random(wall_s, options) + races(len(kinds), options)
-    done = 0
-    for job, kills, findings in in_parallel(jobs, place, options.jobs):
+    results = in_parallel(jobs, place, options.jobs)
+    for done, (job, kills, findings) in enumerate(results, 1):
         row = table.setdefault(job.row, Row())
         row.runs, row.kills = row.runs + 1, row.kills + kills
         row.counts.update(findings.counts)
         words += [f"{store}, {job.name}: {word}" for word in findings.words]
-        done += 1
         if sys.stderr.isatty() or done % 200 == 0 or done == len(jobs):
             end = "\r" if sys.stderr.isatty() and done < len(jobs) else "\n"
             print(f"{store}: {done}/{len(jobs)} runs, {len(words)} violations", end=end, file=sys.stderr, flush=True)
@@ -199,14 +200,18 @@ def numbered(kinds: Sequence[str], options: argparse.Namespace) -> list[Job]:
     """A run for each point; with --quick, one for each kind of point and some more."""
     rng = random.Random(options.seed)
     numbers = list(range(1, len(kinds) + 1))
+    of_kind: dict[str, list[int]] = {}
+    for number, kind in enumerate(kinds, 1):
+        of_kind.setdefault(kind, []).append(number)
     if options.at:
         numbers = [options.at]
     elif options.quick:
-        of_kind: dict[str, list[int]] = {}
-        for number, kind in enumerate(kinds, 1):
-            of_kind.setdefault(kind, []).append(number)
-        chosen = {rng.choice(each) for each in of_kind.values()}
-        numbers = sorted(chosen | set(rng.sample(numbers, QUICK_EXTRA)))
+        chosen = {rng.choice(each) for each in list(of_kind.values())[:: 2 if options.few else 1]}
+        numbers = sorted(chosen if options.few else chosen | set(rng.sample(numbers, QUICK_EXTRA)))
+    elif options.of_kind:
+        numbers = sorted(
+            {each[i * len(each) // options.of_kind] for each in of_kind.values() for i in range(options.of_kind)}
+        )
     return [Job(row=kinds[n - 1], name=f"point-{n}", act=lambda place, n=n: killed_at(place, n)) for n in numbers]
 
 
@@ -222,7 +227,7 @@ def killed_at(place: Place, number: int) -> tuple[int, Findings]:
 def at_random(wall_s: float, options: argparse.Namespace) -> list[Job]:
     """Runs that are killed from outside, up to KILLS_MAX times each."""
     rng = random.Random(options.seed + 1)
-    kills = QUICK_RANDOM if options.quick else options.random
+    kills = 1 if options.few else QUICK_RANDOM if options.quick else options.random
     jobs: list[Job] = []
     # Two in three hit on average; a run that ends early is an undisturbed run.
     while len(jobs) * KILLS_MAX * 0.45 < kills:
@@ -244,14 +249,14 @@ def killed_after(place: Place, delays_s: Sequence[float]) -> tuple[int, Findings
 
 def races(points: int, options: argparse.Namespace) -> list[Job]:
     rng = random.Random(options.seed + 2)
-    rounds = QUICK_RACES if options.quick else RACES
+    rounds = 1 if options.few else QUICK_RACES if options.quick else RACES
     jobs = []
     for number in range(rounds):
         at = rng.randrange(points // 20, points * 19 // 20)
         jobs.append(
             Job(row="two resume at once", name=f"race-{number}", act=lambda p, at=at: (1, double_resume(p, at)))
         )
-    for number, at in enumerate(FREEZE_AT):
+    for number, at in enumerate(FREEZE_AT[:: 4 if options.few else 1]):
         jobs.append(
             Job(row="frozen owner replaced", name=f"frozen-{number}", act=lambda p, at=at: (0, frozen_owner(p, *at)))
         )
@@ -311,8 +316,9 @@ def as_text(store: str, table: dict[str, Row], wall_s: float, options: argparse.
         total.kills, total.counts = total.kills + row.kills, total.counts + row.counts
     lines.append(_line("**all**", total))
     flags = f"--store {store.lower()} --random {options.random} --seed {options.seed}"
-    quick = " --quick" if options.quick else ""
-    command = f"`python recipes/crash_matrix.py {flags}{quick}`"
+    flags += f" --of-kind {options.of_kind}" if options.of_kind else ""
+    flags += " --quick" if options.quick else ""
+    command = f"`python recipes/crash_matrix.py {flags}`"
     return "\n".join([f"**{store}** ({command}, {wall_s:.0f} s, {options.jobs} runs at a time)", "", *lines])
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from crash_ledger import Ledger
 from crash_points import Points
-
 from overwinter.loop.controls import CONTROLS
 from overwinter.loop.gates import Gates, parse_rules
 from overwinter.loop.goal import Criterion, Goal

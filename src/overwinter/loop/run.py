@@ -24,7 +24,6 @@ from overwinter.loop.setup import build_parts
 from overwinter.loop.state import RunState
 from overwinter.loop.step import take_letters, work
 
-
 ENDED = frozenset({"verified", "unverified", "failed", "cancelled"})
 """Statuses of a run that nothing more will happen to."""
 

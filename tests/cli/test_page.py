@@ -144,9 +144,15 @@ def test_curves_are_thinned_but_keep_their_end() -> None:
     for seq in range(100_000):
         curve.add(seq, float(seq))
     assert len(curve.points) <= 2 * CURVE_POINTS + 1
-    assert curve.points[0] == (0, 0.0)
     assert curve.points[-1] == (99_999, 99_999.0)
     assert (curve.bottom, curve.top) == (0.0, 99_999.0)
+
+
+def test_a_thinned_mean_keeps_the_level() -> None:
+    curve = Curve(mean=True)
+    for seq in range(100_000):
+        curve.add(seq, seq % 50 / 50)
+    assert all(abs(value - 0.49) < 0.2 for _, value in curve.points[:-1])
 
 
 def test_a_file_that_cannot_be_written(season: Cli) -> None:

@@ -48,7 +48,8 @@ class Chart:
             f"<span>{escape(self.now)}</span></figcaption>"
             f'<div class="plot"><svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
             f'aria-label="{escape(self.title)}: {escape(self.now)}">{marks}{area}{limit}<path class="line" d="{path}"/></svg>'
-            f'</div><div class="x"><span>entry 0</span><span>entry {self.last_seq}</span></div></figure>'
+            f'<span class="y top">{escape(self.top_words)}</span></div>'
+            f'<div class="x"><span>entry 0</span><span>entry {self.last_seq}</span></div></figure>'
         )
 
     def _path(self) -> str:

@@ -17,7 +17,6 @@ from overwinter.cli.page.charts import Chart
 from overwinter.cli.page.digest import Digest, Question
 from overwinter.cli.pauses import status_words, wait_text
 from overwinter.journal import Entry, Store
-from overwinter.loop.run import status
 
 DETAIL_CHARS = 1600
 ROW_CHARS = 300
@@ -94,7 +93,7 @@ def render_page(store: Store, digest: Digest) -> str:
 
 
 def _header(digest: Digest, title: str) -> str:
-    now = status(digest.state)
+    now = digest.standing
     look = now if now in SAFE_CSS_STATUS else "waiting"
     waits = f'<p class="waits">{_text(wait_text(digest.state))}</p>' if digest.state.waiting else ""
     parent = ""
@@ -230,13 +229,16 @@ def _questions(digest: Digest) -> str:
     if not digest.questions:
         return ""
     shown = {entry.seq for entry in digest.rows}
-    cards = [_question(question, shown) for question in digest.questions]
+    # The newest first: if one is open, it is that.
+    cards = [_question(question, shown) for question in reversed(digest.questions)]
     rest = ""
     if len(cards) > CARDS:
-        more = "".join(cards[CARDS:])
-        rest = (
-            f'<details class="more"><summary>{len(cards) - CARDS} more</summary><ul class="gates">{more}</ul></details>'
-        )
+        more = f'<ul class="gates">{"".join(cards[CARDS:])}</ul>'
+        rest = f'<details class="more"><summary>{len(cards) - CARDS} earlier</summary>{more}</details>'
+    unseen = digest.counts["gate.decision"] + digest.counts["effect.in_doubt"] - len(cards)
+    if unseen:
+        command = f"overwinter log {_text(digest.info.run)} --kind gate.decision"
+        rest += f'<p class="note">{unseen:,} older ones are not on this page: <code>{command}</code></p>'
     return f'<section><h2>Gates and approvals</h2><ul class="gates">{"".join(cards[:CARDS])}</ul>{rest}</section>'
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,29 @@ def test_judge_and_command_verify(cli: Cli, script, tmp_path: Path) -> None:
     assert "read_file(path=a.txt)" in said.out
     assert "conf 0." in said.out
     assert "left " in said.out
+
+
+def test_tools_by_flags(cli: Cli, script, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from overwinter.tools import Effect, tool\n\n@tool(effect=Effect.PURE)\ndef twice(n: int) -> int:\n"
+        '    """Twice.\n\n    Args:\n        n: a number.\n    """\n    return 2 * n\n'
+    )
+    server = Path(__file__).parents[1] / "tools" / "mcp_server.py"
+    model = script(
+        {"tool": "twice", "arguments": {"n": 4}},
+        {"tool": "shop.look", "arguments": {"shelf": 2}},
+        {"tool": "python", "arguments": {"code": "print(6 * 7)"}},
+        {"tool": "http_get", "arguments": {"url": "https://elsewhere.example/"}},
+        {"tool": "finish", "arguments": {"summary": "tried"}},
+    )
+    said = cli(
+        *("run", "try them", "--model", model, "--tools", "mine.py", "--python", "--allow-http", "docs.python.org"),
+        *("--mcp", f"shop={sys.executable} {server} {tmp_path / 'log'}", "--name", "r1", "--json"),
+    )
+    assert said.code == 4, said.err
+    receipts = [record["body"] for record in said.records if record.get("kind") == "effect.receipt"]
+    assert [(body["ok"], body["error"]) for body in receipts] == [(True, None)] * 3 + [(False, "denied"), (True, None)]
+    assert [body["text"]["text"].strip() for body in receipts[:3]] == ["8", "x2: café", "42"]
 
 
 def test_a_question_is_answered(cli: Cli, script) -> None:

@@ -12,7 +12,7 @@ from overwinter.loop.session import load_state
 @pytest.fixture
 def asking(cli: Cli) -> Cli:
     """A run "r1" that waits for the approval of its first fuel order."""
-    said = cli("run", "--seed", "9", "--ask", "orders", "--name", "r1")
+    said = cli("run", "--world", "greenhouse:days=30", "--ask", "orders", "--name", "r1")
     assert said.code == 3
     assert "overwinter approve r1" in said.out
     return cli
@@ -26,7 +26,7 @@ def test_an_approved_call_happens_once(asking: Cli) -> None:
     number = gate(asking)
     record = asking("approve", "r1", str(number), "--reason", "needed", "--by", "Ada", "--json").record
     assert record == {"run": "r1", "by": "Ada", "reason": "needed", "gate": number, "decision": "approve"}
-    assert asking("resume", "r1").code == 3
+    assert asking("resume", "r1", "--max-steps", "5").code == 3
     intents = asking("log", "r1", "--json", "--kind", "effect.intent").records
     assert [e["body"]["rule"] for e in intents].count(f"approved:{number}") == 1
 

@@ -114,7 +114,7 @@ def test_a_season(season: Cli) -> None:
 
 
 def test_gates_and_answers(cli: Cli) -> None:
-    cli("run", "--seed", "9", "--ask", "orders", "--name", "r1")
+    cli("run", "--world", "greenhouse:days=30", "--ask", "orders", "--name", "r1")
     assert "waits for an approval" in page_of(cli)
     cli("deny", "r1", "--reason", "too dear", "--by", "Ada")
     cli("resume", "r1", "--max-steps", "2")

@@ -97,12 +97,13 @@ def settle_lost(session: Session) -> Iterator[Entry]:
     reserved = dict(state.sample_reserve)
     elapsed_ms = max(0, (session.now_us() - state.sample_time_us) // 1000)
     spent = reserved | {"wall_ms": min(reserved.get("wall_ms", 0), elapsed_ms)}
-    if session.parts.model.local:
+    asked = session.parts.model if state.sample_purpose == ACTING else session.parts.judge
+    if asked is not None and asked.local:
         # It died with the process: nobody bills for the answer.
-        spent["tokens"] = 0
+        spent |= {"tokens": 0, "micro_usd": 0}
     body = {
         "intent": state.sample,
-        "error": "the process ended before the answer came",
+        "error": LOST,
         "settle": {"reserved": reserved, "spent": spent},
     }
     yield from session.append([Draft(kind="sample.failed", body=body)])

@@ -299,10 +299,13 @@ def _actions(store: Store, run: str) -> Iterator[str]:
             yield receipt.body["data"]["action"]
 
 
+def room_for_view(model: Model, pace: Pace) -> int:
+    """What the model's context leaves beside the completion; at least half, or there would be no room for a question."""
+    return model.context_tokens - min(pace.max_tokens, model.context_tokens // 2)
+
+
 def view_builder(store: Store, parts: Parts) -> ViewBuilder:
     """The view of a run with these parts: the window is what the model's context leaves beside the completion."""
-    context = parts.model.context_tokens
-    # A completion longer than half the context would leave no room for a question.
-    room = context - min(parts.pace.max_tokens, context // 2)
+    room = room_for_view(parts.model, parts.pace)
     schemas = [*parts.toolbox.schemas(), *Toolbox(parts.controls.values()).schemas()]
     return ViewBuilder(store, parts.model, min(parts.pace.window_tokens or room, room), schemas)

@@ -20,7 +20,7 @@ from overwinter.journal import Draft, Entry, Packer, unpack
 from overwinter.loop.goal import Criterion, Goal
 from overwinter.loop.model import Constraint, Message, Model, View
 from overwinter.loop.sampling import ask
-from overwinter.loop.session import Session
+from overwinter.loop.session import Session, room_for_view
 from overwinter.loop.state import CHECK_SOURCE, JUDGING
 from overwinter.loop.view import TURN_TOKENS, Measured, render, view_digest
 from overwinter.tools import Effect, ToolContext
@@ -161,10 +161,9 @@ def _by_judge(session: Session, criterion: Criterion) -> Generator[Entry, None, 
     model = session.parts.judge
     if model is None:
         return Finding(id=criterion.id, met=None, entries=(), note="no judge model is configured")
-    room = model.context_tokens - session.parts.pace.max_tokens
     done = session.state.checked.get(criterion.id)
     if done is None:
-        view = _judge_view(session, criterion, model, room)
+        view = _judge_view(session, criterion, model, room_for_view(model, session.parts.pace))
         tokens = sum(model.count_tokens(message.text) + TURN_TOKENS for message in view.messages)
         measured = Measured(view=view, tokens=tokens, digest=view_digest(view))
         purpose, form = f"{JUDGING}:{criterion.id}", Constraint(json_schema=JUDGE_SCHEMA)

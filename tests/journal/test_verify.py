@@ -13,6 +13,7 @@ from overwinter.errors import StoreError
 from overwinter.journal import Report, verify
 from overwinter.journal.canonical import canonical, digest
 from overwinter.journal.sqlite import SqliteStore
+from overwinter.journal.store import RawEntry
 
 
 @pytest.fixture
@@ -25,11 +26,11 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 
 
 def data_of(store: SqliteStore, seq: int) -> bytes:
-    return bytes(store._execute("SELECT data FROM entries WHERE seq = ?", (seq,))[0][0])
+    return bytes(store._execute("SELECT data FROM entries WHERE run = 'r' AND seq = ?", (seq,))[0][0])
 
 
 def rewrite(store: SqliteStore, seq: int, data: bytes) -> None:
-    store._execute("UPDATE entries SET data = ? WHERE seq = ?", (data, seq))
+    store._execute("UPDATE entries SET data = ? WHERE run = 'r' AND seq = ?", (data, seq))
 
 
 def findings(report: Report) -> list[tuple[int | None, str]]:
@@ -135,9 +136,29 @@ def test_a_cut_end_with_the_row_adjusted_needs_an_anchor(store: SqliteStore) -> 
 
 def test_entries_behind_the_head_are_shown(store: SqliteStore) -> None:
     store._execute("UPDATE runs SET head_seq = 3, head_hash = (SELECT hash FROM entries WHERE seq = 3)")
+    assert only(verify(store, "r")) == (4, "lies behind the run's head, which is entry 3")
+
+
+def test_a_head_that_is_not_the_last_entrys_hash(store: SqliteStore) -> None:
+    store._execute("UPDATE runs SET head_hash = ?", ("f" * 64,))
     seq, what = only(verify(store, "r"))
-    assert seq == 3
-    assert "head" in what
+    assert seq == 4
+    assert "the run's head is ffffffffffff…" in what
+
+
+def test_a_run_may_go_on_while_it_is_checked(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = store.acquire("r", "test", 60)
+    raw = store.raw
+
+    def raw_beside_a_writer(run: str) -> Iterator[RawEntry]:
+        append_texts(store, lease, "before it looked")
+        for number, entry in enumerate(raw(run)):
+            if number == 2:
+                append_texts(store, lease, "while it looked")
+            yield entry
+
+    monkeypatch.setattr(store, "raw", raw_beside_a_writer)
+    assert findings(verify(store, "r")) == []
 
 
 def test_a_damaged_blob(store: SqliteStore) -> None:
@@ -152,6 +173,15 @@ def test_a_damaged_blob(store: SqliteStore) -> None:
     ]
     with pytest.raises(StoreError, match="does not match"):
         store.get_blob(long)
+
+
+def test_a_blob_under_another_blobs_name(store: SqliteStore) -> None:
+    lease = store.acquire("r", "test", 60)
+    first, second = (append_blob(store, lease, f"{name} " * 1000) for name in ("snow", "rain"))
+    store._execute("UPDATE blobs SET data = (SELECT data FROM blobs WHERE hash = ?) WHERE hash = ?", (first, second))
+    assert only(verify(store, "r")) == (6, f"blob {second[:12]}… does not match its hash")
+    with pytest.raises(StoreError, match="does not match"):
+        store.get_blob(second)
 
 
 def test_damage_in_a_parent_shows_in_its_forks(store: SqliteStore) -> None:

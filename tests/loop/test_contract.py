@@ -479,11 +479,11 @@ def test_a_run_that_never_began_says_so(store: SqliteStore, outside: Outside) ->
     from overwinter.journal import NewRun
 
     store.create(NewRun(run="empty", caps={}))
-    with pytest.raises(UsageError, match="never began"):
+    with pytest.raises(UsageError, match="no entry of its own"):
         Run.open(store, "empty")
     run_through(store, parts([FINISH]))
     store.create(NewRun(run="half", parent="r", fork_seq=2))
-    with pytest.raises(UsageError, match="never began"):
+    with pytest.raises(UsageError, match="no entry of its own"):
         Run.open(store, "half", parts=lambda: parts([FINISH]))
 
 
@@ -511,6 +511,7 @@ def test_a_start_that_fails_gives_everything_back(store: SqliteStore) -> None:
     assert store.info("r").owner == ""
     with pytest.raises(UsageError, match="either a setup or parts"):
         Run.start(store, goal())
+    assert run_through(store, parts([FINISH])) == "unverified", "the name is free again"
     with pytest.raises(UsageError, match="exists already"):
         begin(store, parts([FINISH]))
 

@@ -53,8 +53,7 @@ def say(length: int, word: str = "frost") -> Any:
 def slowest(run: Run) -> ViewBuilder:
     """A builder that has rendered nothing yet, as after a resume."""
     session = run.session
-    fresh = ViewBuilder(session.store, session.parts.model, session.view.window_tokens, schemas(session))
-    return fresh
+    return ViewBuilder(session.store, session.parts.model, session.view.window_tokens, schemas(session))
 
 
 def schemas(session: Session) -> list[dict[str, Any]]:
@@ -88,7 +87,7 @@ def unparted(view: View) -> bool:
     return not waiting
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     turns=st.lists(st.lists(st.integers(0, 400), min_size=1, max_size=3), min_size=3, max_size=14),
     window=st.integers(500, 900),

@@ -33,9 +33,13 @@ def canonical(value: Any) -> bytes:
 
 
 def parse(data: bytes | str) -> Any:
-    """The value of JSON text. Raises ValueError when the bytes are not JSON; callers know which entry they were reading."""
-    # Straight to the decoder: json.loads would guess among five encodings first.
-    return _DECODER.decode(data if isinstance(data, str) else data.decode("utf-8"))
+    """The value of canonical JSON. ValueError when the bytes are not JSON; callers know which entry they were reading."""
+    # Straight to the decoder: json.loads would guess among five encodings first, then look for white space at both ends.
+    text = data if isinstance(data, str) else data.decode("utf-8")
+    value, end = _DECODER.raw_decode(text)
+    if end != len(text):
+        raise ValueError(f"extra data at character {end}")
+    return value
 
 
 def parse_object(data: bytes | str) -> dict[str, Any]:

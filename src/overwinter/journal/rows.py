@@ -52,7 +52,10 @@ def check_amount(resource: str, amount: int) -> None:
 
 
 def as_bytes(value: Any) -> bytes:
-    return value.encode("utf-8", "replace") if isinstance(value, str) else bytes(value)
+    """The bytes of a stored value; empty if damage has made something else of them, which no hash will fit."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace")
+    return bytes(value) if isinstance(value, bytes | memoryview) else b""
 
 
 def compress(data: bytes) -> tuple[str, bytes]:

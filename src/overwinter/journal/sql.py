@@ -84,6 +84,7 @@ class SqlStore(abc.ABC):
     def create(self, new: NewRun) -> RunInfo:
         check_name(new.run)
         with self._transaction():
+            fence = self._clear_unborn(new.run)
             head_seq, head_hash, head_time_us = -1, GENESIS, 0
             if new.parent is not None:
                 head_seq, head_hash, head_time_us = self._fork_point(new.parent, new.fork_seq)
@@ -91,7 +92,7 @@ class SqlStore(abc.ABC):
             for name in new.shared:
                 self.info(name)
             made = self._execute(
-                f"INSERT INTO runs ({RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 'new', ?, ?, '', 0, 0) "
+                f"INSERT INTO runs ({RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 'new', ?, ?, '', ?, 0) "
                 "ON CONFLICT (run) DO NOTHING RETURNING 1",
                 (
                     new.run,
@@ -103,12 +104,11 @@ class SqlStore(abc.ABC):
                     head_time_us,
                     new.title,
                     self.clock_us(),
+                    fence,
                 ),
             )
             if not made:
-                raise UsageError(
-                    f"run {new.run!r} exists already", "choose another name, or go on with `overwinter resume`"
-                )
+                raise _taken(new.run)
             for resource, cap in (new.caps or {}).items():
                 check_amount(resource, cap)
                 self._execute(
@@ -116,6 +116,19 @@ class SqlStore(abc.ABC):
                     (new.run, resource, cap),
                 )
         return self.info(new.run)
+
+    def _clear_unborn(self, run: str) -> int:
+        """Make room for a new run where one of that name has no entry and no living owner: its process died in between.
+        The newest fencing number of the name; 0 if it is new. UsageError if the name is taken."""
+        row = self._lock_run(run)
+        if row is None:
+            return 0
+        info = run_info(row)
+        if not info.unborn or (info.owner and not is_dead(info.owner)):
+            raise _taken(run)
+        self._execute("DELETE FROM budgets WHERE budget = ?", (run,))
+        self._execute("DELETE FROM runs WHERE run = ?", (run,))
+        return info.fence
 
     def info(self, run: str) -> RunInfo:
         rows = self._execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE run = ?", (run,))
@@ -207,7 +220,7 @@ class SqlStore(abc.ABC):
         expected = max(start, 0)
         for owner, first, last in segments:
             for seq, data, hash_ in self._rows(owner, max(start, first), min(end, last + 1), kinds):
-                entry = unseal(bytes(data), str(hash_))
+                entry = unseal(as_bytes(data), str(hash_))
                 if entry.seq != seq or (kinds is None and seq != expected):
                     raise _missing(run, expected if kinds is None else seq)
                 expected = seq + 1
@@ -360,7 +373,7 @@ class SqlStore(abc.ABC):
                 f"blob {hash_[:12]}… was collected by a retention policy",
                 "its hash stays verifiable; the content is gone",
             )
-        data = decompress(str(codec), bytes(stored))
+        data = decompress(str(codec), as_bytes(stored))
         if data is None or digest(data) != hash_:
             raise StoreError(
                 f"blob {hash_[:12]}… does not match its hash",
@@ -438,7 +451,7 @@ class SqlStore(abc.ABC):
         rows = self._execute("SELECT id, kind, body, time_us FROM inbox WHERE run = ? ORDER BY time_us, id", (run,))
         try:
             return [
-                Letter(id=id_, draft=Draft(kind=kind, body=parse_object(bytes(body))), time_us=time_us)
+                Letter(id=id_, draft=Draft(kind=kind, body=parse_object(as_bytes(body))), time_us=time_us)
                 for id_, kind, body, time_us in rows
             ]
         except (ValueError, TypeError) as error:
@@ -454,8 +467,12 @@ class SqlStore(abc.ABC):
 
     def load_cache(self, run: str, name: str) -> tuple[int, bytes] | None:
         rows = self._execute("SELECT seq, data FROM caches WHERE run = ? AND name = ?", (run, name))
-        data = decompress("zlib", bytes(rows[0][1])) if rows else None
+        data = decompress("zlib", as_bytes(rows[0][1])) if rows else None
         return None if data is None else (rows[0][0], data)
+
+
+def _taken(run: str) -> UsageError:
+    return UsageError(f"run {run!r} exists already", "choose another name, or go on with `overwinter resume`")
 
 
 def _missing(run: str, seq: int) -> StoreError:

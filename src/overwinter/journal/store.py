@@ -62,6 +62,11 @@ class RunInfo:
     fence: int
     expires_us: int
 
+    @property
+    def unborn(self) -> bool:
+        """It was created and has no entry of its own: whoever made it died in between, or is about to write the first."""
+        return self.head_seq == self.fork_seq
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BudgetLine:
@@ -118,7 +123,10 @@ class Store(Protocol):
     url: str
 
     def create(self, new: NewRun) -> RunInfo:
-        """Make an empty run (or a fork that shares its parent's entries up to `fork_seq`). UsageError if the name is taken."""
+        """Make an empty run (or a fork that shares its parent's entries up to `fork_seq`). UsageError if the name is taken.
+
+        One that is `unborn` and has no living owner is replaced; its fencing numbers go on.
+        """
         ...
 
     def append(

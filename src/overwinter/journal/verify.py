@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from overwinter.errors import StoreError
 from overwinter.journal.canonical import parse_object
 from overwinter.journal.entry import GENESIS, SCHEMA_VERSION
-from overwinter.journal.store import RawEntry, Store
+from overwinter.journal.store import RawEntry, RunInfo, Store
 
 _KEYS = frozenset({"run", "seq", "kind", "time_us", "body", "refs", "prev"})
 
@@ -59,7 +59,8 @@ def verify(store: Store, run: str, *, expect_head: str | None = None) -> Report:
         expect_head: a head hash noted earlier; it must appear in the chain.
     """
     problems = [Problem(seq=None, what=f"the database reports: {line}") for line in store.check_integrity()]
-    prev, entries, seen_head = GENESIS, 0, expect_head is None
+    info = store.info(run)
+    prev, last, at_head, entries, seen_head = GENESIS, -1, GENESIS, 0, expect_head is None
     refs: dict[str, int] = {}
     for raw in store.raw(run):
         entries += 1
@@ -69,9 +70,11 @@ def verify(store: Store, run: str, *, expect_head: str | None = None) -> Report:
             for ref in parse_object(raw.data)["refs"]:
                 refs.setdefault(ref, raw.seq)
         # The chain is followed by the stored hash, so that one damaged entry is one finding and not all that follow.
-        prev = raw.hash
+        prev, last = raw.hash, raw.seq
+        at_head = raw.hash if raw.seq == info.head_seq else at_head
         seen_head = seen_head or raw.hash == expect_head
-    problems += _check_head(store, run, prev)
+    # Asked again: a run that goes on while it is checked has grown, and its head with it.
+    problems += _check_head(info, at_head, behind=last > store.info(run).head_seq)
     if not seen_head:
         problems.append(
             Problem(seq=None, what=f"the expected head {expect_head} is not in the chain: its end was cut or rewritten")
@@ -112,12 +115,13 @@ def _check_entry(raw: RawEntry, prev: str) -> Iterator[str]:
         yield f"does not follow the entry before it: prev is {str(entry['prev'])[:12]}…, that entry's hash is {prev[:12]}…"
 
 
-def _check_head(store: Store, run: str, last: str) -> list[Problem]:
-    info = store.info(run)
-    if info.head_seq >= 0 and last and info.head_hash != last:
-        what = f"the run's head is {info.head_hash[:12]}…, the last entry's hash is {last[:12]}…: the end was cut, or the row changed"
-        return [Problem(seq=info.head_seq, what=what)]
-    return []
+def _check_head(info: RunInfo, found: str, *, behind: bool) -> Iterator[Problem]:
+    """`found` is the hash of the entry that the row of the run calls its head; "" if that entry is missing anyway."""
+    if found and found != info.head_hash:
+        said = f"the run's head is {info.head_hash[:12]}…, the hash of entry {info.head_seq} is {found[:12]}…"
+        yield Problem(seq=info.head_seq, what=f"{said}: the end was cut, or the row changed")
+    if behind:
+        yield Problem(seq=info.head_seq + 1, what=f"lies behind the run's head, which is entry {info.head_seq}")
 
 
 def _check_blob(store: Store, ref: str) -> str:

@@ -44,15 +44,7 @@ def fork(
         UsageError: no such entry, or the entry is after the end of the run.
     """
     changes = dict(setup or {})
-    check_fields(changes)
-    before = next(store.read(parent, seq, seq + 1), None)
-    if before is None:
-        raise UsageError(f"run {parent!r} has no entry {seq}", f"choose one with `overwinter log {parent}`")
-    if changes and "code" in next(store.read(parent, 0, 1)).body["setup"]:
-        raise UsageError(
-            f"run {parent!r} was started with parts made in code, so a setup cannot change them",
-            "fork it without one, and pass other parts to Run.open",
-        )
+    _check(store, parent, seq, changes)
     name = name or new_name()
     shared = store.info(parent).budgets
     info = store.create(
@@ -81,6 +73,17 @@ def fork(
     finally:
         store.release(lease)
     return name
+
+
+def _check(store: Store, parent: str, seq: int, changes: Mapping[str, Any]) -> None:
+    check_fields(changes)
+    if next(store.read(parent, seq, seq + 1), None) is None:
+        raise UsageError(f"run {parent!r} has no entry {seq}", f"choose one with `overwinter log {parent}`")
+    if changes and "code" in next(store.read(parent, 0, 1)).body["setup"]:
+        raise UsageError(
+            f"run {parent!r} was started with parts made in code, so a setup cannot change them",
+            "fork it without one, and pass other parts to Run.open",
+        )
 
 
 def commit(session: Session, branch: str) -> list[Entry]:

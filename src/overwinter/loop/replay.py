@@ -23,11 +23,10 @@ from overwinter.loop.gates import Gates, Question, speculative_rules
 from overwinter.loop.model import Completion, Constraint, Limits, View
 from overwinter.loop.parse import read_calls
 from overwinter.loop.sampling import LOST, actor_constraint
-from overwinter.loop.session import Parts
+from overwinter.loop.session import Parts, episode, view_builder
 from overwinter.loop.setup import build_parts
 from overwinter.loop.state import ACTING, RunState, is_visible
 from overwinter.loop.tokens import read_tokens
-from overwinter.loop.view import ViewBuilder
 from overwinter.loop.world import ACT
 from overwinter.tools import idempotency_key
 
@@ -114,7 +113,7 @@ class _Replayer(_Counts):
     def __init__(self, store: Store, parts: Parts, *, parts_in_code: bool) -> None:
         self._store = store
         self.parts = parts
-        self._view = self._builder()
+        self._view = view_builder(store, parts)
         self._in_code = parts_in_code
         self._asked: tuple[View, Constraint, Limits] | None = None
         self._checks: dict[str, Callable[[Entry, RunState], str]] = {
@@ -126,11 +125,6 @@ class _Replayer(_Counts):
             "effect.intent": self._check_call,
             "effect.receipt": self._check_receipt,
         }
-
-    def _builder(self) -> ViewBuilder:
-        from overwinter.loop.session import view_builder
-
-        return view_builder(self._store, self.parts)
 
     def check(self, entry: Entry, state: RunState) -> str:
         check = self._checks.get(entry.kind)
@@ -161,7 +155,10 @@ class _Replayer(_Counts):
         if world is not None and self.parts.world is not None:
             self.parts.world.observation = self.parts.world.world.restore(world.world.snapshot())
             self.parts.world.done = world.done
-        self._view = self._builder()
+            catch_up = getattr(self.parts.model, "catch_up", None)
+            if catch_up is not None:
+                catch_up(world.seed, episode(self._store, state.run, state.head_seq + 1))
+        self._view = view_builder(self._store, self.parts)
 
     def _check_observed(self, entry: Entry, _: RunState) -> str:
         world = self.parts.world

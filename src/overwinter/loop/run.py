@@ -17,13 +17,15 @@ from typing import Any
 import overwinter
 from overwinter.errors import LeaseLost, UsageError
 from overwinter.journal import RESOURCES, Draft, Entry, NewRun, Packer, Store
-from overwinter.journal.collect import ENDED
 from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
 from overwinter.loop.goal import Goal
 from overwinter.loop.session import Parts, Session, load_state
 from overwinter.loop.setup import build_parts
 from overwinter.loop.state import OpenCall, RunState
 from overwinter.loop.step import take_letters, work
+
+ENDED = frozenset({"verified", "unverified", "failed", "cancelled"})
+"""Statuses of a run that nothing more will happen to."""
 
 
 class Run:
@@ -62,13 +64,15 @@ class Run:
         caps = dict(caps or {})
         try:
             store.create(NewRun(run=name, title=title or goal.text[:80], caps=caps))
-            lease = store.acquire(name, this_owner(), DEFAULT_TTL_S)
-            session = Session(store, lease, RunState(run=name), made)
+            session = Session.open(store, name, lambda _: made)
         except BaseException:
             made.close()
             raise
         run = cls(session)
         try:
+            if {resource: line.cap for resource, line in store.budget(name).items()} != caps:
+                # Both created it, which is no harm while nobody has written; now it has the other one's budget.
+                raise UsageError(f"another process is starting run {name!r}", "choose another name")
             run._first_entries(goal, dict(setup or {"code": made.toolbox.fingerprint()}), caps)
         except BaseException:
             run.close()
@@ -84,11 +88,12 @@ class Run:
             take_over: take the run from a living owner.
 
         Raises:
-            UsageError: no such run, or its tools are no longer the ones it was started with.
+            UsageError: no such run, one that never wrote an entry, or its tools are no longer the ones it was started with.
             LeaseLost: another living process works on it.
         """
 
         def build(state: RunState) -> Parts:
+            _refuse_unborn(store, name)
             if parts is None:
                 return build_parts(state.setup)
             made = parts()
@@ -172,7 +177,15 @@ class Run:
             drafts.append(world.first_observation(packer))
         session.append(drafts, packer)
         session.fresh = True
-        session.keep_lease()
+
+
+def _refuse_unborn(store: Store, run: str) -> None:
+    """A run (or fork) that was created but never written: without its first entry nobody knows what it is for, or what it may do."""
+    if store.info(run).unborn:
+        raise UsageError(
+            f"run {run!r} has no entry of its own: its process died before it could write the first",
+            "start it (or fork it) again; the name is free",
+        )
 
 
 def new_name() -> str:
@@ -242,16 +255,17 @@ def deliver(store: Store, run: str, draft: Draft) -> None:
     """Put something into a run's journal from outside: through its inbox, and at once where no process works on it.
 
     Raises:
-        UsageError: no such run, or it has ended.
+        UsageError: no such run, one that never began, or one that has ended.
     """
-    info, me = store.info(run), this_owner()
-    if info.status in ENDED:
-        raise UsageError(f"run {run!r} has ended ({info.status})", f"fork it to go on: `overwinter fork {run}@ENTRY`")
+    _refuse_unborn(store, run)
+    if store.info(run).status in ENDED:
+        raise UsageError(f"run {run!r} has ended", f"fork it to go on from there: `overwinter fork {run}@ENTRY`")
     store.post(run, draft)
-    if info.owner == me:
-        return  # a session of this very process works on it, and must not lose its lease to us
+    owner = this_owner()
+    if store.info(run).owner == owner:
+        return  # a session of this very process has it; taking the lease again would cut it off
     try:
-        lease = store.acquire(run, me, DEFAULT_TTL_S)
+        lease = store.acquire(run, owner, DEFAULT_TTL_S)
     except LeaseLost:
         return  # the owner takes it from the inbox
     try:

@@ -113,12 +113,6 @@ class Session:
         lease = store.acquire(run, this_owner(), DEFAULT_TTL_S, take_over=take_over)
         parts: Parts | None = None
         try:
-            info = store.info(run)
-            if info.head_seq == info.fork_seq:
-                raise UsageError(
-                    f"run {run!r} was made but never began: the process ended before its first entry",
-                    "start it again under another name",
-                )
             state = load_state(store, run)
             parts = build(state)
             if state.setup.get("speculative"):
@@ -131,7 +125,7 @@ class Session:
             if parts is not None:
                 parts.close()
             raise
-        session.keep_lease()
+        session._renewer.start()
         return session
 
     def __enter__(self) -> Session:
@@ -225,10 +219,6 @@ class Session:
         finally:
             self.parts.close()
 
-    def keep_lease(self) -> None:
-        """Start to renew the lease, until `close`."""
-        self._renewer.start()
-
     def _renew_forever(self) -> None:
         while not self._closing.wait(DEFAULT_TTL_S / 3):
             try:
@@ -279,7 +269,7 @@ def restore_world(store: Store, state: RunState, world: WorldSession | None, mod
     catch_up = getattr(model, "catch_up", None)
     if catch_up is not None:
         # A scripted policy keeps beliefs of its own; it sees the whole episode again.
-        catch_up(world.seed, _actions(store, state.run))
+        catch_up(world.seed, episode(store, state.run))
     saved, start = None, 0
     if state.world_saved is not None:
         saved = next(store.read(state.run, state.world_saved, state.world_saved + 1))
@@ -293,10 +283,14 @@ def restore_world(store: Store, state: RunState, world: WorldSession | None, mod
         ) from error
 
 
-def _actions(store: Store, run: str) -> Iterator[str]:
-    for receipt in store.read(run, kinds=["effect.receipt"]):
-        if receipt.body["ok"] and receipt.body["data"].get("world"):
-            yield receipt.body["data"]["action"]
+def episode(store: Store, run: str, stop: int | None = None) -> Iterator[str | None]:
+    """What a policy lived through before entry `stop`: None where it was asked, the action's words where one was carried out."""
+    for entry in store.read(run, 0, stop, kinds=["sample.completion", "effect.receipt"]):
+        if entry.kind == "sample.completion":
+            if is_visible(entry):
+                yield None
+        elif entry.body["ok"] and entry.body["data"].get("world"):
+            yield entry.body["data"]["action"]
 
 
 def room_for_view(model: Model, pace: Pace) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from overwinter.loop.gates import Gates, parse_rules
 from overwinter.loop.model import Model
 from overwinter.loop.session import Pace, Parts
 from overwinter.loop.world import WorldSession, open_world_session
-from overwinter.tools import Tool, Toolbox
+from overwinter.tools import Effect, Tool, Toolbox
 
 SETUP_FIELDS = frozenset({"model", "judge", "world", "tools", "gates", "pace", "speculative", "code", "controls"})
 
@@ -125,7 +125,9 @@ def _toolbox(spec: Mapping[str, Any], world: WorldSession | None) -> Toolbox:
     try:
         for name, settings in spec.items():
             try:
-                found += _FACTORIES[name](settings)
+                # One by one: what a server has opened before the next one fails must be known, to be closed.
+                for each in _FACTORIES[name](settings):
+                    found.append(each)  # noqa: PERF402
             except (TypeError, KeyError, AttributeError) as error:
                 raise UsageError(
                     f"the tools {name!r} cannot be made from {settings!r}: {_said(error)}", "mend their settings"
@@ -153,19 +155,39 @@ def _http(settings: Any) -> list[Tool]:
 def _python(settings: Any) -> list[Tool]:
     from overwinter.tools.sandbox import python_sandbox
 
-    return python_sandbox(**settings)
+    return python_sandbox(**_sandboxed(settings))
 
 
 def _shell(settings: Any) -> list[Tool]:
     from overwinter.tools.sandbox import shell_sandbox
 
-    return shell_sandbox(**settings)
+    return shell_sandbox(**_sandboxed(settings))
 
 
-def _mcp(settings: Any) -> list[Tool]:
+def _mcp(settings: Any) -> Iterator[Tool]:
     from overwinter.tools.mcp import McpServer
 
-    return [each for server in settings for each in McpServer(**server).tools()]
+    for server in settings:
+        yield from McpServer(**server).tools()
+
+
+def _effect(name: str) -> Effect:
+    try:
+        return Effect(name)
+    except ValueError:
+        raise UsageError(f"there is no effect class {name!r}", f"use one of: {', '.join(Effect)}") from None
+
+
+def _sandboxed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no classes: effect and limits of a sandbox as the sandbox takes them."""
+    from overwinter.tools.process import Limits
+
+    made = dict(settings)
+    if "effect" in made:
+        made["effect"] = _effect(made["effect"])
+    if "limits" in made:
+        made["limits"] = Limits(**made["limits"])
+    return made
 
 
 def _modules(settings: Any) -> list[Tool]:
@@ -191,7 +213,7 @@ def tools_of_module(path: Path) -> list[Tool]:
     return found
 
 
-_FACTORIES: Mapping[str, Callable[[Any], list[Tool]]] = {
+_FACTORIES: Mapping[str, Callable[[Any], Iterable[Tool]]] = {
     "files": _files,
     "http": _http,
     "python": _python,

@@ -140,6 +140,7 @@ class ViewBuilder:
         if not missing:
             return
         wanted_set = set(missing)
+        # The compaction stands behind the first entries that it left in view.
         for entry in self._store.read(state.run, min(missing), max(missing) + 1):
             if entry.seq in wanted_set:
                 self.add(entry)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from overwinter.errors import UsageError
-from overwinter.journal import Entry, Store
+from overwinter.journal import Entry, Store, unpack
 from overwinter.loop.session import load_state
 from overwinter.loop.state import is_visible
 from overwinter.loop.view import render
@@ -93,6 +93,9 @@ def why(store: Store, run: str, seq: int | None = None) -> Explanation:
 def describe(store: Store, entry: Entry) -> str:
     """One entry in one line of words."""
     body = entry.body
+    if entry.kind == "effect.receipt":
+        # Not as the model sees it: a fence says nothing to a person.
+        return ("" if body["ok"] else f"{body['error']}: ") + _one_line(unpack(store, body["text"]))
     if is_visible(entry) or entry.kind == "compacted":
         message = render(store, entry)
         calls = " ".join(f"{call.tool}({call.arguments})" for call in message.tool_calls)

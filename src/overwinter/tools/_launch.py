@@ -16,6 +16,7 @@ import ctypes
 import json
 import os
 import resource
+import select
 import signal
 import sys
 from typing import Any
@@ -50,6 +51,8 @@ def main(spec: dict[str, Any]) -> None:
     private_proc = False
     if libc is not None:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != spec["parent"]:
+            sys.exit("the process that asked for this is gone")  # it died before we could tie our life to its own
         private_proc = enter_namespaces(libc, network=spec["network"])
     for name, value in spec["limits"].items():
         limit(name, value)
@@ -102,10 +105,16 @@ def unshare_as_same_user(libc: Any, flags: int) -> bool:
 
 def become_child(libc: Any) -> None:
     """Fork; the parent waits and exits as the child does, the child goes on."""
+    here, there = os.pipe()
     child = os.fork()
     if child == 0:
+        os.close(there)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if select.select([here], [], [], 0)[0]:
+            os._exit(1)  # the other end is closed: the parent died before we could tie our life to its own
+        os.close(here)
         return
+    os.close(here)
     while True:
         ended, status = os.wait()
         if ended == child:

@@ -23,9 +23,11 @@ import contextlib
 import functools
 import importlib.util
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from overwinter.errors import ToolError, UsageError
@@ -34,6 +36,7 @@ from overwinter.tools.signature import SchemaSignature
 from overwinter.tools.tool import Tool
 
 KEY_IN_META = "overwinter/idempotency-key"
+_TIED = str(Path(__file__).with_name("_tied.py"))
 _CLOSE_S = 10.0
 _MARGIN_S = 1.0
 
@@ -59,7 +62,7 @@ class McpServer:
         url: str | None = None,
         env: Mapping[str, str] | None = None,
         timeout_s: float = 30.0,
-        effects: Mapping[str, Effect] | None = None,
+        effects: Mapping[str, Effect | str] | None = None,
         trust_hints: bool = True,
     ) -> None:
         if (not command) == (not url):
@@ -71,7 +74,7 @@ class McpServer:
         self._command = list(command or ())
         self._url = url or ""
         self._env = dict(env or {})
-        self._effects = dict(effects or {})
+        self._effects = {each: _effect(name, each, effect) for each, effect in (effects or {}).items()}
         self._trust_hints = trust_hints
         # A server may chat on its error stream for weeks; set OVERWINTER_MCP_STDERR=1 to see it.
         shown = os.environ.get("OVERWINTER_MCP_STDERR")
@@ -153,6 +156,9 @@ class McpServer:
         if self._url:
             return Client(self._url, cache=None)
         program, *arguments = self._command
+        if os.name == "posix" and shutil.which(program, path=self._env.get("PATH")):
+            arguments = ["-I", "-S", "-B", _TIED, str(os.getpid()), program, *arguments]
+            program = sys.executable
         parameters = StdioServerParameters(command=program, args=arguments, env=self._env)
         return Client(stdio_client(parameters, errlog=self._errors), cache=None)
 
@@ -254,6 +260,14 @@ class _Link:
         # The transports' own errors differ by kind of connection; each means that the server is not there.
         except Exception as reason:
             raise _UnavailableError(f"went away during the call: {_innermost(reason)}", sent=True) from reason
+
+
+def _effect(server: str, tool: str, effect: Effect | str) -> Effect:
+    try:
+        return Effect(effect)
+    except ValueError:
+        problem = f"MCP server {server!r}: {effect!r} is no effect class for {tool!r}"
+        raise UsageError(problem, f"use one of: {', '.join(Effect)}") from None
 
 
 def effect_of_hints(hints: Any) -> Effect:

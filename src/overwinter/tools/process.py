@@ -112,6 +112,7 @@ def run_process(
     if os.name != "posix":
         raise UsageError("the sandbox needs a POSIX system", "use Linux, macOS or WSL, or leave out sandboxed tools")
     spec = {
+        "parent": os.getpid(),
         "argv": list(argv),
         "network": network,
         "writable": sorted({str(folder), str(scratch)}),

@@ -30,14 +30,16 @@ class PolicyModel:
         self._open_world = open_world
         policy.reset(seed)
 
-    def catch_up(self, seed: int, actions: Iterable[str]) -> None:
-        """Bring the policy's beliefs to where an episode stands: it sees every observation again, and acts are the old ones."""
+    def catch_up(self, seed: int, episode: Iterable[str | None]) -> None:
+        """Bring the policy's beliefs to where a run stands: it is asked again (None) and the old actions are taken again."""
         world = self._open_world()
         observation = world.reset(seed)
         self._policy.reset(seed)
-        for action in actions:
-            self._policy.act(observation, world.actions())
-            observation = world.step(action).observation
+        for action in episode:
+            if action is None:
+                self._policy.act(observation, world.actions())
+            else:
+                observation = world.step(action).observation
 
     def count_tokens(self, text: str) -> int:
         """Words. A policy has no tokenizer, and its answers are charged to nobody."""

@@ -35,9 +35,9 @@ class Config:
     winters: int = 1
     slots_per_day: int = 2
     crops: tuple[Crop, Crop, Crop] = (
-        Crop(plant="kale", value_eur=500, comfort_c=0.0),
-        Crop(plant="lemons", value_eur=900, comfort_c=4.0),
-        Crop(plant="tomato seedlings", value_eur=1100, comfort_c=8.0),
+        Crop(plant="kale", value_eur=1000, comfort_c=0.0),
+        Crop(plant="lemons", value_eur=1800, comfort_c=4.0),
+        Crop(plant="tomato seedlings", value_eur=2200, comfort_c=8.0),
     )
     # money
     money_eur: int = 1100
@@ -46,9 +46,9 @@ class Config:
     late_fee_eur: int = 200
     market_eur: int = 120
     """Paid on each of three market days, times the mean vigour of the beds."""
-    reference_eur: int = 3000
+    reference_eur: int = 5500
     """A winter that leaves this much, in crops and money less debts, scores 100."""
-    success_score: float = 50.0
+    success_score: float = 60.0
     # fuel
     tank_l: float = 600.0
     start_fuel_l: float = 200.0
@@ -56,7 +56,7 @@ class Config:
     holdup_probability: float = 0.15
     holiday_days: int = 7
     # the house at night
-    passive_gain_c: float = 6.0
+    passive_gain_c: float = 6.5
     sun_spread_c: float = 1.2
     loss_l_per_c: float = 0.8
     """Litres for one degree of lift through a calm night with vents shut."""

@@ -23,6 +23,8 @@ _STORM_SHARE = 2.0
 """Nights blown per storm that arrives."""
 _WORTH_A_SLOT_EUR = 1.0
 _LOOK_EVERY_DAYS = 5
+_NIGHTS_A_SETTING_LASTS = 4.0
+"""What a thermostat setting saves tonight it saves for some nights more."""
 _SETTING_AFTER = {
     "close shutters": ("shutters", "closed"),
     "open shutters": ("shutters", "open"),
@@ -73,12 +75,13 @@ class ExpertPolicy:
         now_eur = self._night_eur(seen, *here)
         for level in HEAT_LEVELS_C:
             if level != heat_c:
-                # A setting stays: what it saves tonight it saves for some nights more.
-                yield 2.0 * (now_eur - self._night_eur(seen, level, mode, shuttered, aired)), heat_action(level)
+                saved = now_eur - self._night_eur(seen, level, mode, shuttered, aired)
+                yield _NIGHTS_A_SETTING_LASTS * saved - 1.0, heat_action(level)
         for other in SENSOR_MODES:
             if other != mode:
-                saved = now_eur - self._night_eur(seen, heat_c, other, shuttered, aired)
-                yield 2.0 * saved - 1.0, sensor_mode_action(other)
+                # With the sensor the level may change too: the next slot will see to it.
+                best_eur = min(self._night_eur(seen, level, other, shuttered, aired) for level in HEAT_LEVELS_C)
+                yield _NIGHTS_A_SETTING_LASTS * (now_eur - best_eur) - 1.0, sensor_mode_action(other)
         saved = now_eur - self._night_eur(seen, heat_c, mode, not shuttered, aired)
         yield saved, "open shutters" if shuttered else "close shutters"
         saved = now_eur - self._night_eur(seen, heat_c, mode, shuttered, not aired)
@@ -130,12 +133,21 @@ class ExpertPolicy:
         stock_l = seen["fuel_l"] + sum(order["litres"] for order in seen["orders"])
         if stock_l > 1.3 * need_l + 20.0:
             return 0.2
-        purse_l = max(0.0, seen["money_eur"] - seen["owed_eur"] - 30.0) / seen["price_eur"]
-        short = max(0.0, need_l - stock_l - purse_l) / need_l
         arrives = min((o["days_left"] for o in seen["orders"]), default=self.config.lead_days + 1)
         until_l = sum(self._demand_l[seen["day"] : seen["day"] + round(1.4 * arrives)])
         scarce = max(0.0, until_l - seen["fuel_l"]) / max(1.0, until_l)
-        return float(seen["price_eur"] * (1.0 + 2.0 * scarce + 3.0 * short))
+        return float(seen["price_eur"] * (1.0 + 2.0 * scarce + 3.0 * self._short(seen)))
+
+    def _short(self, seen: dict[str, Any]) -> float:
+        """The part of the fuel still needed, with a margin, that neither the tank nor the purse will provide."""
+        need_l = 1.15 * sum(self._demand_l[seen["day"] :])
+        stock_l = seen["fuel_l"] + sum(order["litres"] for order in seen["orders"])
+        purse_l = max(0.0, seen["money_eur"] - seen["owed_eur"] - 30.0) / seen["price_eur"]
+        return float(max(0.0, need_l - stock_l - purse_l) / need_l)
+
+    def _euro(self, seen: dict[str, Any]) -> float:
+        """What a euro is worth when fuel is still to be bought with it."""
+        return 1.0 + 3.0 * self._short(seen)
 
     # -- fuel
 
@@ -147,7 +159,7 @@ class ExpertPolicy:
         usual_eur = 1.0 + 0.2 * _season_of(day, config)
         cheap = (usual_eur - seen["price_eur"]) / usual_eur
         cover_days = 2 * config.lead_days + 8 + self._closed_soon(day) + max(0, round(120.0 * cheap))
-        cover_l = 1.3 * sum(self._demand_l[day : day + cover_days]) + 30.0
+        cover_l = 2.2 * sum(self._demand_l[day : day + cover_days]) + 60.0
         lacking_l = min(cover_l, 1.1 * rest_l + 15.0) - stock_l
         if lacking_l <= 0.0:
             return
@@ -156,8 +168,8 @@ class ExpertPolicy:
         for litres in ORDER_SIZES_L:
             affordable = litres * seen["price_eur"] <= spare_eur
             if affordable and litres <= min(lacking_l + 80.0, room_l):
-                # A night without fuel costs some 40 euros of tomatoes; a bigger lot saves a slot later.
-                yield 40.0 + litres / 50.0, f"order fuel {litres}"
+                # A night without fuel costs a hundred euros and more; a bigger lot saves a slot later.
+                yield 120.0 + litres / 50.0, f"order fuel {litres}"
 
     def _closed_soon(self, day: int) -> int:
         """Days that the holiday adds to the time an order made today may take."""
@@ -180,7 +192,7 @@ class ExpertPolicy:
     # -- pests and mould
 
     def _pests(self, seen: dict[str, Any]) -> Iterator[tuple[float, str]]:
-        left = self.config.days - seen["day"] + 1
+        left, euro = self.config.days - seen["day"] + 1, self._euro(seen)
         for i, name in enumerate(BEDS):
             bed, value = self.belief.beds[i], self.config.crops[i].value_eur
             if not bed.alive:
@@ -189,10 +201,10 @@ class ExpertPolicy:
             if bed.aphids >= 1.5 and bed.unseen_days <= 4:
                 after = soaped(bed.aphids)
                 saved = eaten - value * _eaten(after, min(left, 25))
-                yield saved - self.config.treat_aphids_eur, f"treat {name} bed for aphids"
+                yield saved - euro * self.config.treat_aphids_eur, f"treat {name} bed for aphids"
             if bed.mould_pct >= 4.0:
                 lost = value * MOULD_HARM * bed.mould_pct / 100.0 * min(left, 25)
-                yield 0.7 * lost - self.config.treat_mould_eur, f"treat {name} bed for mould"
+                yield 0.7 * lost - euro * self.config.treat_mould_eur, f"treat {name} bed for mould"
             if bed.unseen_days >= 3:
                 yield 0.15 * eaten + 0.002 * value * min(bed.unseen_days, 10) * (left > 8), f"inspect {name} bed"
         yield from self._mouldy_seed(seen)
@@ -204,7 +216,7 @@ class ExpertPolicy:
             if answer and answer["kind"] == "treated" and answer["against"] == "mould" and answer["bed"] == note["bed"]:
                 note["done"] = True
                 return
-            yield 150.0, f"treat {note['bed']} bed for mould"
+            yield 300.0, f"treat {note['bed']} bed for mould"
 
     # -- sensors and debts
 
@@ -212,13 +224,13 @@ class ExpertPolicy:
         sensors, left = self.belief.sensors, self.config.days - seen["day"] + 1
         unsure = max(sensors.error_of(seen["sensor_mode"])[1], 0.5 * max(sensors.var) ** 0.5)
         if unsure > 0.8 and not _just_checked(seen):
-            yield 12.0 * unsure, "check the thermometer by hand"
+            yield 24.0 * unsure, "check the thermometer by hand"
         for i, name in enumerate(SENSORS):
             sure = sensors.var[i] < 1.0 and abs(sensors.mean_c[i]) > 1.2
             if (sensors.stuck(i) or sure) and seen["money_eur"] - self.config.replace_sensor_eur > 60:
                 other_ok = not sensors.stuck(1 - i) and abs(sensors.mean_c[1 - i]) < 1.0
-                worth = (1.2 if other_ok else 3.0) * left
-                yield worth - self.config.replace_sensor_eur, f"replace {name} sensor"
+                worth = (0.9 if other_ok else 4.0) * left
+                yield worth - self._euro(seen) * self.config.replace_sensor_eur, f"replace {name} sensor"
 
     def _debt(self, seen: dict[str, Any]) -> Iterator[tuple[float, str]]:
         loan = self.belief.notes.get("note_loan")
@@ -226,7 +238,7 @@ class ExpertPolicy:
             return
         days_to_go = loan["due_day"] - seen["day"]
         if 0 <= days_to_go <= 4:
-            yield 120.0, "repay the neighbour"
+            yield 240.0, "repay the neighbour"
 
 
 def _storm_tonight(seen: dict[str, Any]) -> float:

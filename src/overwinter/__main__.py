@@ -1,0 +1,5 @@
+"""`python -m overwinter` is `overwinter`."""
+
+from overwinter.cli.main import main
+
+main()

@@ -1,0 +1,94 @@
+"""The entry point: all commands, and what happens to their errors.
+
+Exit codes: 0 done (of run and resume: verified), 1 an error, 2 a request that cannot be carried out as given, 3 the run waits,
+4 it ended otherwise than verified, 130 and 143 stopped by Ctrl-C and by a termination signal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from overwinter.cli.answers import approve, deny, send, stop
+from overwinter.cli.branching import fork, replay
+from overwinter.cli.flags import takes_groups
+from overwinter.cli.looking import log, ls, why
+from overwinter.cli.upkeep import doctor, gc
+from overwinter.cli.watching import watch
+from overwinter.cli.working import resume, run
+from overwinter.errors import OverwinterError, UsageError
+
+ERROR, USAGE, WAITING, NOT_VERIFIED = 1, 2, 3, 4
+
+# Without rich's markup typer does not import rich, which would cost a third of the time `--help` may take.
+app = typer.Typer(
+    name="overwinter",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Each command has --json and --help. Guide: docs/cli.md",
+)
+
+COMMANDS: tuple[Callable[..., None], ...] = (
+    run,
+    resume,
+    ls,
+    log,
+    why,
+    watch,
+    approve,
+    deny,
+    send,
+    stop,
+    fork,
+    replay,
+    doctor,
+    gc,
+)
+for _command in COMMANDS:
+    app.command(_command.__name__)(takes_groups(_command))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import overwinter
+
+        typer.echo(f"overwinter {overwinter.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[  # noqa: ARG001 — its callback acts
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Give an open-weight model a goal, a budget and tools; it works until the goal is verified.
+
+    You can kill a run, move it, question it and approve what it does, because everything it did is one journal.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        app()
+    except OverwinterError as error:
+        _say(error)
+        sys.exit(USAGE if isinstance(error, UsageError) else ERROR)
+    except BrokenPipeError:
+        # `overwinter log | head`: the reader has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ERROR)
+
+
+def _say(error: OverwinterError) -> None:
+    from overwinter.cli.output import visible
+
+    sys.stderr.write(f"error: {visible(error.problem)}\n  → {visible(error.next_step)}\n")

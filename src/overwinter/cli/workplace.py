@@ -1,0 +1,119 @@
+"""What a command works with: the configuration in force, the store, and the run that was meant."""
+
+from __future__ import annotations
+
+import getpass
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from overwinter.cli.flags import Common
+from overwinter.cli.output import Output
+from overwinter.errors import UsageError
+
+if TYPE_CHECKING:
+    from overwinter.config import Effective, Settings
+    from overwinter.journal import RunInfo, Store
+
+ENDED = frozenset({"verified", "unverified", "failed", "cancelled"})
+LAST = "last"
+"""The word for the newest run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workplace:
+    """An open store and what belongs to it."""
+
+    common: Common
+    effective: Effective
+    store: Store
+    out: Output
+
+    @property
+    def settings(self) -> Settings:
+        return self.effective.settings
+
+    def command(self, *words: str) -> str:
+        """A command to print: what to type to go on, with the options that find the same journal again."""
+        more = []
+        if self.common.config is not None:
+            more += ["--config", str(self.common.config)]
+        if self.common.store is not None:
+            more += ["--store", mask_password(self.common.store)]
+        return shlex.join(["overwinter", *words, *more])
+
+    def resolve(self, name: str) -> RunInfo:
+        """The run called `name`, or the only one whose name begins so, or the newest for "last".
+
+        Raises:
+            UsageError: none, or several.
+        """
+        try:
+            return self.store.info(name)
+        except UsageError:
+            runs = self.store.runs()
+        found = runs[:1] if name == LAST else [info for info in runs if info.run.startswith(name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            several = ", ".join(info.run for info in found[:8])
+            raise UsageError(f"several runs begin with {name!r}: {several}", "give more of the name")
+        wanted = "there is no run yet" if name == LAST else f"there is no run {name!r} in {shown_store(self.store.url)}"
+        raise UsageError(wanted, f"see what there is with `{self.command('ls')}`")
+
+    def standing(self, info: RunInfo) -> str:
+        """A run's status, and for one that should be running whether a living process works on it."""
+        if info.status != "running" or self.is_worked_on(info):
+            return info.status
+        return "ready" if info.head_seq == info.fork_seq + 1 else "interrupted"
+
+    def is_worked_on(self, info: RunInfo) -> bool:
+        """Whether a process holds the run and, as far as can be known, lives."""
+        from overwinter.journal.lease import is_dead
+
+        return bool(info.owner) and info.expires_us > self.store.now_us() and not is_dead(info.owner)
+
+    def who(self, by: str | None) -> str:
+        """Who acts, as the journal names them."""
+        return by or self.settings.by or _user()
+
+
+def load_settings(common: Common, flags: Mapping[str, Any] | None = None) -> Effective:
+    from overwinter.config import load
+
+    return load({"store": common.store, **(flags or {})}, file=common.config)
+
+
+@contextmanager
+def workplace(
+    common: Common, *, read_only: bool = False, flags: Mapping[str, Any] | None = None
+) -> Iterator[Workplace]:
+    """The store of the configuration, closed at the end."""
+    from overwinter.journal import open_store
+
+    effective = load_settings(common, flags)
+    store = open_store(effective.settings.store, read_only=read_only)
+    try:
+        yield Workplace(common=common, effective=effective, store=store, out=Output(as_json=common.json))
+    finally:
+        store.close()
+
+
+def mask_password(url: str) -> str:
+    """`url` without its password."""
+    password = urlsplit(url).password if "://" in url else None
+    return url.replace(f":{password}@", ":…@") if password else url
+
+
+def shown_store(url: str) -> str:
+    return mask_password(url).removeprefix("sqlite:")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "user"

@@ -94,7 +94,7 @@ class SampleIntent(TypedDict):
     constraint: dict[str, Any]
     reserve: dict[str, int]
     purpose: NotRequired[str]
-    """act (the default) or judge: a checker's question, which the actor never sees."""
+    """act (the default) or judge:CRITERION, a checker's question, which the actor never sees."""
 
 
 class SampleCompletion(TypedDict):

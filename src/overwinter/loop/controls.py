@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from overwinter.journal import Draft, Packer
+from overwinter.journal.canonical import canonical
+from overwinter.loop.model import Message
 from overwinter.loop.session import Session
 from overwinter.loop.state import is_visible
-from overwinter.loop.view import render
+from overwinter.loop.view import both_ends, render
 from overwinter.tools import Effect, Tool, tool
 
 READ_ENTRIES_MAX = 20
+READ_ENTRY_CHARS = 8000
 
 
 @tool(effect=Effect.PURE, name="finish", tags=["control"])
@@ -148,9 +151,20 @@ def _read_entries(session: Session, arguments: dict[str, Any], _: str) -> tuple[
     first, last = arguments["first"], arguments["last"]
     if not 0 <= first <= last <= session.state.head_seq:
         raise ValueError(f"entries are numbered 0 to {session.state.head_seq}")
-    entries = session.store.read(session.run, first, min(last, first + READ_ENTRIES_MAX - 1) + 1)
-    rows = [f"#{entry.seq} {render(session.store, entry).text}" for entry in entries if is_visible(entry)]
-    return [], "\n".join(rows) or "Nothing in this range is text."
+    until = min(last, first + READ_ENTRIES_MAX - 1)
+    entries = session.store.read(session.run, first, until + 1)
+    rows = [
+        f"#{entry.seq} {_in_short(entry.seq, render(session.store, entry))}" for entry in entries if is_visible(entry)
+    ]
+    more = [f"[overwinter] Entries {until + 1} to {last} are left; ask for them next."] if until < last else []
+    return [], "\n".join(rows + more) or "Nothing in this range is text."
+
+
+def _in_short(seq: int, message: Message) -> str:
+    """The words and calls of an entry, from both ends where they are many: what is read back must fit into a view."""
+    calls = [f"{call.tool}({canonical(call.arguments).decode()})" for call in message.tool_calls]
+    text = "\n".join(part for part in (message.text, *calls) if part)
+    return text if len(text) <= READ_ENTRY_CHARS else both_ends(text, READ_ENTRY_CHARS, seq)
 
 
 _HANDLERS: Mapping[str, Handler] = {

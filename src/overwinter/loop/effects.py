@@ -12,6 +12,7 @@ key. Irreversible: at most once.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +27,10 @@ from overwinter.loop.world import ACT, SAVE_EVERY
 from overwinter.tools import Effect, Tool, ToolContext, ToolResult, failure, idempotency_key
 
 MIN_WALL_MS = 1
+REPEAT = "repeat"
+"""In place of a gate's rule: the call was let through before the process died."""
+OUR_DATA = frozenset({"world", "waiting"})
+"""Keys of a receipt's data that the loop goes by; a server that answers {"world": …} must not be taken for a simulator."""
 
 
 def begin_call(session: Session, call: OpenCall) -> Iterator[Entry]:
@@ -83,6 +88,10 @@ def deny(session: Session, call: OpenCall) -> Iterator[Entry]:
 def settle_doubt(session: Session, call: OpenCall) -> Iterator[Entry]:
     """An intent without a receipt: do it again, probe, or put the question to a person (by an effect.in_doubt entry)."""
     assert call.intent is not None
+    if session.state.setup.get("speculative") and call.effect != Effect.PURE:
+        text = "This branch only looks ahead; what became of the call is its parent's to find out."
+        yield from _close(session, call, failure("denied", text))
+        return
     if call.happened is not None:
         yield from _settle_by_person(session, call)
         return
@@ -96,20 +105,53 @@ def settle_doubt(session: Session, call: OpenCall) -> Iterator[Entry]:
     if Effect(call.effect).repeatable:
         yield from _repeat(session, call, tool, arguments)
         return
-    context = ToolContext(run=session.run, entry=call.intent, idempotency_key=call.key, deadline_s=tool.timeout_s)
     try:
-        found = tool.probe_result(arguments, context)
+        found = _probe(session, call, tool, arguments)
     except ToolError as error:
         yield from _ask_about(session, call, error.problem)
         return
-    if found is None:
+    if found is not None:
+        yield from _close(session, call, found, resolved_by="probe")
+    elif call.intent < session.state.forked_at:
+        # The call was let through for the parent, which may still make it.
+        text = "This call of the parent run did not take place. Make it again if it is still wanted."
+        yield from _close(session, call, failure("crash", text), resolved_by="probe")
+    else:
         # The probe is certain that it did not happen, so doing it now is the first time.
         yield from _perform(session, call, tool, arguments, rule="probe:not-done")
+
+
+def _find_out(
+    session: Session, call: OpenCall, tool: Tool, arguments: dict[str, Any], result: ToolResult
+) -> Iterator[Entry]:
+    """An irreversible call came back without knowing whether it took place: its probe may know, else a person."""
+    try:
+        found = _probe(session, call, tool, arguments)
+    except ToolError as error:
+        yield from _ask_about(session, call, f"{result.text}\n{error.problem}")
+        return
+    if found is not None:
+        yield from _close(session, call, found, resolved_by="probe")
+    elif result.error == "timeout":
+        # Given up is not stopped: what the probe does not see now may still come.
+        yield from _ask_about(session, call, f"{result.text}\nIts probe does not find it so far.")
     else:
-        packer = Packer()
-        yield from session.append(
-            [_receipt(packer, call, found, call.intent, resolved_by="probe", settle=_settle(session))], packer
-        )
+        text = f"{result.text}\nIts probe is certain that it did not take place."
+        yield from _close(session, call, failure("crash", text), resolved_by="probe")
+
+
+def _probe(session: Session, call: OpenCall, tool: Tool, arguments: dict[str, Any]) -> ToolResult | None:
+    assert call.intent is not None
+    context = ToolContext(run=session.run, entry=call.intent, idempotency_key=call.key, deadline_s=tool.timeout_s)
+    return tool.probe_result(arguments, context)
+
+
+def _close(session: Session, call: OpenCall, result: ToolResult, resolved_by: str = "") -> Iterator[Entry]:
+    """The receipt of an intent that was not answered by its own call."""
+    assert call.intent is not None
+    packer = Packer()
+    draft = _receipt(packer, call, result, call.intent, resolved_by=resolved_by, settle=_settle(session))
+    yield from session.append([draft], packer)
 
 
 def _repeat(session: Session, call: OpenCall, tool: Tool, arguments: dict[str, Any]) -> Iterator[Entry]:
@@ -117,13 +159,9 @@ def _repeat(session: Session, call: OpenCall, tool: Tool, arguments: dict[str, A
     if call.attempt >= limit:
         # A call that takes the process down each time must not do so for ever.
         text = f"The process ended {limit} times during this call; it was not tried again."
-        packer = Packer()
-        settle = _settle(session)
-        yield from session.append(
-            [_receipt(packer, call, failure("crash", text), call.intent or -1, settle=settle)], packer
-        )
+        yield from _close(session, call, failure("crash", text))
         return
-    yield from _perform(session, call, tool, arguments, rule="repeat")
+    yield from _perform(session, call, tool, arguments, rule=REPEAT)
 
 
 def _ask_about(session: Session, call: OpenCall, why: str) -> Iterator[Entry]:
@@ -140,9 +178,7 @@ def _settle_by_person(session: Session, call: OpenCall) -> Iterator[Entry]:
         result = failure(
             "crash", "A person found that this call did not take place. Make it again if it is still wanted."
         )
-    packer = Packer()
-    draft = _receipt(packer, call, result, call.intent or -1, resolved_by="person", settle=_settle(session))
-    yield from session.append([draft], packer)
+    yield from _close(session, call, result, resolved_by="person")
 
 
 def _control(session: Session, call: OpenCall) -> Iterator[Entry]:
@@ -179,14 +215,22 @@ def _perform(session: Session, call: OpenCall, tool: Tool, arguments: dict[str, 
     result = tool.call(arguments, ToolContext(run=session.run, entry=entry, idempotency_key=key, deadline_s=deadline_s))
     wall_ms = round((time.monotonic() - began) * 1000)
     if result.data.get("in_doubt") and not effect.repeatable:
-        yield from _ask_about(session, call, result.text)
+        yield from _find_out(session, call, tool, arguments, result)
         return
-    packer = Packer()
-    drafts = [_receipt(packer, call, result, entry, settle=_settle(session, wall_ms))]
-    world = session.parts.world
+    packer, world = Packer(), session.parts.world
+    if tool.name != ACT or world is None:
+        result = dataclasses.replace(result, data=_outside_data(tool, result.data))
+    redone = "redo" if rule == REPEAT else ""
+    drafts = [_receipt(packer, call, result, entry, resolved_by=redone, settle=_settle(session, wall_ms))]
     if tool.name == ACT and world is not None and (world.unsaved >= SAVE_EVERY or world.done):
         drafts.append(world.save(packer))
     yield from session.append(drafts, packer)
+
+
+def _outside_data(tool: Tool, data: dict[str, Any]) -> dict[str, Any]:
+    """What a tool from outside says, without the words by which the journal marks receipts of its own."""
+    renamed = {f"{key}_" if key in OUR_DATA else key: value for key, value in data.items()}
+    return renamed | {"waiting": True} if "wait" in tool.tags else renamed
 
 
 def _reservation(session: Session, call: OpenCall, tool: Tool) -> dict[str, int]:

@@ -15,6 +15,8 @@ from overwinter.journal import Draft, Entry, NewRun, Store
 from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
 from overwinter.loop.run import new_name
 from overwinter.loop.session import Session, load_state
+from overwinter.loop.setup import check_fields
+from overwinter.loop.state import is_visible
 
 
 def fork(
@@ -30,6 +32,9 @@ def fork(
 ) -> str:
     """Make a run that continues `parent` after entry `seq`; its name. Open it with `Run.open`.
 
+    Calls of the parent that were open at that entry are open in the fork too, but what a person had answered about them was
+    answered for the parent: the fork asks its own gates.
+
     Args:
         setup: fields that replace the parent's (another model, other gates).
         caps: a budget of its own, in addition to the parent's.
@@ -38,9 +43,8 @@ def fork(
     Raises:
         UsageError: no such entry, or the entry is after the end of the run.
     """
-    before = next(store.read(parent, seq, seq + 1), None)
-    if before is None:
-        raise UsageError(f"run {parent!r} has no entry {seq}", f"choose one with `overwinter log {parent}`")
+    changes = dict(setup or {})
+    _check(store, parent, seq, changes)
     name = name or new_name()
     shared = store.info(parent).budgets
     info = store.create(
@@ -53,7 +57,6 @@ def fork(
             shared=shared,
         )
     )
-    changes = dict(setup or {})
     if speculative:
         changes["speculative"] = True
     body: dict[str, Any] = {
@@ -72,22 +75,40 @@ def fork(
     return name
 
 
+def _check(store: Store, parent: str, seq: int, changes: Mapping[str, Any]) -> None:
+    check_fields(changes)
+    if next(store.read(parent, seq, seq + 1), None) is None:
+        raise UsageError(f"run {parent!r} has no entry {seq}", f"choose one with `overwinter log {parent}`")
+    if changes and "code" in next(store.read(parent, 0, 1)).body["setup"]:
+        raise UsageError(
+            f"run {parent!r} was started with parts made in code, so a setup cannot change them",
+            "fork it without one, and pass other parts to Run.open",
+        )
+
+
 def commit(session: Session, branch: str) -> list[Entry]:
     """Adopt a branch: its first completion becomes this run's next one, and its calls are made for real, through the gates.
 
     Raises:
-        UsageError: `branch` is not a speculative fork of this run's present head, or another one was committed already.
+        UsageError: `branch` is not a speculative fork of this run's present head, another one was committed already, or this
+            run has something else to do first.
     """
     store, state = session.store, session.state
     info = store.info(branch)
     if info.parent != session.run or info.fork_seq != state.head_seq:
         problem = f"branch {branch!r} starts at {info.parent}@{info.fork_seq}, this run stands at {session.run}@{state.head_seq}"
         raise UsageError(problem, "commit a branch of the run's present head; only one can be")
+    if state.ended or state.sample is not None or state.calls or state.claim is not None or state.sleeping is not None:
+        raise UsageError(
+            f"run {session.run!r} is not at a decision: it has something open, sleeps or has ended",
+            "let it work until it would ask its model, and fork it there",
+        )
     if not load_state(store, branch).setup.get("speculative"):
         raise UsageError(
             f"{branch!r} is not a speculative fork; it acts for itself", f"go on with it: `overwinter resume {branch}`"
         )
-    first = next(store.read(branch, info.fork_seq + 1, kinds=["sample.completion"]), None)
+    completions = store.read(branch, info.fork_seq + 1, kinds=["sample.completion"])
+    first = next((entry for entry in completions if is_visible(entry)), None)
     if first is None:
         raise UsageError(
             f"branch {branch!r} has decided nothing yet", f"let it work first: `overwinter resume {branch}`"

@@ -16,6 +16,7 @@ from overwinter.errors import UsageError
 
 ALLOW, ASK, DENY = "allow", "ask", "deny"
 DECISIONS = (ALLOW, ASK, DENY)
+EFFECTS = ("pure", "idempotent", "keyed", "irreversible")
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -35,14 +36,14 @@ class Condition:
     is_: str
     value: Any
 
-    def holds(self, arguments: Mapping[str, Any]) -> bool:
+    def holds(self, arguments: Mapping[str, Any]) -> bool | None:
+        """None where the comparison has no answer, as of `"12" > 5`."""
         if self.argument not in arguments:
             return False
         try:
-            return _COMPARE[self.is_](arguments[self.argument], self.value)
+            return bool(_COMPARE[self.is_](arguments[self.argument], self.value))
         except TypeError:
-            # "12" > 5 has no answer; a rule that cannot be evaluated must not open the gate, so it counts as matched.
-            return True
+            return None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,8 +77,13 @@ class Rule:
                 self.confidence_below is None
                 or (question.confidence is not None and question.confidence < self.confidence_below)
             )
-            and all(condition.holds(question.arguments) for condition in self.when)
+            and all(self._holds(condition, question.arguments) for condition in self.when)
         )
+
+    def _holds(self, condition: Condition, arguments: Mapping[str, Any]) -> bool:
+        answer = condition.holds(arguments)
+        # A comparison without an answer must not open the gate: it keeps a rule that allows from matching, and no other.
+        return self.decision != ALLOW if answer is None else answer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,11 +109,18 @@ DEFAULT_RULES = (
 )
 """Nothing that cannot be undone or keyed happens without a person, unless a rule of the user's says otherwise."""
 
-SPECULATIVE_RULES = (
+_LOOKING_AHEAD = (
     Rule(name="branches-are-pure", decision=DENY, effects=("idempotent", "keyed", "irreversible")),
     Rule(name="rest-allowed", decision=ALLOW),
 )
-"""For forks that only look ahead: pure tools (and worlds, of which a branch has its own copy)."""
+
+
+def speculative_rules(own_world: str = "") -> tuple[Rule, ...]:
+    """For forks that only look ahead: pure tools, and the actions (tool `own_world`) of a world, of which a branch has its own
+    copy."""
+    if not own_world:
+        return _LOOKING_AHEAD
+    return (Rule(name="own-copy-of-the-world", decision=ALLOW, tool=own_world), *_LOOKING_AHEAD)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,25 +142,43 @@ def parse_rules(rows: Sequence[Mapping[str, Any]]) -> tuple[Rule, ...]:
 
 def _parse_rule(number: int, row: Mapping[str, Any]) -> Rule:
     known = {"name", "decision", "tool", "effects", "when", "confidence_below", "consequential"}
+    if not isinstance(row, Mapping):
+        raise UsageError(f"gate {number} is no table: {row!r}", f"use: {', '.join(sorted(known))}")
     unknown = sorted(row.keys() - known)
     if unknown:
         raise UsageError(f"gate {number} has unknown fields {unknown}", f"use: {', '.join(sorted(known))}")
     if row.get("decision") not in DECISIONS:
         raise UsageError(f"gate {number} has decision {row.get('decision')!r}", f"use one of: {', '.join(DECISIONS)}")
-    conditions = []
-    for condition in row.get("when", ()):
-        if condition.get("is") not in _COMPARE or condition.keys() != {"argument", "is", "value"}:
-            raise UsageError(
-                f"gate {number} has the condition {dict(condition)}",
-                f'write {{argument = "NAME", is = "OP", value = …}} with OP one of {", ".join(_COMPARE)}',
-            )
-        conditions.append(Condition(argument=condition["argument"], is_=condition["is"], value=condition["value"]))
+    # A misspelt rule would match nothing and let through what it was written to stop.
+    effects = row.get("effects", [])
+    if not isinstance(effects, list | tuple) or any(each not in EFFECTS for each in effects):
+        raise UsageError(f"gate {number} has effects {effects!r}", f"give a list out of: {', '.join(EFFECTS)}")
+    below = row.get("confidence_below")
+    if below is not None and (isinstance(below, bool) or not isinstance(below, int | float) or not 0 <= below <= 1):
+        raise UsageError(f"gate {number} has confidence_below {below!r}", "give a number from 0 to 1")
+    if not isinstance(row.get("tool", "*"), str) or not isinstance(row.get("consequential"), bool | None):
+        raise UsageError(f"gate {number}: tool is a text, consequential is true or false", "mend the gate")
+    name = str(row.get("name", f"gate-{number}"))
+    if ":" in name:
+        raise UsageError(
+            f"gate {number} is named {name!r}", "leave the colon to overwinter, which names answers with it"
+        )
     return Rule(
-        name=str(row.get("name", f"gate-{number}")),
+        name=name,
         decision=row["decision"],
         tool=row.get("tool", "*"),
-        effects=tuple(row.get("effects", ())),
-        when=tuple(conditions),
-        confidence_below=row.get("confidence_below"),
+        effects=tuple(effects),
+        when=tuple(_parse_condition(number, condition) for condition in row.get("when", ())),
+        confidence_below=below,
         consequential=row.get("consequential"),
     )
+
+
+def _parse_condition(number: int, row: Any) -> Condition:
+    in_form = isinstance(row, Mapping) and row.keys() == {"argument", "is", "value"}
+    if not in_form or row["is"] not in _COMPARE or not isinstance(row["argument"], str):
+        raise UsageError(
+            f"gate {number} has the condition {row!r}",
+            f'write {{argument = "NAME", is = "OP", value = …}} with OP one of {", ".join(_COMPARE)}',
+        )
+    return Condition(argument=row["argument"], is_=row["is"], value=row["value"])

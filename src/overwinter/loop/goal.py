@@ -8,7 +8,14 @@ from typing import Any
 
 from overwinter.errors import UsageError
 
-CHECK_KINDS = ("world", "tool", "command", "judge", "none")
+CHECK_FIELDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
+    "world": (frozenset(), frozenset()),
+    "tool": (frozenset({"tool"}), frozenset({"arguments", "contains"})),
+    "command": (frozenset({"command"}), frozenset({"root", "contains"})),
+    "judge": (frozenset(), frozenset()),
+    "none": (frozenset(), frozenset()),
+}
+"""Kinds of checks and their settings: needed, and possible."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,10 +38,18 @@ class Criterion:
     check: Mapping[str, Any] = field(default_factory=lambda: {"kind": "none"})
 
     def __post_init__(self) -> None:
-        kind = self.check.get("kind")
-        if kind not in CHECK_KINDS:
+        kind, given = str(self.check.get("kind")), self.check.keys() - {"kind"}
+        if kind not in CHECK_FIELDS:
             raise UsageError(
-                f"criterion {self.id!r} has an unknown check {kind!r}", f"use one of: {', '.join(CHECK_KINDS)}"
+                f"criterion {self.id!r} has an unknown check {kind!r}", f"use one of: {', '.join(CHECK_FIELDS)}"
+            )
+        needed, possible = CHECK_FIELDS[kind]
+        missing, unknown = sorted(needed - given), sorted(given - needed - possible)
+        if missing or unknown:
+            # Found out now, not at the end of a long run.
+            raise UsageError(
+                f"criterion {self.id!r}: its check of kind {kind!r} lacks {missing}, and knows no {unknown}",
+                f"it takes {sorted(needed)} and may take {sorted(possible)}",
             )
 
 

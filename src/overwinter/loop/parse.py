@@ -2,7 +2,9 @@
 
 Text forms understood, in this order: one of the world's legal actions, alone or on its last line; JSON objects
 `{"tool": …, "arguments": …}` (also "name"/"parameters", as several open-weight families write them), bare, in a code fence
-or in `<tool_call>` tags.
+or in `<tool_call>` tags. Of bare objects only the first that is a call counts: what a model writes behind its call is often made up.
+
+Whatever comes out is plain JSON that the journal can hold: no NaN, no infinities, no lone surrogates.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from overwinter.errors import UsageError
+from overwinter.journal.canonical import canonical
 from overwinter.loop.model import Completion, ToolCall
 
 _TAGGED = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
@@ -36,16 +40,29 @@ def read_calls(
             rows = [{"tool": act_tool, "arguments": {"action": action}}]
         else:
             rows = [row for row in map(_from_object, _objects(completion.text)) if row is not None]
-    return [{"id": f"{prefix}.{number}", **row} for number, row in enumerate(rows)]
+    return [{"id": f"{prefix}.{number}", **_writable(row)} for number, row in enumerate(rows)]
+
+
+def _writable(row: dict[str, Any]) -> dict[str, Any]:
+    """A call the journal can hold. What JSON cannot say (NaN, half a character) goes on as text, for the tool to refuse."""
+    try:
+        canonical(row)
+    except UsageError:
+        arguments = row["arguments"]
+        text = arguments if isinstance(arguments, str) else repr(arguments)
+        return {
+            key: value.encode("utf-8", "replace").decode()
+            for key, value in (("tool", row["tool"]), ("arguments", text))
+        }
+    return row
 
 
 def _as_row(call: ToolCall) -> dict[str, Any]:
     arguments: Any = call.arguments
     if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments) if arguments.strip() else {}
-        except ValueError:
-            arguments = call.arguments
+        arguments = _load(arguments, arguments) if arguments.strip() else {}
+    if not isinstance(arguments, dict):
+        arguments = call.arguments
     return {"tool": call.tool, "arguments": arguments}
 
 
@@ -64,30 +81,36 @@ def _legal_action(text: str, legal_actions: Sequence[str]) -> str | None:
 
 def _objects(text: str) -> list[dict[str, Any]]:
     for pattern in (_TAGGED, _FENCED):
-        found = [parsed for match in pattern.findall(text) if isinstance(parsed := _load(match), dict)]
+        found = [parsed for match in pattern.findall(text) if isinstance(parsed := _load(match, None), dict)]
         if found:
             return found
     start = text.find("{")
     while start >= 0:
+        end = start + 1
         try:
-            value, _ = _DECODER.raw_decode(text, start)
+            value, end = _DECODER.raw_decode(text, start)
         except ValueError:
-            start = text.find("{", start + 1)
-            continue
-        return [value] if isinstance(value, dict) else []
+            value = None
+        except RecursionError:
+            # Brackets without end: no call, and looking on from each of them would take for ever.
+            return []
+        if isinstance(value, dict) and _from_object(value) is not None:
+            return [value]
+        start = text.find("{", end)
     return []
 
 
-def _load(text: str) -> Any:
+def _load(text: str, otherwise: Any) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
-        return None
+    except (ValueError, RecursionError):
+        return otherwise
 
 
 def _from_object(value: dict[str, Any]) -> dict[str, Any] | None:
     name = value.get("tool", value.get("name"))
-    if not isinstance(name, str):
+    if not isinstance(name, str) or not ({"tool", "arguments", "parameters"} & value.keys()):
+        # A "name" alone may be anybody's.
         return None
     arguments = value.get("arguments", value.get("parameters", {}))
     # What is no object goes on as text, and the tool's own check says what is wrong with it.

@@ -13,13 +13,16 @@ Nothing outside is touched and no remote model is asked. What is checked, entry 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
-from overwinter.errors import OverwinterError
+from overwinter.errors import ModelError, OverwinterError
 from overwinter.journal import Entry, Store, unpack
-from overwinter.loop.gates import Question
+from overwinter.loop.gates import Gates, Question, speculative_rules
 from overwinter.loop.model import Completion, Constraint, Limits, View
 from overwinter.loop.parse import read_calls
+from overwinter.loop.sampling import LOST, actor_constraint
 from overwinter.loop.session import Parts, episode, view_builder
 from overwinter.loop.setup import build_parts
 from overwinter.loop.state import ACTING, RunState, is_visible
@@ -74,15 +77,14 @@ def replay(
     state = RunState(run=run)
     try:
         for entry in store.read(run):
-            if replayer is None and entry.kind == "run.started":
-                replayer = _Replayer(store, run, parts or build_parts(entry.body["setup"]))
-            what = replayer.check(entry, state) if replayer is not None else ""
+            if replayer is None:
+                replayer = _Replayer(store, parts or build_parts(entry.body["setup"]), parts_in_code=parts is not None)
+            what = replayer.check(entry, state)
             if what:
                 divergence = Divergence(seq=entry.seq, kind=entry.kind, what=what)
                 break
             state.apply(entry)
-            if replayer is not None:
-                replayer.taken(entry, state)
+            replayer.taken(entry, state)
             done += 1
             if progress is not None:
                 progress(done, total)
@@ -108,21 +110,21 @@ class _Counts:
 class _Replayer(_Counts):
     """Does again what each entry says was done. Each `_check_*` returns the difference in words, "" if there is none."""
 
-    def __init__(self, store: Store, run: str, parts: Parts) -> None:
+    def __init__(self, store: Store, parts: Parts, *, parts_in_code: bool) -> None:
         self._store = store
-        self._run = run
         self.parts = parts
-        self._view = view_builder(self._store, self.parts)
-        self._legal: tuple[str, ...] = ()
+        self._view = view_builder(store, parts)
+        self._in_code = parts_in_code
+        self._asked: tuple[View, Constraint, Limits] | None = None
         self._checks: dict[str, Callable[[Entry, RunState], str]] = {
             "observed": self._check_observed,
             "sample.intent": self._check_intent,
             "sample.completion": self._check_completion,
+            "sample.failed": self._check_failed,
             "gate.decision": self._check_gate,
             "effect.intent": self._check_call,
             "effect.receipt": self._check_receipt,
         }
-        self._asked = View(messages=())
 
     def check(self, entry: Entry, state: RunState) -> str:
         check = self._checks.get(entry.kind)
@@ -139,8 +141,11 @@ class _Replayer(_Counts):
             self._view.add(entry)
         if entry.kind == "compacted":
             self._view.forget(entry.body["last"])
-        if entry.kind == "run.forked" and entry.body.get("setup"):
-            self._rebuild(state)
+        if entry.kind == "run.forked":
+            if entry.body.get("setup") and not self._in_code:
+                self._rebuild(state)
+            if state.setup.get("speculative"):
+                self.parts.gates = Gates(rules=speculative_rules(ACT if self.parts.world is not None else ""))
 
     def _rebuild(self, state: RunState) -> None:
         """A fork may have changed the parts; the world goes on from where it stands."""
@@ -152,7 +157,7 @@ class _Replayer(_Counts):
             self.parts.world.done = world.done
             catch_up = getattr(self.parts.model, "catch_up", None)
             if catch_up is not None:
-                catch_up(world.seed, episode(self._store, self._run, state.head_seq + 1))
+                catch_up(world.seed, episode(self._store, state.run, state.head_seq + 1))
         self._view = view_builder(self._store, self.parts)
 
     def _check_observed(self, entry: Entry, _: RunState) -> str:
@@ -163,43 +168,51 @@ class _Replayer(_Counts):
         return _differ("the world's first observation", unpack(self._store, entry.body["text"]), now)
 
     def _check_intent(self, entry: Entry, state: RunState) -> str:
-        world, recorded = self.parts.world, entry.body["view"]
-        self._legal = world.legal_actions() if world is not None else ()
+        world, recorded, legal = self.parts.world, entry.body["view"], self._legal_actions()
         observation = world.observation.data if world is not None else {}
-        measured = self._view.build(state, recorded["left"], observation, self._legal)
+        measured = self._view.build(state, recorded["left"], observation, legal)
         self.views += 1
         if measured.digest != recorded["digest"]:
             return "the view renders differently"
-        # The model is asked when its answer comes up: a question that was lost with its process was asked twice then.
-        self._asked = measured.view
+        limits = entry.body["limits"]
+        settings = Limits(max_tokens=limits["max_tokens"], temperature=limits["temperature"], seed=limits["seed"])
+        # Asked when the answer is due: a question that was lost with its process got none, and a policy has a memory.
+        self._asked = (measured.view, actor_constraint(self.parts, legal), settings)
         return ""
 
-    def _check_completion(self, entry: Entry, state: RunState) -> str:
+    def _legal_actions(self) -> tuple[str, ...]:
+        return self.parts.world.legal_actions() if self.parts.world is not None else ()
+
+    def _check_failed(self, entry: Entry, _: RunState) -> str:
+        """A model that failed then is asked as it was then. Whether it fails again is not the journal's matter."""
+        if entry.body["error"] != LOST and self.parts.model.local and self._asked is not None:
+            view, constraint, limits = self._asked
+            with suppress(ModelError):
+                self.parts.model.sample(view, 1, constraint, limits)
+        self._asked = None
+        return ""
+
+    def _check_completion(self, entry: Entry, _: RunState) -> str:
         text = unpack(self._store, entry.body["text"])
-        if not self.parts.model.local or entry.body["intent"] < 0:
+        if self._asked is None or entry.body["intent"] < 0 or not self.parts.model.local:
             self.read_only += 1
             return self._check_reading(entry, text)
         self.samples += 1
-        answer = self._ask_again(state.run, entry)
+        view, constraint, limits = self._asked
+        answer = self.parts.model.sample(view, 1, constraint, limits)[0]
         ids, now = read_tokens(self._store, entry).get("ids"), answer.token_ids
         if ids is not None and now is not None and ids != list(now):
             place = next((i for i, (a, b) in enumerate(zip(ids, now, strict=False)) if a != b), min(len(ids), len(now)))
             return f"the model's token {place} differs"
-        return _differ("the model's answer", text, answer.text)
-
-    def _ask_again(self, run: str, entry: Entry) -> Completion:
-        intent = next(self._store.read(run, entry.body["intent"], entry.body["intent"] + 1))
-        limits = intent.body["limits"]
-        settings = Limits(max_tokens=limits["max_tokens"], temperature=limits["temperature"], seed=limits["seed"])
-        return self.parts.model.sample(self._asked, 1, Constraint(choices=self._legal), settings)[0]
+        return _differ("the model's answer", text, answer.text) or _differ_in_calls(
+            entry, read_calls(answer, view.legal_actions, ACT, "")
+        )
 
     def _check_reading(self, entry: Entry, text: str) -> str:
         """A remote model is not asked; where its calls were read out of its text, they must still read the same."""
-        recorded = entry.body["calls"]
         if not text or entry.body["finish_reason"] == "tool_calls":
             return ""
-        now = read_calls(Completion(text=text), self._legal, ACT, f"s{entry.body['intent']}")
-        return "" if now == recorded else f"its text now reads as {now}, then as {recorded}"
+        return _differ_in_calls(entry, read_calls(Completion(text=text), self._legal_actions(), ACT, ""))
 
     def _check_gate(self, entry: Entry, _: RunState) -> str:
         self.calls += 1
@@ -238,6 +251,11 @@ class _Replayer(_Counts):
         if self.parts.world is not None and entry.body["data"].get("world"):
             self.parts.world.redo(self._store, entry)
         return ""
+
+
+def _differ_in_calls(entry: Entry, calls: list[dict[str, Any]]) -> str:
+    then, now = ([(call["tool"], call["arguments"]) for call in each] for each in (entry.body["calls"], calls))
+    return "" if now == then else f"its answer now reads as {now}, then as {then}"
 
 
 def _differ(what: str, then: str, now: str) -> str:

@@ -16,12 +16,12 @@ from typing import Any
 
 import overwinter
 from overwinter.errors import LeaseLost, UsageError
-from overwinter.journal import Draft, Entry, NewRun, Packer, Store
+from overwinter.journal import RESOURCES, Draft, Entry, NewRun, Packer, Store
 from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
 from overwinter.loop.goal import Goal
 from overwinter.loop.session import Parts, Session, load_state
 from overwinter.loop.setup import build_parts
-from overwinter.loop.state import RunState
+from overwinter.loop.state import OpenCall, RunState
 from overwinter.loop.step import take_letters, work
 
 ENDED = frozenset({"verified", "unverified", "failed", "cancelled"})
@@ -69,11 +69,14 @@ class Run:
             made.close()
             raise
         run = cls(session)
-        if {resource: line.cap for resource, line in store.budget(name).items()} != caps:
-            # Both created it, which is no harm while nobody has written; now it has the other one's budget.
+        try:
+            if {resource: line.cap for resource, line in store.budget(name).items()} != caps:
+                # Both created it, which is no harm while nobody has written; now it has the other one's budget.
+                raise UsageError(f"another process is starting run {name!r}", "choose another name")
+            run._first_entries(goal, dict(setup or {"code": made.toolbox.fingerprint()}), caps)
+        except BaseException:
             run.close()
-            raise UsageError(f"another process is starting run {name!r}", "choose another name")
-        run._first_entries(goal, dict(setup or {"code": made.toolbox.fingerprint()}), caps)
+            raise
         return run
 
     @classmethod
@@ -128,9 +131,27 @@ class Run:
             pass
         return status(self.state)
 
-    def add_budget(self, amounts: Mapping[str, int], by: str = "user") -> Entry:
-        """Raise caps of the run's own budget (or of the one it shares)."""
-        body = {"budget": self.session.budgets[0], "add": dict(amounts), "by": by}
+    def add_budget(self, amounts: Mapping[str, int], by: str = "user", budget: str | None = None) -> Entry:
+        """Raise caps.
+
+        Args:
+            budget: which of those the run draws on; None for its own, or the first it shares.
+
+        Raises:
+            UsageError: the run does not draw on it, or it does not limit one of the resources.
+        """
+        name = budget or self.session.budgets[0]
+        if name not in self.session.budgets:
+            raise UsageError(
+                f"run {self.name!r} does not draw on budget {name!r}", f"use one of: {', '.join(self.session.budgets)}"
+            )
+        lines = self.session.store.budget(name)
+        unlimited = sorted(
+            each for each in amounts if each in RESOURCES and (each not in lines or lines[each].cap is None)
+        )
+        if unlimited:
+            raise UsageError(f"budget {name!r} does not limit {', '.join(unlimited)}", "leave it out")
+        body = {"budget": name, "add": dict(amounts), "by": by}
         return self.session.append([Draft(kind="budget.changed", body=body)])[0]
 
     def close(self) -> None:
@@ -153,9 +174,7 @@ class Run:
             )
         ]
         if world is not None:
-            observation = world.reset()
-            body = {"source": world.name, "text": packer.text(observation.text), "data": {"seed": world.seed}}
-            drafts.append(Draft(kind="observed", body=body, refs=packer.take_refs()))
+            drafts.append(world.first_observation(packer))
         session.append(drafts, packer)
         session.fresh = True
 
@@ -193,8 +212,8 @@ def answer_approval(
         UsageError: nothing waits for an approval, or another call does.
     """
     state = load_state(store, run)
-    waiting = [call for call in state.calls if call.decision == "ask" or call.doubt is not None]
-    call = next((call for call in waiting if gate in (None, call.gate, call.doubt)), None)
+    waiting = [call for call in state.calls if _awaits_answer(call)]
+    call = next((call for call in waiting if gate in (None, call.gate if call.doubt is None else call.doubt)), None)
     if call is None:
         open_ = [call.gate if call.doubt is None else call.doubt for call in waiting]
         raise UsageError(
@@ -218,6 +237,10 @@ def answer_approval(
     return call.gate
 
 
+def _awaits_answer(call: OpenCall) -> bool:
+    return call.decision == "ask" if call.intent is None else call.doubt is not None and call.happened is None
+
+
 def send_event(store: Store, run: str, name: str, data: Mapping[str, Any], by: str) -> None:
     """Tell a run that something happened outside; wakes one that sleeps for it, when it is resumed."""
     deliver(store, run, Draft(kind="event.received", body={"name": name, "data": dict(data), "by": by}))
@@ -229,7 +252,11 @@ def request_stop(store: Store, run: str, by: str) -> None:
 
 
 def deliver(store: Store, run: str, draft: Draft) -> None:
-    """Put something into a run's journal from outside: through its inbox, and at once where no process works on it."""
+    """Put something into a run's journal from outside: through its inbox, and at once where no process works on it.
+
+    Raises:
+        UsageError: no such run, one that never began, or one that has ended.
+    """
     _refuse_unborn(store, run)
     if store.info(run).status in ENDED:
         raise UsageError(f"run {run!r} has ended", f"fork it to go on from there: `overwinter fork {run}@ENTRY`")

@@ -11,22 +11,25 @@ from overwinter.errors import BudgetExhausted, ModelError
 from overwinter.journal import Draft, Entry, Packer
 from overwinter.loop.model import Completion, Constraint, Limits, Model, View
 from overwinter.loop.parse import read_calls
-from overwinter.loop.session import Session
-from overwinter.loop.state import ACTING, JUDGING
+from overwinter.loop.session import Parts, Session
+from overwinter.loop.state import ACTING
 from overwinter.loop.tokens import token_record
 from overwinter.loop.view import Measured
 from overwinter.loop.world import ACT
 from overwinter.tools import idempotency_key
 
+LOST = "the process ended before the answer came"
 MIN_COMPLETION_TOKENS = 16
 """With less room than this an answer is not worth asking for."""
 
 
 def next_view(session: Session) -> Iterator[Entry]:
     """Write the compactions that the next view needs."""
+    left, world = session.left(), session.parts.world
+    legal = world.legal_actions() if world is not None else ()
     while True:
         packer = Packer()
-        draft = session.view.compaction(session.state, packer)
+        draft = session.view.compaction(session.state, packer, left, legal)
         if draft is None:
             return
         yield from session.append([draft], packer)
@@ -44,12 +47,14 @@ def take_step(session: Session) -> Iterator[Entry]:
     legal = session.parts.world.legal_actions() if session.parts.world is not None else ()
     observation = session.parts.world.observation.data if session.parts.world is not None else {}
     measured = session.view.build(session.state, left, observation, legal)
-    if measured.tokens > session.parts.model.context_tokens - MIN_COMPLETION_TOKENS:
-        raise ModelError(
-            f"the goal and the latest entry need {measured.tokens} tokens, the model holds {session.parts.model.context_tokens}",
-            "use a model with a longer context, or shorten goal and tool descriptions",
-        )
-    yield from ask(session, session.parts.model, measured, left=left)
+    yield from ask(session, session.parts.model, measured, left=left, constraint=actor_constraint(session.parts, legal))
+
+
+def actor_constraint(parts: Parts, legal_actions: tuple[str, ...]) -> Constraint:
+    """Only the world's legal actions may be uttered, where nothing else can be called: with other tools at hand, the constraint
+    would put them (finish and sleep too) out of reach."""
+    only_acts = not parts.controls and all(tool.name == ACT for tool in parts.toolbox)
+    return Constraint(choices=legal_actions if only_acts else ())
 
 
 def ask(
@@ -58,13 +63,12 @@ def ask(
     measured: Measured,
     *,
     left: dict[str, int],
+    constraint: Constraint,
     purpose: str = ACTING,
-    constraint: Constraint | None = None,
 ) -> Iterator[Entry]:
     """One journalled question to a model."""
     state, pace, view = session.state, session.parts.pace, measured.view
     reserve = _reservation(model, measured.tokens, pace.max_tokens, pace.sample_timeout_s, left)
-    constraint = constraint or Constraint(choices=view.legal_actions)
     limits = Limits(
         max_tokens=reserve["tokens"] - measured.tokens,
         temperature=pace.temperature,
@@ -93,31 +97,31 @@ def settle_lost(session: Session) -> Iterator[Entry]:
     reserved = dict(state.sample_reserve)
     elapsed_ms = max(0, (session.now_us() - state.sample_time_us) // 1000)
     spent = reserved | {"wall_ms": min(reserved.get("wall_ms", 0), elapsed_ms)}
-    if _asked(session).local:
+    asked = session.parts.model if state.sample_purpose == ACTING else session.parts.judge
+    if asked is not None and asked.local:
         # It died with the process: nobody bills for the answer.
-        spent["tokens"] = 0
+        spent |= {"tokens": 0, "micro_usd": 0}
     body = {
         "intent": state.sample,
-        "error": "the process ended before the answer came",
+        "error": LOST,
         "settle": {"reserved": reserved, "spent": spent},
     }
     yield from session.append([Draft(kind="sample.failed", body=body)])
 
 
-def _asked(session: Session) -> Model:
-    """The model that the open question was put to."""
-    assert session.state.sample is not None
-    intent = next(session.store.read(session.run, session.state.sample, session.state.sample + 1))
-    judge = session.parts.judge
-    return judge if judge is not None and intent.body.get("purpose") == JUDGING else session.parts.model
-
-
 def _reservation(model: Model, tokens: int, max_tokens: int, timeout_s: float, left: dict[str, int]) -> dict[str, int]:
     """What one question may cost at most: a shorter answer when the budget is short, and never more than is left."""
-    room = min(max_tokens, model.context_tokens - tokens, left.get("tokens", 1 << 62) - tokens)
-    if room < min(MIN_COMPLETION_TOKENS, max_tokens):
+    useful = min(MIN_COMPLETION_TOKENS, max_tokens)
+    fits = min(max_tokens, model.context_tokens - tokens)
+    if fits < useful:
+        raise ModelError(
+            f"the question needs {tokens} tokens, {model.name} holds {model.context_tokens} with the answer",
+            "use a model with a longer context, or shorten goal and tool descriptions",
+        )
+    room = min(fits, left.get("tokens", 1 << 62) - tokens)
+    if room < useful:
         raise BudgetExhausted(
-            f"the next question needs {tokens + MIN_COMPLETION_TOKENS} tokens, {left.get('tokens')} are left",
+            f"the next question needs {tokens + useful} tokens, {left.get('tokens')} are left",
             "go on with `overwinter resume --add-budget tokens=AMOUNT`",
         )
     price = model.price_micro_usd(tokens, room)
@@ -207,4 +211,5 @@ def confidence(completion: Completion) -> float | None:
     """Geometric mean of the chosen tokens' probabilities, 0..1; None without log-probabilities. Not calibrated."""
     if not completion.logprobs:
         return None
-    return math.exp(sum(completion.logprobs) / len(completion.logprobs))
+    mean = sum(completion.logprobs) / len(completion.logprobs)
+    return None if math.isnan(mean) else math.exp(min(mean, 0.0))

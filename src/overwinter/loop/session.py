@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
-from overwinter.errors import LeaseLost, OverwinterError, StoreError
+from overwinter.errors import BudgetExhausted, LeaseLost, OverwinterError, StoreError, UsageError
 from overwinter.journal import Draft, Entry, Lease, Packer, Store
 from overwinter.journal.canonical import canonical, parse_object
 from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
-from overwinter.loop.gates import Gates
+from overwinter.loop.gates import Gates, speculative_rules
 from overwinter.loop.model import Model
 from overwinter.loop.state import RunState, is_visible
 from overwinter.loop.tokens import PromptChain
 from overwinter.loop.view import ViewBuilder
-from overwinter.loop.world import WorldSession
+from overwinter.loop.world import ACT, WorldSession
 from overwinter.tools import Tool, Toolbox
 
 CACHE = "state"
@@ -65,11 +66,17 @@ class Parts:
     judge: Model | None = None
     pace: Pace = field(default_factory=Pace)
 
+    def __post_init__(self) -> None:
+        shared = sorted(name for name in self.controls if name in self.toolbox)
+        if shared:
+            raise UsageError(f"tools bear the names of controls: {shared}", "rename them with @tool(name=…)")
+
     def close(self) -> None:
-        self.toolbox.close()
-        self.model.close()
-        if self.judge is not None:
-            self.judge.close()
+        """Close tools and models, the later ones also when an earlier one fails."""
+        with ExitStack() as stack:
+            for each in (self.judge, self.model, self.toolbox):
+                if each is not None:
+                    stack.callback(each.close)
 
 
 class Session:
@@ -86,6 +93,7 @@ class Session:
         self.listeners: list[Callable[[Entry], None]] = []
         self._lease = lease
         self._lost = threading.Event()
+        self._broken = False
         self._closing = threading.Event()
         self._renewer = threading.Thread(target=self._renew_forever, name=f"lease-{lease.run}", daemon=True)
         self.view = view_builder(store, parts)
@@ -107,6 +115,9 @@ class Session:
         try:
             state = load_state(store, run)
             parts = build(state)
+            if state.setup.get("speculative"):
+                # Also where the parts were made in code, by somebody who may not know that this is a branch.
+                parts.gates = Gates(rules=speculative_rules(ACT if parts.world is not None else ""))
             session = cls(store, lease, state, parts)
             restore_world(store, state, parts.world, parts.model)
         except BaseException:
@@ -138,11 +149,26 @@ class Session:
     def append(
         self, drafts: Iterable[Draft], packer: Packer | None = None, letters: Collection[str] = ()
     ) -> list[Entry]:
-        """Write entries and take them into the state. Raises what `Store.append` raises, with the state unchanged."""
+        """Write entries and take them into the state. Raises what `Store.append` raises, with the state unchanged.
+
+        After any failure but an exhausted budget the session can write no more: a world or a tool may be ahead of the journal,
+        and only opening the run again brings them back to one.
+        """
         if self._lost.is_set():
             raise LeaseLost(f"run {self.run!r} was taken over", "see who owns it with `overwinter ls`")
+        if self._broken:
+            raise StoreError(f"run {self.run!r}: an earlier entry could not be written", "open the run again")
         blobs = packer.blobs if packer is not None else None
-        entries = self.store.append(self.run, list(drafts), fence=self._lease.fence, blobs=blobs, letters=letters)
+        try:
+            entries = self.store.append(self.run, list(drafts), fence=self._lease.fence, blobs=blobs, letters=letters)
+        except BudgetExhausted:
+            raise
+        except LeaseLost:
+            self._lost.set()
+            raise
+        except BaseException:
+            self._broken = True
+            raise
         for entry in entries:
             self.state.apply(entry)
             if is_visible(entry) or entry.kind == "compacted":
@@ -150,7 +176,9 @@ class Session:
             if entry.kind == "compacted":
                 self.view.forget(entry.body["last"])
         if self.state.head_seq - self._cached_at >= CACHE_EVERY:
-            self.save_state()
+            self._cached_at = self.state.head_seq
+            with suppress(StoreError):  # the entries are on disk; a cache is not worth failing for
+                self.save_state()
         for entry in entries:
             for listener in self.listeners:
                 listener(entry)
@@ -182,9 +210,12 @@ class Session:
         if self._renewer.ident is not None:
             self._renewer.join()
         try:
+            # A store that cannot be written any more has said so already. A lease that stays runs out by itself.
             if not self._lost.is_set():
-                self.save_state()
-                self.store.release(self._lease)
+                with suppress(StoreError):
+                    self.save_state()
+                with suppress(StoreError):
+                    self.store.release(self._lease)
         finally:
             self.parts.close()
 
@@ -262,8 +293,13 @@ def episode(store: Store, run: str, stop: int | None = None) -> Iterator[str | N
             yield entry.body["data"]["action"]
 
 
+def room_for_view(model: Model, pace: Pace) -> int:
+    """What the model's context leaves beside the completion; at least half, or there would be no room for a question."""
+    return model.context_tokens - min(pace.max_tokens, model.context_tokens // 2)
+
+
 def view_builder(store: Store, parts: Parts) -> ViewBuilder:
     """The view of a run with these parts: the window is what the model's context leaves beside the completion."""
-    room = parts.model.context_tokens - parts.pace.max_tokens
+    room = room_for_view(parts.model, parts.pace)
     schemas = [*parts.toolbox.schemas(), *Toolbox(parts.controls.values()).schemas()]
     return ViewBuilder(store, parts.model, min(parts.pace.window_tokens or room, room), schemas)

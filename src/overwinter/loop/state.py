@@ -19,7 +19,9 @@ from overwinter.loop.stall import HISTORY, Turn
 
 STATE_VERSION = 1
 ACTING, JUDGING = "act", "judge"
-"""What a sample is for: the actor's next step, or a checker's verdict."""
+"""What a sample is for: the actor's next step, or a checker's finding (then the criterion's id follows, after a colon)."""
+CHECK_SOURCE = "check "
+"""How the source of an observation begins that a check made as evidence; the criterion's id follows."""
 VISIBLE = frozenset(
     {
         "observed",
@@ -38,6 +40,11 @@ VISIBLE = frozenset(
 def is_visible(entry: Entry) -> bool:
     """Whether a view renders this entry. What a judge was asked and answered is not the actor's to see."""
     return entry.kind in VISIBLE and entry.body.get("purpose", ACTING) == ACTING
+
+
+def judged(purpose: str) -> str:
+    """The criterion a judge was asked about."""
+    return purpose.partition(":")[2]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -79,6 +86,9 @@ class RunState:
         rejected: the last verdict that sent the actor back to work.
         commitments: open ones, entry → text and due.
         stalls: how often a stall was noticed since the last progress.
+        events: names received since the actor was last asked; what came after the question may wake a sleep that answers it.
+        checked: what a check of the open claim has brought already, criterion → entry.
+        forked_at: the last run.forked entry, -1 in a run of its own.
     """
 
     run: str
@@ -92,6 +102,7 @@ class RunState:
     sample: int | None = None
     sample_reserve: dict[str, int] = field(default_factory=dict)
     sample_time_us: int = 0
+    sample_purpose: str = ACTING
     completion: int | None = None
     confidence: float | None = None
     calls: list[OpenCall] = field(default_factory=list)
@@ -115,6 +126,8 @@ class RunState:
     stall_at: int = -1
     ended: str = ""
     committed_branch: str = ""
+    checked: dict[str, int] = field(default_factory=dict)
+    forked_at: int = -1
 
     def apply(self, entry: Entry) -> None:
         """Take in the next entry. Raises StoreError if it is not the next one."""
@@ -160,6 +173,11 @@ def _forked(state: RunState, entry: Entry) -> None:
     state.waiting, state.ended, state.committed_branch = None, "", ""
     # What the parent reserved for an intent that is still open is the parent's to give back.
     state.sample_reserve, state.intent_reserve = {}, {}
+    state.forked_at = entry.seq
+    for call in state.calls:
+        if call.intent is None:
+            # A person approved (or denied) a call of the parent. The fork asks its own gates.
+            call.gate, call.decision, call.reason = None, "", ""
 
 
 def _resumed(state: RunState, entry: Entry) -> None:
@@ -180,11 +198,16 @@ def _ended(state: RunState, entry: Entry) -> None:
 def _sample_intent(state: RunState, entry: Entry) -> None:
     state.step = max(state.step, entry.body["step"])
     state.sample, state.sample_reserve, state.sample_time_us = entry.seq, entry.body["reserve"], entry.time_us
+    state.sample_purpose = entry.body.get("purpose", ACTING)
+    if state.sample_purpose == ACTING:
+        state.events = []
 
 
 def _sample_completion(state: RunState, entry: Entry) -> None:
     state.sample = None
     if not is_visible(entry):
+        if state.claim is not None:
+            state.checked[judged(entry.body["purpose"])] = entry.seq
         return
     state.completion, state.confidence = entry.seq, entry.body.get("confidence")
     state.calls = [
@@ -231,7 +254,7 @@ def _effect_in_doubt(state: RunState, entry: Entry) -> None:
 
 def _doubt_answered(state: RunState, entry: Entry) -> None:
     for call in state.calls:
-        if call.doubt == entry.body["doubt"]:
+        if call.doubt == entry.body["doubt"] and call.happened is None:
             call.happened = entry.body["happened"]
 
 
@@ -260,7 +283,7 @@ def _commitment_closed(state: RunState, entry: Entry) -> None:
 
 
 def _sleep_started(state: RunState, entry: Entry) -> None:
-    state.sleeping, state.sleeping_seq, state.events = entry.body, entry.seq, []
+    state.sleeping, state.sleeping_seq = entry.body, entry.seq
     state.turns, state.stalls = [], 0
 
 
@@ -269,7 +292,7 @@ def _sleep_ended(state: RunState, _: Entry) -> None:
 
 
 def _event_received(state: RunState, entry: Entry) -> None:
-    if state.sleeping is not None:
+    if entry.body["name"] not in state.events:
         state.events.append(entry.body["name"])
 
 
@@ -278,11 +301,16 @@ def _stall_noticed(state: RunState, entry: Entry) -> None:
 
 
 def _done_claimed(state: RunState, entry: Entry) -> None:
-    state.claim, state.claim_call = entry.seq, entry.body["call_id"]
+    state.claim, state.claim_call, state.checked = entry.seq, entry.body["call_id"], {}
+
+
+def _observed(state: RunState, entry: Entry) -> None:
+    if state.claim is not None and entry.body["source"].startswith(CHECK_SOURCE):
+        state.checked[entry.body["source"].removeprefix(CHECK_SOURCE)] = entry.seq
 
 
 def _verdict(state: RunState, entry: Entry) -> None:
-    state.claim = None
+    state.claim, state.checked = None, {}
     if entry.body["status"] == "rejected":
         state.rejected, state.rejections = entry.seq, state.rejections + 1
 
@@ -326,6 +354,7 @@ _HANDLERS: dict[str, Callable[[RunState, Entry], None]] = {
     "event.received": _event_received,
     "stall.noticed": _stall_noticed,
     "done.claimed": _done_claimed,
+    "observed": _observed,
     "verdict": _verdict,
     "world.saved": _world_saved,
     "branch.committed": _branch_committed,

@@ -99,6 +99,8 @@ def work(session: Session) -> Iterator[Entry]:
 
     Stopping the iteration, at any entry, is the same as being killed there: resume goes on.
     """
+    if session.state.ended:
+        return
     yield from take_letters(session)
     yield from _pick_up(session)
     while True:
@@ -107,7 +109,12 @@ def work(session: Session) -> Iterator[Entry]:
             return
         if action in WAITS:
             yield from _suspend(session, WAITS[action], **_waits_for(session, action))
-            return
+            letters = list(take_letters(session))
+            yield from letters
+            if not letters:
+                return
+            # The answer came while the run lay down to wait for it.
+            continue
         if session.state.waiting is not None:
             yield from session.append([_resumed(session)])
         try:
@@ -127,7 +134,7 @@ def work(session: Session) -> Iterator[Entry]:
 def take_letters(session: Session) -> Iterator[Entry]:
     """Take what came from outside into the journal: approvals, events, messages, a request to stop."""
     letters = session.store.letters(session.run)
-    if letters:
+    if letters and not session.state.ended:
         yield from session.append([letter.draft for letter in letters], letters=[letter.id for letter in letters])
 
 
@@ -180,6 +187,11 @@ def _pick_up(session: Session) -> Iterator[Entry]:
     session.fresh = True
     if interrupted or answered_by_resuming:
         yield from session.append([_resumed(session)])
+    world = session.parts.world
+    if world is not None and not state.items and state.compacted is None:
+        # A fork from before the first observation: nobody has been shown the world yet.
+        packer = Packer()
+        yield from session.append([world.first_observation(packer)], packer)
 
 
 def _resumed(session: Session) -> Draft:

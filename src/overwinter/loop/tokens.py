@@ -8,12 +8,16 @@ A `tokens` payload holds `ids`, `logprobs`, `top_logprobs` of the completion, an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from overwinter.errors import StoreError
 from overwinter.journal import Entry, Store, unpack_json
 from overwinter.loop.model import Completion
+
+IMPOSSIBLE = -9999.0
+"""Log-probability of a token the model could not have said."""
 
 
 class PromptChain:
@@ -39,15 +43,21 @@ class PromptChain:
 
 def token_record(completion: Completion, chain: PromptChain) -> dict[str, Any]:
     """What replay and training need of a completion, where the server gave it; {} if it gave nothing."""
+    logprobs = completion.logprobs
     rows: dict[str, Any] = {
         "ids": completion.token_ids,
-        "logprobs": completion.logprobs,
-        "top_logprobs": [dict(row) for row in completion.top_logprobs] or None,
+        "logprobs": None if logprobs is None else [_finite(value) for value in logprobs],
+        "top_logprobs": [{t: _finite(p) for t, p in row.items()} for row in completion.top_logprobs] or None,
     }
     record: dict[str, Any] = {name: list(row) for name, row in rows.items() if row is not None}
     if completion.prompt_token_ids is not None:
         record["prompt"] = chain.encode(completion.prompt_token_ids)
     return record
+
+
+def _finite(logprob: float) -> float:
+    """JSON has no infinities: an impossible token is written as servers do that have the same trouble."""
+    return logprob if math.isfinite(logprob) else IMPOSSIBLE
 
 
 def read_tokens(store: Store, entry: Entry) -> dict[str, Any]:

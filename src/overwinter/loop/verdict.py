@@ -3,6 +3,9 @@
 Each line of the acceptance list has a check (see `goal.Criterion`). All met: verified. One not met: rejected, and the actor
 goes on with the findings in view. None failed but some could not be checked: the run ends "finished, unverified", and says so.
 Every finding names the entries it rests on.
+
+The claim is the intent of its checks. What a check has brought is journalled at once and read again after a crash; a check
+without a result is made again, which is harmless: tools that check are pure, commands run in the sandbox.
 """
 
 from __future__ import annotations
@@ -17,11 +20,11 @@ from overwinter.journal import Draft, Entry, Packer, unpack
 from overwinter.loop.goal import Criterion, Goal
 from overwinter.loop.model import Constraint, Message, Model, View
 from overwinter.loop.sampling import ask
-from overwinter.loop.session import Session
-from overwinter.loop.state import JUDGING
+from overwinter.loop.session import Session, room_for_view
+from overwinter.loop.state import CHECK_SOURCE, JUDGING
 from overwinter.loop.view import TURN_TOKENS, Measured, render, view_digest
 from overwinter.tools import Effect, ToolContext
-from overwinter.tools.fence import FENCE_RULE
+from overwinter.tools.fence import FENCE_RULE, fence
 
 VERIFIED, UNVERIFIED, REJECTED = "verified", "unverified", "rejected"
 EVIDENCE_ENTRIES = 40
@@ -106,16 +109,22 @@ def _by_world(session: Session, criterion: Criterion) -> Finding:
     if world is None:
         return Finding(id=criterion.id, met=None, entries=(), note="the run has no world")
     outcome = world.outcome()
-    receipts = [seq for seq in session.state.items[-4:] if seq >= 0]
-    entries = tuple(receipts[-1:]) + (() if session.state.world_saved is None else (session.state.world_saved,))
-    if outcome.success is None and not world.done:
-        return Finding(id=criterion.id, met=False, entries=entries, note="the outcome is still open; go on")
-    return Finding(id=criterion.id, met=bool(outcome.success), entries=entries, note=f"score {outcome.score:.1f}")
+    entries = tuple(session.state.items[-1:]) + (
+        () if session.state.world_saved is None else (session.state.world_saved,)
+    )
+    if outcome.success is None:
+        # An episode that was cut short has no outcome: nobody can say more than that.
+        met, note = (None, "the episode ended without an outcome") if world.done else (False, "still open; go on")
+        return Finding(id=criterion.id, met=met, entries=entries, note=note)
+    return Finding(id=criterion.id, met=outcome.success, entries=entries, note=f"score {outcome.score:.1f}")
 
 
 def _by_tool(session: Session, criterion: Criterion) -> Generator[Entry, None, Finding]:
     """Call a pure tool, or a command in the sandbox, and journal what it said as evidence."""
     check = criterion.check
+    done = session.state.checked.get(criterion.id)
+    if done is not None:
+        return _tool_finding(session, criterion, _entry(session, done))
     context = ToolContext(run=session.run, entry=session.state.head_seq, idempotency_key="check", deadline_s=None)
     try:
         if check["kind"] == "command":
@@ -131,12 +140,19 @@ def _by_tool(session: Session, criterion: Criterion) -> Generator[Entry, None, F
     except ToolError as error:
         return Finding(id=criterion.id, met=None, entries=(), note=f"the check could not run: {error.problem}")
     packer = Packer()
-    body = {"source": f"check {criterion.id}", "text": packer.text(result.text), "data": {"ok": result.ok}}
+    source = f"{CHECK_SOURCE}{criterion.id}"
+    body = {"source": source, "text": packer.text(fence(result.text, source)), "data": {"ok": result.ok}}
     entry = session.append([Draft(kind="observed", body=body, refs=packer.take_refs())], packer)[0]
     yield entry
-    wanted = check.get("contains")
-    met = result.ok and (wanted is None or str(wanted) in result.text)
-    note = "the check passed" if met else f"the check failed: {result.text[:200]}"
+    return _tool_finding(session, criterion, entry)
+
+
+def _tool_finding(session: Session, criterion: Criterion, entry: Entry) -> Finding:
+    text, wanted = unpack(session.store, entry.body["text"]), criterion.check.get("contains")
+    # Without the fence, whose mark could contain what is looked for.
+    text = "\n".join(text.split("\n")[1:-1])
+    met = entry.body["data"]["ok"] and (wanted is None or str(wanted) in text)
+    note = "the check passed" if met else f"the check failed: see entry {entry.seq}"
     return Finding(id=criterion.id, met=met, entries=(entry.seq,), note=note)
 
 
@@ -145,23 +161,22 @@ def _by_judge(session: Session, criterion: Criterion) -> Generator[Entry, None, 
     model = session.parts.judge
     if model is None:
         return Finding(id=criterion.id, met=None, entries=(), note="no judge model is configured")
-    room = model.context_tokens - session.parts.pace.max_tokens
-    view, shown = _judge_view(session, criterion, model, room)
-    tokens = sum(model.count_tokens(message.text) + TURN_TOKENS for message in view.messages)
-    measured = Measured(view=view, tokens=tokens, digest=view_digest(view))
-    completion: Entry | None = None
-    for entry in ask(
-        session,
-        model,
-        measured,
-        left=session.left(),
-        purpose=JUDGING,
-        constraint=Constraint(json_schema=JUDGE_SCHEMA),
-    ):
-        completion = entry
-        yield entry
-    assert completion is not None
+    done = session.state.checked.get(criterion.id)
+    if done is None:
+        view = _judge_view(session, criterion, model, room_for_view(model, session.parts.pace))
+        tokens = sum(model.count_tokens(message.text) + TURN_TOKENS for message in view.messages)
+        measured = Measured(view=view, tokens=tokens, digest=view_digest(view))
+        purpose, form = f"{JUDGING}:{criterion.id}", Constraint(json_schema=JUDGE_SCHEMA)
+        yield from ask(session, model, measured, left=session.left(), purpose=purpose, constraint=form)
+        done = session.state.checked[criterion.id]
+    completion = _entry(session, done)
+    ranges = _entry(session, completion.body["intent"]).body["view"]["shown"]
+    shown = {seq for first, last in ranges for seq in range(first, last + 1)}
     return read_judgement(criterion.id, unpack(session.store, completion.body["text"]), shown)
+
+
+def _entry(session: Session, seq: int) -> Entry:
+    return next(session.store.read(session.run, seq, seq + 1))
 
 
 def read_judgement(criterion: str, text: str, shown: set[int]) -> Finding:
@@ -170,16 +185,19 @@ def read_judgement(criterion: str, text: str, shown: set[int]) -> Finding:
     try:
         raw = json.loads(text[start : end + 1])
         met, cited, note = raw["met"], raw["entries"], str(raw["note"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return Finding(id=criterion, met=None, entries=(), note="the judge's answer was not in form")
-    entries = tuple(seq for seq in cited if isinstance(seq, int) and seq in shown) if isinstance(cited, list) else ()
+    note = note.encode("utf-8", "replace").decode()
+    cited = cited if isinstance(cited, list) else []
+    entries = tuple(seq for seq in cited if type(seq) is int and seq in shown)
     if met is True and not entries:
-        return Finding(id=criterion, met=None, entries=(), note=f"the judge cited no entry that it was shown: {note}")
+        note = f"the judge cited no entry that it was shown: {note}"
+        return Finding(id=criterion, met=None, entries=(), note=note[:400])
     return Finding(id=criterion, met=met if isinstance(met, bool) else None, entries=entries, note=note[:400])
 
 
-def _judge_view(session: Session, criterion: Criterion, model: Model, room: int) -> tuple[View, set[int]]:
-    """The judge's view and the entries in it: results and observations, newest that fit; not the worker's own words."""
+def _judge_view(session: Session, criterion: Criterion, model: Model, room: int) -> View:
+    """The judge's view: results and observations, the newest that fit; not the worker's own words."""
     system = (
         "You check the work of somebody else. Decide from the evidence alone whether the criterion holds. "
         f"{FENCE_RULE}\n"
@@ -190,13 +208,17 @@ def _judge_view(session: Session, criterion: Criterion, model: Model, room: int)
     seqs = session.state.items[-EVIDENCE_ENTRIES:]
     found = session.store.read(session.run, seqs[0], seqs[-1] + 1, kinds=EVIDENCE_KINDS) if seqs else ()
     rows: list[str] = []
-    shown: set[int] = set()
+    shown: list[tuple[int, int]] = []
     for entry in reversed(list(found)):
         row = f"#{entry.seq} {render(session.store, entry).text}"
         left -= model.count_tokens(row) + 1
         if left < 0:
             break
         rows.append(row)
-        shown.add(entry.seq)
+        shown.append((entry.seq, entry.seq))
     evidence = "EVIDENCE:\n" + "\n".join(reversed(rows))
-    return View(messages=(Message(role="system", text=system), Message(role="user", text=evidence))), shown
+    return View(
+        messages=(Message(role="system", text=system), Message(role="user", text=evidence)),
+        shown=tuple(reversed(shown)),
+        hidden=session.state.head_seq + 1 - len(shown),
+    )

@@ -8,12 +8,14 @@ What changes with every step (possible actions, budget) stands at the end, so th
 
 The journal keeps the range shown and a digest of the rendering: constant size per step, and replay can tell whether it
 renders the same.
+
+What is too large to be shown at all, one result longer than the window, is shown from both ends with a note in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from overwinter.journal import Draft, Entry, Packer, Store, unpack
@@ -29,6 +31,8 @@ COMPACT_TO = 0.45
 SUMMARY_SHARE = 0.15
 """Share of the window a summary may take."""
 LINE_CHARS = 160
+MIN_SHOWN_TOKENS = 24
+"""No turn is cut shorter than this."""
 TURN_TOKENS = 4
 """What a chat template adds to a turn, about."""
 
@@ -87,14 +91,15 @@ class ViewBuilder:
     ) -> Measured:
         """The view of the next step. `left` is what remains of the limited resources of the budget."""
         self._load(state)
-        rows = [self._measure(self._head(state))]
+        turns = _results_first([self._rendered[seq] for seq in state.items])
+        silent = bool(turns) and turns[-1].message.role == "assistant" and not turns[-1].message.tool_calls
+        fixed = [self._measure(self._head(state))]
         if state.compacted is not None:
-            rows.append(self._rendered[state.compacted])
-        rows += [self._rendered[seq] for seq in state.items]
-        last = rows[-1].message
-        status = _status(left, legal_actions, silent=last.role == "assistant" and not last.tool_calls)
-        if status:
-            rows.append(self._measure(Message(role="user", text=status)))
+            fixed.append(self._rendered[state.compacted])
+        text = _status(left, legal_actions, silent=silent)
+        status = [self._measure(Message(role="user", text=text))] if text else []
+        taken = self._schema_tokens + sum(row.tokens for row in fixed + status)
+        rows = fixed + self._fitted(turns, self.window_tokens - taken) + status
         shown = _shown(state)
         view = View(
             messages=tuple(row.message for row in rows),
@@ -107,22 +112,24 @@ class ViewBuilder:
         tokens = self._schema_tokens + sum(row.tokens for row in rows)
         return Measured(view=view, tokens=tokens, digest=_digest_of([row.digest for row in rows], view))
 
-    def compaction(self, state: RunState, packer: Packer) -> Draft | None:
-        """A `compacted` draft when the view has outgrown the window, else None."""
+    def compaction(
+        self, state: RunState, packer: Packer, left: Mapping[str, int], legal_actions: Sequence[str]
+    ) -> Draft | None:
+        """A `compacted` draft when the view has outgrown the window, else None. Each hides at least one entry."""
         self._load(state)
+        fixed = [self._head(state), Message(role="user", text=_status(left, legal_actions, silent=True))]
+        window = self.window_tokens - self._schema_tokens - sum(self._measure(message).tokens for message in fixed)
         sizes = [self._rendered[seq].tokens for seq in state.items]
         kept_summary = self._rendered[state.compacted].tokens if state.compacted is not None else 0
-        if kept_summary + sum(sizes) <= COMPACT_AT * self.window_tokens or len(state.items) < 2:
+        cuts = _cuts([self._rendered[seq].message for seq in state.items])
+        if kept_summary + sum(sizes) <= COMPACT_AT * window or not cuts:
             return None
-        keep, room = len(state.items), COMPACT_TO * self.window_tokens
+        keep, room = len(state.items), COMPACT_TO * window
         while keep > 0 and room >= sizes[keep - 1]:
             keep, room = keep - 1, room - sizes[keep - 1]
-        # Never part a completion from its results, and always hide something.
-        cut = max(1, min(keep, len(state.items) - 1))
-        while cut < len(state.items) - 1 and self._rendered[state.items[cut]].message.role == "tool":
-            cut += 1
+        cut = next((cut for cut in cuts if cut >= keep), cuts[-1])
         hidden = state.items[:cut]
-        summary = packer.text(self._summary(state, hidden))
+        summary = packer.text(self._summary(state, hidden, window))
         body = {"first": hidden[0], "last": hidden[-1], "summary": summary, "by": "extract"}
         return Draft(kind="compacted", body=body, refs=packer.take_refs())
 
@@ -138,11 +145,34 @@ class ViewBuilder:
             if entry.seq in wanted_set:
                 self.add(entry)
 
-    def _summary(self, state: RunState, hidden: Sequence[int]) -> str:
+    def _fitted(self, turns: list[Rendered], room: int) -> list[Rendered]:
+        """The turns as they are where they fit, else the largest cut to one size that does."""
+        sizes = sorted(row.tokens for row in turns)
+        if sum(sizes) <= room:
+            return turns
+        cap = MIN_SHOWN_TOKENS
+        for number, size in enumerate(sizes):
+            # All smaller ones stay whole, the rest share what they leave.
+            share = max(room, 0) // (len(sizes) - number)
+            if size > share:
+                cap = max(cap, share)
+                break
+            room -= size
+        return [row if row.tokens <= cap else self._shortened(row, cap) for row in turns]
+
+    def _shortened(self, row: Rendered, cap: int) -> Rendered:
+        text, chars = row.message.text, len(row.message.text) * cap // row.tokens
+        while True:
+            short = self._measure(replace(row.message, text=both_ends(text, chars, row.message.entry)))
+            if short.tokens <= cap or chars < 16:
+                return short
+            chars = chars * 4 // 5
+
+    def _summary(self, state: RunState, hidden: Sequence[int], window: int) -> str:
         """One line per hidden entry behind the previous summary; the oldest lines give way first."""
         previous = self._rendered[state.compacted].message.text.splitlines()[1:] if state.compacted is not None else []
         lines = previous + [_line(seq, self._rendered[seq].message) for seq in hidden]
-        room = SUMMARY_SHARE * self.window_tokens
+        room = SUMMARY_SHARE * window
         kept: list[str] = []
         for line in reversed(lines):
             room -= self._model.count_tokens(line) + 1
@@ -213,6 +243,45 @@ def _verdict_text(body: dict[str, Any]) -> str:
     return "Not done yet:\n" + "\n".join(rows)
 
 
+def _results_first(turns: Sequence[Rendered]) -> list[Rendered]:
+    """What arrived between a call and its result stands behind the result: chat formats know no other order."""
+    rows: list[Rendered] = []
+    held: list[Rendered] = []
+    open_calls: set[str | None] = set()
+    for turn in turns:
+        message = turn.message
+        if message.role == "user" and open_calls:
+            held.append(turn)
+            continue
+        if message.role == "tool":
+            open_calls.discard(message.tool_call_id)
+        else:
+            rows, held = rows + held, []
+            open_calls = {call.id for call in message.tool_calls}
+        rows.append(turn)
+        if not open_calls:
+            rows, held = rows + held, []
+    return rows + held
+
+
+def _cuts(messages: Sequence[Message]) -> list[int]:
+    """Places where the turns may be cut in two: nowhere between a call and its result."""
+    asked: dict[str, int] = {}
+    within: set[int] = set()
+    for place, message in enumerate(messages):
+        asked |= {call.id: place for call in message.tool_calls}
+        if message.role == "tool" and message.tool_call_id in asked:
+            within.update(range(asked[message.tool_call_id] + 1, place + 1))
+    return [place for place in range(1, len(messages)) if place not in within]
+
+
+def both_ends(text: str, chars: int, entry: int | None) -> str:
+    """Three quarters from the start, one from the end: a fence keeps both its lines, and errors stand at the end."""
+    head, tail = chars * 3 // 4, chars // 4
+    missing = len(text) - head - tail
+    return f"{text[:head]}\n[… {missing} characters of entry {entry} are left out …]\n{text[len(text) - tail :]}"
+
+
 def _line(seq: int, message: Message) -> str:
     calls = " ".join(f"{call.tool}({canonical(call.arguments).decode()})" for call in message.tool_calls)
     text = " ".join((calls or message.text).split())
@@ -220,9 +289,11 @@ def _line(seq: int, message: Message) -> str:
 
 
 def _shown(state: RunState) -> tuple[tuple[int, int], ...]:
-    """Closed ranges whose visible entries are in the view: the last compaction, and all from the boundary on."""
-    compacted = () if state.compacted is None else ((state.compacted, state.compacted),)
-    return compacted + (((state.items[0], state.head_seq),) if state.items else ())
+    """Closed ranges whose visible entries are in the view: all from the boundary on, and the last compaction."""
+    first = state.items[0] if state.items else state.head_seq + 1
+    outside = state.compacted is not None and state.compacted < first
+    compacted = ((state.compacted, state.compacted),) if state.compacted is not None and outside else ()
+    return compacted + (((first, state.head_seq),) if state.items else ())
 
 
 def _status(left: Mapping[str, int], legal_actions: Sequence[str], *, silent: bool) -> str:

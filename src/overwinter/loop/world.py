@@ -36,6 +36,11 @@ class WorldSession:
         self.done, self.unsaved = False, 0
         return self.observation
 
+    def first_observation(self, packer: Packer) -> Draft:
+        """Start the episode, as an observed draft."""
+        body = {"source": self.name, "text": packer.text(self.reset().text), "data": {"seed": self.seed}}
+        return Draft(kind="observed", body=body, refs=packer.take_refs())
+
     def legal_actions(self) -> tuple[str, ...]:
         return () if self.done else tuple(self.world.actions())
 

@@ -117,11 +117,10 @@ def _repeat(session: Session, call: OpenCall, tool: Tool, arguments: dict[str, A
     if call.attempt >= limit:
         # A call that takes the process down each time must not do so for ever.
         text = f"The process ended {limit} times during this call; it was not tried again."
+        result = failure("crash", text, in_doubt=call.effect != Effect.PURE)
         packer = Packer()
-        settle = _settle(session)
-        yield from session.append(
-            [_receipt(packer, call, failure("crash", text), call.intent or -1, settle=settle)], packer
-        )
+        draft = _receipt(packer, call, result, call.intent or -1, settle=_settle(session))
+        yield from session.append([draft], packer)
         return
     yield from _perform(session, call, tool, arguments, rule="repeat")
 

@@ -21,6 +21,7 @@ import sqlite3
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ BEGIN, END = "<!-- bench_journal: begin -->", "<!-- bench_journal: end -->"
 
 WRITERS = {
     "overwinter": "overwinter",
+    "overwinter_loop": "overwinter, a whole run (view, model, gate, tool; four synced appends)",
     "sqlite_floor": "bare SQLite inserts (the floor)",
     "langgraph": "LangGraph, SqliteSaver",
     "langgraph_delta": "LangGraph, DeltaChannel (beta)",
@@ -65,8 +67,9 @@ def measure(case: str, steps: int, *, keep: Path | None = None) -> Any:
     if keep is None:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(Path(__file__).with_name("bench_journal_cases.py")), case, str(folder), str(steps)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    script = "bench_journal_loop.py" if case.endswith("_loop") else "bench_journal_cases.py"
+    command = [sys.executable, str(Path(__file__).with_name(script)), case, str(folder), str(steps)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "BENCH_STARTED": str(time.time())}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     if keep is None:
         shutil.rmtree(folder)
@@ -140,6 +143,7 @@ def size_table(scale: Scale) -> str:
         _size_row("a checkpoint per write", twin, last, ours[last]),
     ]
     rows.append(_size_row("the same, each compressed", packed, last, ours[last]))
+    rows.append(_size_row("one checkpoint per step", _sizes("twin_step_bytes", steps), last, ours[last]))
     if _installed("langgraph"):
         rows.append(_size_row("LangGraph, SqliteSaver", _sizes("langgraph_bytes", measured), last, ours[last]))
     head = ["store", "measured: MB at steps", f"MB at {last:,} steps", "kB per step", "overwinter takes"]
@@ -185,6 +189,23 @@ def resume_table(scale: Scale) -> str:
     return table(["in a fresh process", "seconds (or MB)", "entries/s"], rows)
 
 
+def resume_run_table(scale: Scale) -> str:
+    folder = WORK / "long-loop"
+    shutil.rmtree(folder, ignore_errors=True)
+    progress("resuming: writing the run")
+    size = measure("long_loop", 3 * scale.long_steps, keep=folder)
+    rows = []
+    for with_cache, name in ((1, "with the cached state"), (0, "without it, every entry folded")):
+        progress(f"resuming: {name}")
+        runs = [measure("resume_loop", with_cache, keep=folder) for _ in range(scale.repetitions)]
+        entries = f"{runs[0]['entries']:,} ({size / 1e6:,.0f} MB)"
+        seconds, peak = (
+            spread([run[key] for run in runs], form) for key, form in (("seconds", ".2f"), ("peak_mb", ".0f"))
+        )
+        rows.append([name, entries, seconds, peak])
+    return table(["resume", "entries", "s from process start to the first new completion", "peak MB"], rows)
+
+
 def environment() -> str:
     peers = ["langgraph", "langgraph-checkpoint-sqlite", "dbos"]
     versions = [f"{name} {importlib.metadata.version(name)}" for name in peers if _has(name)]
@@ -209,6 +230,8 @@ def report(scale: Scale) -> str:
         size_table(scale),
         "**Reading a long run**, every hash checked, file in the page cache:",
         resume_table(scale),
+        "**Resuming a long run**, in a fresh process, imports included:",
+        resume_run_table(scale),
     ]
     return "\n\n".join(parts)
 

@@ -238,21 +238,27 @@ def twin_bytes(folder: Path, steps: int) -> Any:
     return _twin(folder, steps, lambda state: state)
 
 
+def twin_step_bytes(folder: Path, steps: int) -> Any:
+    """One checkpoint of the view at the end of each step."""
+    return _twin(folder, steps, lambda state: state, every=len(KINDS))
+
+
 def twin_zlib_bytes(folder: Path, steps: int) -> Any:
     """The same, each checkpoint compressed."""
     return _twin(folder, steps, lambda state: zlib.compress(state, 6))
 
 
-def _twin(folder: Path, steps: int, pack: Callable[[bytes], bytes]) -> Any:
+def _twin(folder: Path, steps: int, pack: Callable[[bytes], bytes], every: int = 1) -> Any:
     db = sqlite3.connect(folder / "twin.db", isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = OFF")
     db.execute("CREATE TABLE checkpoints (seq INTEGER PRIMARY KEY, state BLOB)")
     view = [{"text": words(VIEW_CHARS, 0)}]
     for step in range(steps):
-        for body in records(step):
+        for place, body in enumerate(records(step), 1):
             view = _last_50_kb(view, [body])
-            db.execute("INSERT INTO checkpoints (state) VALUES (?)", (pack(json.dumps(view).encode()),))
+            if place % every == 0:
+                db.execute("INSERT INTO checkpoints (state) VALUES (?)", (pack(json.dumps(view).encode()),))
     db.close()
     return _bytes(folder)
 
@@ -320,6 +326,7 @@ CASES: dict[str, Callable[[Path, int], Any]] = {
         twin_bytes,
         twin_zlib_bytes,
         langgraph_bytes,
+        twin_step_bytes,
         long_run,
         resume,
     )

@@ -9,8 +9,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import pg_server
+
+# A deadline per example measures the machine's load, not the code.
+settings.register_profile("overwinter", deadline=None)
+settings.load_profile("overwinter")
 
 pytest.register_assert_rewrite(
     "conformance", "conformance_budgets", "conformance_crashes", "conformance_leases", "journal_kit"

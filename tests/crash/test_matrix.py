@@ -42,5 +42,5 @@ def test_sqlite_survives_a_kill_at_each_kind_of_point() -> None:
 @pytest.mark.postgres
 def test_postgres_survives_kills(postgres_url: str) -> None:
     table = matrix("--store", postgres_url, "--seed", "12", "--few")["Postgres"]
-    assert table["append: inside the transaction"]["kills"]
+    assert table["append: before the commit"]["kills"]
     assert sum(row["kills"] for row in table.values()) >= 15

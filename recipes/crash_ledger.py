@@ -11,9 +11,11 @@ out before the next one, even when the process that sent it is dead by then. Eac
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import select
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import Any
 
 from crash_points import Points
 
+PR_SET_PDEATHSIG = 1
 REQUEST_BYTES = 1 << 16
 SILENCE_S = 5.0
 
@@ -43,6 +46,11 @@ class Ledger:
             answer = _read_line(line)
         self._points("ledger: answer read")
         return json.loads(answer)
+
+
+def die_with_parent() -> None:
+    """No process of the matrix outlives it, however it ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def serve(path: Path, book: Path) -> None:
@@ -100,4 +108,5 @@ def _read_line(line: socket.socket) -> bytes:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     serve(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -7,7 +7,6 @@ everything imported, which makes thousands of them affordable.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import select
 import signal
@@ -17,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from crash_ledger import Ledger
+from crash_ledger import Ledger, die_with_parent
 from crash_plan import CAPS, DENIED, GOAL, make_parts
 from crash_points import Points, WatchedPostgres, WatchedSqlite
 from overwinter.errors import LeaseLost, UsageError
@@ -26,7 +25,6 @@ from overwinter.journal.lease import DEFAULT_TTL_S
 from overwinter.loop import session as session_module
 from overwinter.loop.run import Run, answer_approval, send_event
 
-PR_SET_PDEATHSIG = 1
 CACHE_EVERY = 15
 RENEW_EVERY = 12
 WAITS_MAX = 200
@@ -220,8 +218,7 @@ class Fork:
 
 
 def _child(life: Life, points: Points, act: str, begin: int) -> None:
-    # No process of the matrix outlives it, however it ends.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     try:
         if act in {"live", "count"}:
             life.live()

@@ -17,6 +17,7 @@ import os
 import random
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ from typing import Any
 
 import crash_ledger
 from crash_check import COLUMNS, Findings, check, steps_of
+from crash_ledger import die_with_parent
 from crash_life import Fork, Place
 from crash_points import Points
 from crash_race import FREEZE_AT, double_resume, frozen_owner
@@ -68,6 +70,8 @@ class Missing(Exception):
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
+    # So that a server is stopped and files are removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # In memory where possible: SIGKILL loses nothing that the kernel has, so a disk would only make it slower.
     base = Path(tempfile.mkdtemp(prefix="ow-crash-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
     tables: dict[str, dict[str, Row]] = {}
@@ -292,6 +296,8 @@ def in_parallel(jobs: Sequence[Job], place: Place, workers: int) -> Iterator[tup
 
 
 def _work_off(numbers: Sequence[int], jobs: Sequence[Job], place: Place, out: int) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    die_with_parent()
     try:
         for number in numbers:
             home = place.named(jobs[number].name)

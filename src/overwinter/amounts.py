@@ -15,7 +15,18 @@ WORD_OF = {resource: word for word, resource in RESOURCE_OF.items()}
 _EXAMPLE = "write for example tokens=200k,usd=2.50,wall=2h,calls=500"
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)([a-z]*)", re.ASCII)
 _COUNT_UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
-_SECONDS = {"ms": Decimal("0.001"), "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+_SECONDS = {
+    unit: Decimal(seconds)
+    for unit, seconds in {
+        "ms": "0.001",
+        "s": "1",
+        "m": "60",
+        "min": "60",
+        "h": "3600",
+        "d": "86400",
+        "w": "604800",
+    }.items()
+}
 _MAX = 1 << 53
 
 
@@ -77,9 +88,10 @@ def budget_text(amounts: Mapping[str, int]) -> str:
 
 def budget_flag(amounts: Mapping[str, int]) -> str:
     """The amounts as `--budget` takes them."""
-    units = {"micro_usd": 1e6, "wall_ms": 1e3}
-    words = {resource: f"{amount / units.get(resource, 1):.10g}" for resource, amount in amounts.items()}
-    return ",".join(f"{WORD_OF[resource]}={number}" for resource, number in words.items())
+    units = {"micro_usd": 1_000_000, "wall_ms": 1_000}
+    return ",".join(
+        f"{WORD_OF[resource]}={Decimal(amount) / units.get(resource, 1):f}" for resource, amount in amounts.items()
+    )
 
 
 def count_text(number: int) -> str:

@@ -61,7 +61,7 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],  # noqa: ARG003 — the names are pydantic-settings'
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
@@ -256,7 +256,9 @@ def _unflatten(flags: Mapping[str, Any]) -> dict[str, Any]:
 def _named(origin: str, key: str) -> str:
     if origin == "environment":
         return f"environment {PREFIX}{key.upper().replace('.', '__')}"
-    return f"flag --{key.rpartition('.')[2]}" if origin == "flag" else origin
+    if origin == "flag":
+        return f"flag --{'world' if key == 'world.name' else key.rpartition('.')[2]}"
+    return origin
 
 
 def _origin(origins: Mapping[str, str], name: str) -> str:

@@ -14,7 +14,9 @@ from overwinter.errors import UsageError
 EntryNumber = Annotated[
     int | None, typer.Argument(metavar="[ENTRY]", help="The entry to answer; default: the one it waits for.")
 ]
-Reason = Annotated[str, typer.Option("--reason", help="Why; the journal keeps it, and the model reads it.")]
+Reason = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Why; the journal keeps it, and the model reads it.")
+]
 
 
 def approve(run: RunName, entry: EntryNumber = None, *, reason: Reason = "", by: By = None, common: Common) -> None:
@@ -39,7 +41,7 @@ def send(
     run: RunName,
     event: Annotated[str, typer.Argument(metavar="EVENT", help="Its name, as the run waits for it.")],
     *,
-    data: Annotated[str, typer.Option("--data", help="A JSON object that goes with it.")] = "{}",
+    data: Annotated[str, typer.Option("--data", metavar="JSON", help="A JSON object that goes with it.")] = "{}",
     by: By = None,
     common: Common,
 ) -> None:

@@ -20,15 +20,18 @@ if TYPE_CHECKING:
 class Changes:
     """What a fork does differently."""
 
-    model: Annotated[str | None, typer.Option("--model", help="Who acts from here on.")] = None
-    policy: Annotated[str | None, typer.Option("--policy", help="A scripted player; short for --model policy:…")] = None
-    judge: Annotated[str | None, typer.Option("--judge", help="Who checks the result.")] = None
-    budget: Annotated[
-        str | None, typer.Option("--budget", help="A budget of its own, besides the parent's, which it shares.")
+    model: Annotated[str | None, typer.Option("--model", metavar="SPEC", help="Who acts from here on.")] = None
+    policy: Annotated[
+        str | None, typer.Option("--policy", metavar="NAME", help="A scripted player; short for --model policy:…")
     ] = None
-    name: Annotated[str | None, typer.Option("--name", help="The fork's name.")] = None
+    judge: Annotated[str | None, typer.Option("--judge", metavar="SPEC", help="Who checks the result.")] = None
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", metavar="AMOUNTS", help="A budget of its own, besides the parent's, which it shares."),
+    ] = None
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The fork's name.")] = None
     speculative: Annotated[bool, typer.Option("--speculative", help="Only look ahead: nothing but pure tools.")] = False
-    reason: Annotated[str, typer.Option("--reason", help="Why; the journal keeps it.")] = ""
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; the journal keeps it.")] = ""
 
 
 def fork(

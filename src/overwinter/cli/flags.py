@@ -66,13 +66,14 @@ class Common:
     """What every command takes."""
 
     json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False
-    store: Annotated[str | None, typer.Option("--store", help="The journal: a file, sqlite:FILE or postgresql://…")] = (
-        None
-    )
+    store: Annotated[
+        str | None, typer.Option("--store", metavar="URL", help="The journal: a file, sqlite:FILE or postgresql://…")
+    ] = None
     config: Annotated[
-        Path | None, typer.Option("--config", help="Read this overwinter.toml instead of searching for one.")
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Read this overwinter.toml instead of searching for one."),
     ] = None
 
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, the beginning of one, or 'last'.")]
-By = Annotated[str | None, typer.Option("--by", help="Who answers; default: the user of this system.")]
+By = Annotated[str | None, typer.Option("--by", metavar="WHO", help="Who answers; default: the user of this system.")]

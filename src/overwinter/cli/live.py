@@ -123,7 +123,10 @@ def describe_safely(store: Store, entry: Entry) -> str:
             case "verdict":
                 marks = {True: "met", False: "not met", None: "not checked"}
                 rows = [f"{row['id']} {marks[row['met']]} ({row['note']})" for row in body["findings"]]
-                return one_line(f"{body['status']}, checked by {body['checker']}: {'; '.join(rows)}", 300)
+                found = f"checked by {body['checker']}: {'; '.join(rows)}" if rows else "nothing to check it against"
+                return one_line(f"{body['status']}, {found}", 300)
+        if entry.kind == "sample.completion" and body.get("purpose", "act") != "act":
+            return f"the {body['purpose']} says: {one_line(unpack_text(store, body['text']), 300)}"
         if entry.kind == "sample.completion" and body["calls"]:
             return one_line("; ".join(call_text(call["tool"], call["arguments"]) for call in body["calls"]), 300)
         if entry.kind in {"effect.intent", "gate.decision"}:

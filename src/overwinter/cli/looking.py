@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from overwinter.loop.why import Explanation, Reason
 
 SHOWN_RUNS = 20
+SHOWN_PROBLEMS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,9 @@ class Check:
     ] = False
     expect: Annotated[
         str | None,
-        typer.Option("--expect", help="With --verify: a head hash noted earlier, which must be in the chain."),
+        typer.Option(
+            "--expect", metavar="HASH", help="With --verify: a head hash noted earlier, which must be in the chain."
+        ),
     ] = None
 
 
@@ -42,11 +45,13 @@ class Listing:
     """Options of `log` that choose what is listed and how."""
 
     kind: Annotated[
-        list[str] | None, typer.Option("--kind", help="Only entries of this kind, e.g. effect.receipt.")
+        list[str] | None, typer.Option("--kind", metavar="KIND", help="Only entries of this kind, e.g. effect.receipt.")
     ] = None
-    start: Annotated[int, typer.Option("--from", min=0, help="Begin with this entry.")] = 0
+    start: Annotated[int, typer.Option("--from", metavar="ENTRY", min=0, help="Begin with this entry.")] = 0
     full: Annotated[bool, typer.Option("--full", help="Texts whole instead of one line each.")] = False
-    html: Annotated[Path | None, typer.Option("--html", help="Write the run as one self-contained page.")] = None
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the run as one self-contained page.")
+    ] = None
 
 
 def ls(
@@ -212,9 +217,11 @@ def _print_report(out: Output, report: Report) -> None:
     collected = f", {report.collected} of them collected" if report.collected else ""
     out.line(f"run {report.run}: {report.entries} entries, {report.blobs} blobs{collected}")
     out.line(f"head {report.head or 'unknown'}")
-    for problem in report.problems:
+    for problem in report.problems[:SHOWN_PROBLEMS]:
         where = "database" if problem.seq is None else f"entry {problem.seq}"
         out.line(f"DAMAGED  {where}: {problem.what}", "bold red")
+    if len(report.problems) > SHOWN_PROBLEMS:
+        out.line(f"and {len(report.problems) - SHOWN_PROBLEMS} more; --json lists all")
     if report.ok:
         out.line("ok: every hash fits, no entry is missing, changed or moved", "bold green")
         out.line("keep the head elsewhere: --verify --expect HEAD also notices a journal whose end was cut", "dim")

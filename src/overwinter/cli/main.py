@@ -31,7 +31,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 110},
     epilog="Each command has --json and --help. Guide: docs/cli.md",
 )
 
@@ -65,7 +65,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[  # noqa: ARG001 — its callback acts
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
@@ -78,7 +78,7 @@ def _root(
 def main() -> None:
     """Run the command line and exit with its code."""
     try:
-        app()
+        app(prog_name="overwinter")
     except OverwinterError as error:
         _say(error)
         sys.exit(USAGE if isinstance(error, UsageError) else ERROR)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from overwinter.amounts import WORD_OF, duration_text
+from overwinter.amounts import budget_flag, duration_text
 from overwinter.cli.live import call_text
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def wait_text(state: RunState) -> str:
         case "sleep":
             until_us, event = waiting.get("until_us"), waiting.get("event")
             left_s = 0 if until_us is None else until_us / 1e6 - time.time()
-            due = f" until {_clock(until_us)} (in {duration_text(left_s)})" if left_s > 0 else ""
+            due = f" until {_clock(until_us or 0)} (in {duration_text(left_s)})" if left_s > 0 else ""
             return f"sleeps{due}{f' for the event {event}' if event else ''}: {waiting['detail']}"
         case "budget":
             return f"the budget is used up: {waiting['detail']}"
@@ -105,8 +105,7 @@ def _some_budget(place: Workplace, run: str) -> str:
     short = [(r, line.cap) for r, line in lines if line.cap and (line.left or 0) < line.cap * 0.2]
     if not short:
         short = [(r, line.cap) for r, line in lines if line.cap][:1]
-    units = {"micro_usd": 1e6, "wall_ms": 1e3}
-    return ",".join(f"{WORD_OF[r]}={(cap or 0) / units.get(r, 1):.10g}" for r, cap in short) or "tokens=100k"
+    return budget_flag({resource: cap or 0 for resource, cap in short}) or "tokens=100k"
 
 
 def _clock(time_us: int) -> str:

@@ -27,10 +27,10 @@ _GATE_HELP = "'orders' (consequential acts of a world), an effect class, 'confid
 class Actor:
     """Who acts and who judges."""
 
-    model: Annotated[str | None, typer.Option("--model", help=f"Who acts: {_MODEL_HELP}.")] = None
-    judge: Annotated[str | None, typer.Option("--judge", help="A model that checks --accept lines; not the actor.")] = (
-        None
-    )
+    model: Annotated[str | None, typer.Option("--model", metavar="SPEC", help=f"Who acts: {_MODEL_HELP}.")] = None
+    judge: Annotated[
+        str | None, typer.Option("--judge", metavar="SPEC", help="A model that checks --accept lines; not the actor.")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +39,18 @@ class Place:
 
     world: Annotated[
         str | None,
-        typer.Option("--world", help="greenhouse, greenhouse:days=30, minigrid:ENV, gym:ENV. Default: greenhouse."),
+        typer.Option(
+            "--world",
+            metavar="NAME",
+            help="greenhouse, greenhouse:days=30, minigrid:ENV, gym:ENV. Default: greenhouse.",
+        ),
     ] = None
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="The world's seed.")] = None
+    seed: Annotated[int | None, typer.Option("--seed", metavar="NUMBER", min=0, help="The world's seed.")] = None
     policy: Annotated[
-        str | None, typer.Option("--policy", help="Its scripted player, e.g. random, rules, expert; short for --model.")
+        str | None,
+        typer.Option(
+            "--policy", metavar="NAME", help="Its scripted player, e.g. random, rules, expert; short for --model."
+        ),
     ] = None
 
 
@@ -52,10 +59,12 @@ class Acceptance:
     """What must hold before the run counts as done."""
 
     accept: Annotated[
-        list[str] | None, typer.Option("--accept", help="Must hold at the end, in words; the judge checks it.")
+        list[str] | None,
+        typer.Option("--accept", metavar="TEXT", help="Must hold at the end, in words; the judge checks it."),
     ] = None
     accept_command: Annotated[
-        list[str] | None, typer.Option("--accept-command", help="A sandboxed command that must exit with 0.")
+        list[str] | None,
+        typer.Option("--accept-command", metavar="COMMAND", help="A sandboxed command that must exit with 0."),
     ] = None
 
 
@@ -63,28 +72,39 @@ class Acceptance:
 class Tools:
     """What the run may touch."""
 
-    files: Annotated[Path | None, typer.Option("--files", help="A folder it may read.")] = None
+    files: Annotated[Path | None, typer.Option("--files", metavar="DIR", help="A folder it may read.")] = None
     write_files: Annotated[
-        Path | None, typer.Option("--write-files", help="A folder it may read and change; shell and python work there.")
+        Path | None,
+        typer.Option(
+            "--write-files", metavar="DIR", help="A folder it may read and change; shell and python work there."
+        ),
     ] = None
     allow_http: Annotated[
-        list[str] | None, typer.Option("--allow-http", help="A host, or beginning of URLs, it may fetch by GET.")
+        list[str] | None,
+        typer.Option("--allow-http", metavar="HOST", help="A host, or beginning of URLs, it may fetch by GET."),
     ] = None
     python: Annotated[bool, typer.Option("--python", help="Python in a sandbox, without network.")] = False
     shell: Annotated[bool, typer.Option("--shell", help="A shell in a sandbox, without network.")] = False
     mcp: Annotated[
-        list[str] | None, typer.Option("--mcp", help="An MCP server: a command line or a URL; NAME=… names it.")
+        list[str] | None,
+        typer.Option("--mcp", metavar="COMMAND", help="An MCP server: a command line or a URL; NAME=… names it."),
     ] = None
-    tools: Annotated[list[Path] | None, typer.Option("--tools", help="A Python file with @tool functions.")] = None
+    tools: Annotated[
+        list[Path] | None, typer.Option("--tools", metavar="FILE.py", help="A Python file with @tool functions.")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateFlags:
     """Which calls wait for a person; before the rules of the configuration, deny first."""
 
-    ask: Annotated[list[str] | None, typer.Option("--ask", help=f"Ask a person first: {_GATE_HELP}.")] = None
-    allow: Annotated[list[str] | None, typer.Option("--allow", help="Let through, in the same words.")] = None
-    deny: Annotated[list[str] | None, typer.Option("--deny", help="Refuse, in the same words.")] = None
+    ask: Annotated[
+        list[str] | None, typer.Option("--ask", metavar="RULE", help=f"Ask a person first: {_GATE_HELP}.")
+    ] = None
+    allow: Annotated[
+        list[str] | None, typer.Option("--allow", metavar="RULE", help="Let through, in the same words.")
+    ] = None
+    deny: Annotated[list[str] | None, typer.Option("--deny", metavar="RULE", help="Refuse, in the same words.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,9 +39,12 @@ def doctor(*, common: Common) -> None:
 
 def gc(
     *,
-    older_than: Annotated[str, typer.Option("--older-than", help="Only runs that ended this long ago: 30d, 12h …")],
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="AGE", help="Only runs that ended this long ago: 30d, 12h …")
+    ],
     kind: Annotated[
-        list[str] | None, typer.Option("--kind", help="Only texts of entries of this kind, e.g. world.saved.")
+        list[str] | None,
+        typer.Option("--kind", metavar="KIND", help="Only texts of entries of this kind, e.g. world.saved."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     common: Common,

@@ -29,7 +29,7 @@ def watch(
     run: Annotated[str, typer.Argument(metavar="[RUN]", help="A run's name, or the beginning of one.")] = "last",
     *,
     once: Annotated[bool, typer.Option("--once", help="Draw it once and leave.")] = False,
-    every: Annotated[float, typer.Option("--every", min=0.05, help="Seconds between looks.")] = 0.5,
+    every: Annotated[float, typer.Option("--every", metavar="SECONDS", min=0.05, help="Seconds between looks.")] = 0.5,
     common: Common,
 ) -> None:
     """Show a run as it goes: goal, state, budget, questions, latest entries. Leaves when it ends; Ctrl-C leaves."""
@@ -63,11 +63,12 @@ def _follow_live(at: Workplace, screen: Screen, every: float) -> None:
 
 
 def _follow_lines(at: Workplace, screen: Screen, every: float) -> None:
-    """For pipes: the timeline so far, then each new entry."""
+    """For pipes: the last entries, then each new one."""
     from overwinter.cli.live import entry_line
     from overwinter.cli.looking import clock_text
 
-    fresh: list[Entry] = list(screen.tail)
+    head = screen.state.head_seq
+    fresh: list[Entry] = list(at.store.read(screen.run, max(0, head - TAIL + 1), head + 1))
     while True:
         for entry in fresh:
             at.out.record(entry.as_json())

@@ -29,12 +29,16 @@ class Bounds:
     """How far a new run may go."""
 
     budget: Annotated[
-        str | None, typer.Option("--budget", help="For example tokens=200k,usd=2.50,wall=2h,calls=500.")
+        str | None,
+        typer.Option("--budget", metavar="AMOUNTS", help="For example tokens=200k,usd=2.50,wall=2h,calls=500."),
     ] = None
     max_steps: Annotated[
-        int | None, typer.Option("--max-steps", min=1, help="Stop cleanly after so many steps; resume goes on.")
+        int | None,
+        typer.Option("--max-steps", metavar="NUMBER", min=1, help="Stop cleanly after so many steps; resume goes on."),
     ] = None
-    name: Annotated[str | None, typer.Option("--name", help="The run's name; made up if not given.")] = None
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="The run's name; made up if not given.")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +46,17 @@ class Onward:
     """How to go on with a run."""
 
     add_budget: Annotated[
-        str | None, typer.Option("--add-budget", help="Raise its budget first: tokens=100k,calls=50 …")
+        str | None,
+        typer.Option("--add-budget", metavar="AMOUNTS", help="Raise its budget first: tokens=100k,calls=50 …"),
     ] = None
-    say: Annotated[str | None, typer.Option("--say", help="The answer to what it asked.")] = None
+    say: Annotated[str | None, typer.Option("--say", metavar="TEXT", help="The answer to what it asked.")] = None
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Take it from the process that works on it; that one can write no more.")
     ] = False
     due: Annotated[bool, typer.Option("--due", help="All sleeping runs whose time or event has come.")] = False
-    max_steps: Annotated[int | None, typer.Option("--max-steps", min=1, help="Stop cleanly after so many steps.")] = (
-        None
-    )
+    max_steps: Annotated[
+        int | None, typer.Option("--max-steps", metavar="NUMBER", min=1, help="Stop cleanly after so many steps.")
+    ] = None
     by: By = None
 
 
@@ -85,7 +90,7 @@ def run(
         plan = make_plan(goal, at.settings, place, actor, accepted, tools, gates)
         caps = parse_budget(at.settings.budget)
         started = Run.start(at.store, plan.goal, setup=plan.setup, caps=caps, name=bounds.name, title=plan.title)
-        _announce(at, started, accepted)
+        _announce(at, started)
         code = _work(at, started, bounds.max_steps)
     raise typer.Exit(code)
 
@@ -110,7 +115,7 @@ def resume(
     raise typer.Exit(code)
 
 
-def _announce(at: Workplace, run: Run, accepted: Acceptance) -> None:
+def _announce(at: Workplace, run: Run) -> None:
     state = run.state
     at.out.line(f"run {run.name}: {state.goal}", "bold")
     player = run.session.parts.model.name

@@ -66,19 +66,27 @@ class Workplace:
 
     def standing(self, info: RunInfo) -> str:
         """A run's status, and for one that should be running whether a living process works on it."""
-        if info.status != "running" or self.is_worked_on(info):
-            return info.status
-        return "ready" if info.head_seq == info.fork_seq + 1 else "interrupted"
+        return standing(self.store, info)
 
     def is_worked_on(self, info: RunInfo) -> bool:
         """Whether a process holds the run and, as far as can be known, lives."""
-        from overwinter.journal.lease import is_dead
-
-        return bool(info.owner) and info.expires_us > self.store.now_us() and not is_dead(info.owner)
+        return is_worked_on(self.store, info)
 
     def who(self, by: str | None) -> str:
         """Who acts, as the journal names them."""
         return by or self.settings.by or _user()
+
+
+def is_worked_on(store: Store, info: RunInfo) -> bool:
+    from overwinter.journal.lease import is_dead
+
+    return bool(info.owner) and info.expires_us > store.now_us() and not is_dead(info.owner)
+
+
+def standing(store: Store, info: RunInfo) -> str:
+    if info.status != "running" or is_worked_on(store, info):
+        return info.status
+    return "ready" if info.head_seq == info.fork_seq + 1 else "interrupted"
 
 
 def load_settings(common: Common, flags: Mapping[str, Any] | None = None) -> Effective:

@@ -159,7 +159,7 @@ def _repeat(session: Session, call: OpenCall, tool: Tool, arguments: dict[str, A
     if call.attempt >= limit:
         # A call that takes the process down each time must not do so for ever.
         text = f"The process ended {limit} times during this call; it was not tried again."
-        yield from _close(session, call, failure("crash", text))
+        yield from _close(session, call, failure("crash", text, in_doubt=call.effect != Effect.PURE))
         return
     yield from _perform(session, call, tool, arguments, rule=REPEAT)
 

@@ -17,7 +17,7 @@ class Chart:
     Attributes:
         points: (entry, value), entries ascending.
         top, bottom: of the vertical axis.
-        limit: a line across, a budget's cap, with its words; None for none.
+        limit: a line across, a budget's cap; None for none.
         marks: entries at which the run was resumed.
         step: the value holds until it changes (amounts spent), instead of being joined by slopes.
     """
@@ -29,29 +29,27 @@ class Chart:
     top: float
     bottom: float = 0.0
     top_words: str = ""
-    bottom_words: str = ""
     limit: float | None = None
-    limit_words: str = ""
     marks: Sequence[int] = ()
     step: bool = False
     style: str = "a"
 
     def html(self) -> str:
         path = self._path()
-        area = f'<path class="area" d="{path} L{self._x(self.points[-1][0])},{HEIGHT} L{self._x(self.points[0][0])},{HEIGHT} Z"/>'
+        first, last = self._x(self.points[0][0]), f"{WIDTH}" if self.step else self._x(self.points[-1][0])
+        area = f'<path class="area" d="{path} L{last},{HEIGHT} L{first},{HEIGHT} Z"/>'
         limit = ""
         if self.limit is not None:
             y = self._y(self.limit)
             limit = f'<path class="limit" d="M0,{y} L{WIDTH},{y}"/>'
         marks = "".join(f'<path class="mark" d="M{self._x(seq)},0 L{self._x(seq)},{HEIGHT}"/>' for seq in self.marks)
-        words = f'<span class="limit-words">{escape(self.limit_words)}</span>' if self.limit_words else ""
         return (
             f'<figure class="chart {self.style}"><figcaption><b>{escape(self.title)}</b>'
             f"<span>{escape(self.now)}</span></figcaption>"
             f'<div class="plot"><svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
             f'aria-label="{escape(self.title)}: {escape(self.now)}">{marks}{area}{limit}<path class="line" d="{path}"/></svg>'
-            f'<span class="y top">{escape(self.top_words)}</span><span class="y bottom">{escape(self.bottom_words)}</span>'
-            f'{words}</div><div class="x"><span>entry 0</span><span>entry {self.last_seq}</span></div></figure>'
+            f'<span class="y top">{escape(self.top_words)}</span></div>'
+            f'<div class="x"><span>entry 0</span><span>entry {self.last_seq}</span></div></figure>'
         )
 
     def _path(self) -> str:

@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from overwinter.cli.workplace import standing
 from overwinter.journal import Entry, RunInfo, Store
 from overwinter.loop.state import RunState
 
@@ -38,26 +39,37 @@ MARKED = frozenset(
 
 
 class Curve:
-    """Points (entry, value), thinned evenly when there are too many; the last one is always kept."""
+    """Points (entry, value), thinned evenly when there are too many; the last one is always kept.
 
-    def __init__(self) -> None:
+    Args:
+        mean: a point stands for the mean of the values thinned out before it, as fits what goes up and down.
+    """
+
+    def __init__(self, *, mean: bool = False) -> None:
         self._points: list[tuple[int, float]] = []
         self._last: tuple[int, float] | None = None
-        self._every, self._seen = 1, 0
+        self._mean = mean
+        self._every, self._pending, self._sum = 1, 0, 0.0
         self.top, self.bottom = float("-inf"), float("inf")
 
     def add(self, seq: int, value: float) -> None:
         self._last = (seq, value)
         self.top, self.bottom = max(self.top, value), min(self.bottom, value)
-        if self._seen % self._every == 0:
-            self._points.append(self._last)
-        self._seen += 1
+        self._pending, self._sum = self._pending + 1, self._sum + value
+        if self._pending < self._every:
+            return
+        self._points.append((seq, self._sum / self._pending if self._mean else value))
+        self._pending, self._sum = 0, 0.0
         if len(self._points) > 2 * CURVE_POINTS:
-            self._points, self._every = self._points[::2], self._every * 2
+            self._points, self._every = self._halved(), self._every * 2
+
+    def _halved(self) -> list[tuple[int, float]]:
+        pairs = zip(self._points[::2], self._points[1::2], strict=False)
+        return [(seq, (first + value) / 2 if self._mean else value) for (_, first), (seq, value) in pairs]
 
     @property
     def points(self) -> list[tuple[int, float]]:
-        if self._last is None or (self._points and self._points[-1] == self._last):
+        if self._last is None or (self._points and self._points[-1][0] == self._last[0]):
             return list(self._points)
         return [*self._points, self._last]
 
@@ -86,22 +98,25 @@ class Digest:
     counts: Counter[str] = field(default_factory=Counter)
     spent: dict[str, Curve] = field(default_factory=dict)
     caps: dict[str, int] = field(default_factory=dict)
-    confidence: Curve = field(default_factory=Curve)
+    confidence: Curve = field(default_factory=lambda: Curve(mean=True))
     score: Curve = field(default_factory=Curve)
-    questions: list[Question] = field(default_factory=list)
+    questions: deque[Question] = field(default_factory=lambda: deque(maxlen=MARKED_ROWS))
     resumed: list[int] = field(default_factory=list)
     outcome: Entry | None = None
     verdict: Entry | None = None
     rows: list[Entry] = field(default_factory=list)
     processes: int = 1
     damage: str = ""
+    """Why reading ended early, "" if it did not."""
+    standing: str = ""
+    """The run's status, or "interrupted" if no living process works on it though one should."""
 
 
 def digest_run(store: Store, info: RunInfo, *, progress: Callable[[int, int], None] | None = None) -> Digest:
     """Read the whole run once. Damage ends the reading; the page then says so and shows what lies before it."""
     from overwinter.errors import StoreError
 
-    digest = Digest(info=info, state=RunState(run=info.run))
+    digest = Digest(info=info, state=RunState(run=info.run), standing=standing(store, info))
     head: list[Entry] = []
     marked: deque[Entry] = deque(maxlen=MARKED_ROWS)
     tail: deque[Entry] = deque(maxlen=LAST_ROWS)
@@ -148,7 +163,7 @@ def _take(digest: Digest, entry: Entry) -> None:
             digest.outcome = entry
         case "verdict":
             digest.verdict = entry
-        case "gate.decision" | "effect.in_doubt" if len(digest.questions) < MARKED_ROWS:
+        case "gate.decision" | "effect.in_doubt":
             digest.questions.append(Question(asked=entry))
         case "approval.answered" | "doubt.answered":
             about = body.get("gate", body.get("doubt"))

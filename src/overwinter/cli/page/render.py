@@ -17,11 +17,11 @@ from overwinter.cli.page.charts import Chart
 from overwinter.cli.page.digest import Digest, Question
 from overwinter.cli.pauses import status_words, wait_text
 from overwinter.journal import Entry, Store
-from overwinter.loop.run import status
 
 DETAIL_CHARS = 1600
 ROW_CHARS = 300
 CARDS = 9
+NEAR_CAP = 0.2
 SAFE_CSS_STATUS = frozenset({"verified", "running", "failed", "unverified", "cancelled"})
 
 GROUPS: tuple[tuple[str, str, bool, frozenset[str]], ...] = (
@@ -93,7 +93,7 @@ def render_page(store: Store, digest: Digest) -> str:
 
 
 def _header(digest: Digest, title: str) -> str:
-    now = status(digest.state)
+    now = digest.standing
     look = now if now in SAFE_CSS_STATUS else "waiting"
     waits = f'<p class="waits">{_text(wait_text(digest.state))}</p>' if digest.state.waiting else ""
     parent = ""
@@ -157,8 +157,9 @@ def _goal(digest: Digest) -> str:
 
 
 def _criterion(row: dict[str, Any], finding: dict[str, Any] | None, shown: set[int], goal: str) -> str:
-    met = None if finding is None else finding["met"]
-    look, word = {True: ("met", "met"), False: ("unmet", "not met")}.get(met, ("open", "not checked"))
+    met: bool | None = None if finding is None else finding["met"]
+    looks: dict[bool | None, tuple[str, str]] = {True: ("met", "met"), False: ("unmet", "not met")}
+    look, word = looks.get(met, ("open", "not checked"))
     if finding is None:
         word = "open"
     text = f"The goal itself, checked by: {row['check']['kind']}" if row["text"] == goal else row["text"]
@@ -182,9 +183,11 @@ def _curves(digest: Digest) -> Iterator[Chart]:
     last = max(1, digest.state.head_seq)
     for resource, curve in digest.spent.items():
         cap = digest.caps.get(resource)
-        if not curve.last and cap is None:
+        if not curve.last:
             continue
-        top = max(curve.last, 1.0 if cap is None else float(cap))
+        # A cap far away would press the curve flat; the caption names it all the same.
+        near = cap is not None and curve.last > NEAR_CAP * cap
+        top = max(curve.last, cap or 0) if near else curve.last
         yield Chart(
             title=f"Budget: {_tile_name(resource)}",
             now=amount_text(resource, int(curve.last)) + ("" if cap is None else f" of {amount_text(resource, cap)}"),
@@ -192,8 +195,7 @@ def _curves(digest: Digest) -> Iterator[Chart]:
             last_seq=last,
             top=top,
             top_words=amount_text(resource, int(top)),
-            bottom_words="0",
-            limit=cap,
+            limit=cap if near else None,
             marks=digest.resumed,
             step=True,
         )
@@ -205,7 +207,6 @@ def _curves(digest: Digest) -> Iterator[Chart]:
             last_seq=last,
             top=1.0,
             top_words="1",
-            bottom_words="0",
             marks=digest.resumed,
             style="b",
         )
@@ -219,7 +220,6 @@ def _curves(digest: Digest) -> Iterator[Chart]:
             top=max(digest.score.top, low + 1),
             bottom=low,
             top_words=f"{max(digest.score.top, low + 1):.0f}",
-            bottom_words=f"{low:.0f}",
             marks=digest.resumed,
             style="c",
         )
@@ -229,13 +229,16 @@ def _questions(digest: Digest) -> str:
     if not digest.questions:
         return ""
     shown = {entry.seq for entry in digest.rows}
-    cards = [_question(question, shown) for question in digest.questions]
+    # The newest first: if one is open, it is that.
+    cards = [_question(question, shown) for question in reversed(digest.questions)]
     rest = ""
     if len(cards) > CARDS:
-        more = "".join(cards[CARDS:])
-        rest = (
-            f'<details class="more"><summary>{len(cards) - CARDS} more</summary><ul class="gates">{more}</ul></details>'
-        )
+        more = f'<ul class="gates">{"".join(cards[CARDS:])}</ul>'
+        rest = f'<details class="more"><summary>{len(cards) - CARDS} earlier</summary>{more}</details>'
+    unseen = digest.counts["gate.decision"] + digest.counts["effect.in_doubt"] - len(cards)
+    if unseen:
+        command = f"overwinter log {_text(digest.info.run)} --kind gate.decision"
+        rest += f'<p class="note">{unseen:,} older ones are not on this page: <code>{command}</code></p>'
     return f'<section><h2>Gates and approvals</h2><ul class="gates">{"".join(cards[:CARDS])}</ul>{rest}</section>'
 
 
@@ -250,7 +253,9 @@ def _question(question: Question, shown: set[int]) -> str:
         yes = answer.body.get("decision") == "approve" or answer.body.get("happened") is True
         word = _text(answer.body.get("decision") or ("took place" if yes else "did not take place"))
         reason = f" “{_text(answer.body['reason'])}”" if answer.body["reason"] else ""
-        said = f'<span class="badge {"met" if yes else "unmet"}">{word}</span> by {_text(answer.body["by"])}{reason} ({_link(answer.seq, shown)})'
+        look = "met" if yes else "unmet"
+        who = f"by {_text(answer.body['by'])}{reason} ({_link(answer.seq, shown)})"
+        said = f'<span class="badge {look}">{word}</span> {who}'
     elif body.get("decision") == "deny":
         said = '<span class="badge unmet">refused by the rule</span>'
     else:

@@ -236,11 +236,11 @@ def report(scale: Scale) -> str:
     return "\n\n".join(parts)
 
 
-def write_page(text: str) -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+def write_between(page: Path, begin: str, end: str, text: str) -> None:
+    """Put a table into a page, between its two marks."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 def main() -> None:
@@ -253,7 +253,7 @@ def main() -> None:
         shutil.rmtree(WORK, ignore_errors=True)
     print(text)
     if not quick:
-        write_page(text)
+        write_between(PAGE, BEGIN, END, text)
 
 
 if __name__ == "__main__":

@@ -49,18 +49,24 @@ class Pace:
     max_attempts: int = 3
 
 
+def _all_controls() -> Mapping[str, Tool]:
+    from overwinter.loop.controls import CONTROLS  # which is written in terms of sessions
+
+    return CONTROLS
+
+
 @dataclass(kw_only=True)
 class Parts:
     """What a run works with, built from its setup or handed over in code.
 
     Attributes:
         judge: the model that judges claims; None where no criterion needs one. Not the actor.
-        controls: the tools of the loop itself (finish, sleep, …), by name.
+        controls: the tools of the loop itself (finish, sleep, …), by name; all of them unless chosen.
     """
 
     model: Model
     toolbox: Toolbox = field(default_factory=Toolbox)
-    controls: Mapping[str, Tool] = field(default_factory=dict)
+    controls: Mapping[str, Tool] = field(default_factory=_all_controls)
     world: WorldSession | None = None
     gates: Gates = field(default_factory=Gates)
     judge: Model | None = None

@@ -283,6 +283,8 @@ def _usage_error(error: ValidationError, origins: Mapping[str, str]) -> UsageErr
     if place == "default":
         place = next((origin for name, origin in origins.items() if name.startswith(f"{key}.")), place)
     what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+    if place == f"flag --{key}":
+        return UsageError(f"--{key}: {what}", f"see `--help`, or docs/configuration.md for the values of {key}")
     return UsageError(f"{place}: {key}: {what}", "see docs/configuration.md for the keys and their values")
 
 

@@ -172,7 +172,7 @@ def _another_database(path: Path) -> None:
     ("make", "said"),
     [
         (_newer, "written by a newer overwinter"),
-        (_not_a_database, "is damaged"),
+        (_not_a_database, "is not a SQLite database"),
         (_another_database, "not an overwinter"),
     ],
 )

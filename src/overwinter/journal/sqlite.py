@@ -186,8 +186,11 @@ class SqliteStore(SqlStore):
         if code in _NO_ACCESS or isinstance(error, OSError):
             problem = f"{self.path} cannot be {'read' if self.read_only else 'written'}: {text}"
             return StoreError(problem, "check the permissions of the file, its -wal and -shm, and the folder")
+        if code == sqlite3.SQLITE_NOTADB:
+            problem = f"{self.path} is not a SQLite database, or its first page is damaged"
+            return StoreError(problem, "name another file with --store, or restore this one from a backup")
         # Messages about a damaged schema quote it, and then may not be UTF-8.
-        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} or isinstance(error, UnicodeDecodeError):
+        if code == sqlite3.SQLITE_CORRUPT or isinstance(error, UnicodeDecodeError):
             return StoreError(
                 f"{self.path} is damaged: {text}", "see what is intact with `overwinter log RUN --verify`"
             )

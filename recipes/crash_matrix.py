@@ -78,12 +78,12 @@ def main(argv: list[str] | None = None) -> int:
     walls_s: dict[str, float] = {}
     words: list[str] = []
     try:
-        with ledger(base) as socket_path:
-            for store, url in stores(options.store, base):
-                began = time.monotonic()
-                with url as database:
-                    tables[store], found = matrix(store, place_of(store, database, base, socket_path), options)
-                walls_s[store], words = time.monotonic() - began, words + found
+        for store, url in stores(options.store, base):
+            began = time.monotonic()
+            # A ledger for each store: runs of the same name have the same keys, and it forgets none.
+            with ledger(base / store.lower()) as socket_path, url as database:
+                tables[store], found = matrix(store, place_of(store, database, base, socket_path), options)
+            walls_s[store], words = time.monotonic() - began, words + found
     except Missing as error:
         print(error, file=sys.stderr)
         return 2
@@ -116,8 +116,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 @contextmanager
 def ledger(base: Path) -> Iterator[Path]:
     """The outside world, in a process of its own."""
-    path = base / "ledger.sock"
-    command = [sys.executable, crash_ledger.__file__, str(path), str(base / "ledger.jsonl")]
+    path = base.with_suffix(".sock")
+    command = [sys.executable, crash_ledger.__file__, str(path), str(base.with_suffix(".jsonl"))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

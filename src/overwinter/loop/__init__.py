@@ -9,5 +9,5 @@ Invariants (docs/design.md §4, each with a test)
     Budgets are reserved before and settled after.  Waiting holds no process.  Done is a verdict on evidence.
 
 Reading order: `run` (the door), `step` (the loop), `state` (the fold), `effects` (intent, call, receipt), `sampling`, `view`,
-`verdict`, `gates`, `stall`, `controls`, `session`, `setup`, `world`, `fork`, `replay`, `why`, `model` and `models/`.
+`verdict`, `gates`, `stall`, `controls`, `deeds`, `session`, `setup`, `world`, `fork`, `replay`, `why`, `model` and `models/`.
 """

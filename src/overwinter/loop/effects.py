@@ -19,7 +19,7 @@ from typing import Any
 
 from overwinter.errors import ToolError
 from overwinter.journal import Draft, Entry, Packer
-from overwinter.loop.controls import control_drafts
+from overwinter.loop.deeds import control_drafts
 from overwinter.loop.gates import ALLOW, Question
 from overwinter.loop.session import Session
 from overwinter.loop.state import OpenCall

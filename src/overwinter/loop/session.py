@@ -11,6 +11,7 @@ from overwinter.errors import BudgetExhausted, LeaseLost, OverwinterError, Store
 from overwinter.journal import Draft, Entry, Lease, Packer, Store
 from overwinter.journal.canonical import canonical, parse_object
 from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
+from overwinter.loop.controls import CONTROLS
 from overwinter.loop.gates import Gates, speculative_rules
 from overwinter.loop.model import Model
 from overwinter.loop.state import RunState, is_visible
@@ -49,12 +50,6 @@ class Pace:
     max_attempts: int = 3
 
 
-def _all_controls() -> Mapping[str, Tool]:
-    from overwinter.loop.controls import CONTROLS  # which is written in terms of sessions
-
-    return CONTROLS
-
-
 @dataclass(kw_only=True)
 class Parts:
     """What a run works with, built from its setup or handed over in code.
@@ -66,7 +61,7 @@ class Parts:
 
     model: Model
     toolbox: Toolbox = field(default_factory=Toolbox)
-    controls: Mapping[str, Tool] = field(default_factory=_all_controls)
+    controls: Mapping[str, Tool] = field(default_factory=lambda: CONTROLS)
     world: WorldSession | None = None
     gates: Gates = field(default_factory=Gates)
     judge: Model | None = None

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := postgres,mcp,worlds
+EXTRAS := local,postgres,mcp,worlds
 
 .PHONY: demo test check bench docs-figures clean
 
@@ -25,6 +25,8 @@ bench: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt "pip>=25.1"
+	# torch first and by its exact version: a range would let pip choose a build with gigabytes of CUDA.
+	$(BIN)/python -m pip install -q torch==2.13.0
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[$(EXTRAS)]" --group dev
 	touch $(STAMP)
 

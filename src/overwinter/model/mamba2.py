@@ -43,9 +43,7 @@ class Config:
     """Heads, where they are not expand·d_model / head_dim (Nemotron Nano)."""
     head_dim: int = 64
     n_groups: int = 1
-    """B and C are shared by the heads of a group."""
-    n_norm_groups: int | None = None
-    """Groups of the gated norm; as `n_groups` if absent. Bamba and Granite norm the whole width: 1."""
+    """B and C are shared by the heads of a group; the gated norm is per group too."""
     chunk_size: int = 64
     """Changes the speed, not the result. 64 suits a CPU; checkpoints often say 256, which suits a GPU."""
     norm_before_gate: bool = False
@@ -71,9 +69,6 @@ class Config:
             raise UsageError(problem, "choose a head_dim that divides expand·d_model, or give n_heads")
         if self.heads < 1 or self.heads % self.n_groups:
             raise UsageError(f"{self.heads} heads, {self.n_groups} groups", "let n_groups divide the number of heads")
-        if self.norm_groups < 1 or self.d_inner % self.norm_groups:
-            problem = f"inner width {self.d_inner} does not split into {self.norm_groups} norm groups"
-            raise UsageError(problem, "let n_norm_groups divide the inner width")
         low, high = self.dt_limit
         if not (
             0 <= low <= high and 0 < self.dt_min <= self.dt_max and 0 < self.a_init_range[0] <= self.a_init_range[1]
@@ -92,10 +87,6 @@ class Config:
     @property
     def d_conv_channels(self) -> int:
         return self.d_inner + 2 * self.n_groups * self.d_state
-
-    @property
-    def norm_groups(self) -> int:
-        return self.n_groups if self.n_norm_groups is None else self.n_norm_groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +211,7 @@ class GatedRMSNorm(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(config.d_inner))
-        self.groups, self.eps, self.norm_before_gate = config.norm_groups, config.norm_eps, config.norm_before_gate
+        self.groups, self.eps, self.norm_before_gate = config.n_groups, config.norm_eps, config.norm_before_gate
 
     def forward(self, y_BLI: Tensor, z_BLI: Tensor) -> Tensor:
         gate_BLI = functional.silu(z_BLI.float())

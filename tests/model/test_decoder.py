@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from model_kit import SHAPE, SWITCHES, relative_error, some_ids, tiny
 from torch import Tensor
 
-from model_kit import SHAPE, SWITCHES, relative_error, some_ids, tiny
 from overwinter.errors import UsageError
 from overwinter.model import Cache, Config, Decoder, Mixer, fresh
 from overwinter.model.config import LETTERS

@@ -99,10 +99,11 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], *, names: Mapping[str
             f"the tensors do not match the config; {'; '.join(problems)}",
             "check that config and weights belong together",
         )
-    for name, tensor in tensors.items():
-        if tensor.shape != wanted[name].shape:
+    for name, place in wanted.items():
+        tensor = tensors[name]
+        if tensor.shape != place.shape:
             raise UsageError(
-                f"tensor {shown.get(name, name)} has shape {tuple(tensor.shape)}, the config asks for {tuple(wanted[name].shape)}",
+                f"tensor {shown.get(name, name)} has shape {tuple(tensor.shape)}, the config asks for {tuple(place.shape)}",
                 "check that config and weights belong together",
             )
         if not tensor.is_floating_point():

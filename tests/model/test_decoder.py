@@ -24,11 +24,15 @@ def fed(decoder: Decoder, ids_BL: Tensor, pieces: list[int], cache: Cache | None
 
 @each_switch
 def test_prefill_in_pieces_and_step_by_step_agree(switches: dict) -> None:
-    decoder, ids_BL = tiny(**switches), some_ids(2, LENGTH)
-    with torch.no_grad():
-        whole_BLV = decoder(ids_BL)
-    for pieces in ([LENGTH], [7, 1, 9, 6], [1] * LENGTH, [12] + [1] * 11):
-        assert relative_error(fed(decoder, ids_BL, pieces), whole_BLV) <= 1e-5
+    worst = 0.0
+    for seed in range(5):
+        decoder, ids_BL = tiny(seed=seed, **switches), some_ids(2, LENGTH, seed=seed)
+        with torch.no_grad():
+            whole_BLV = decoder(ids_BL)
+        for pieces in ([LENGTH], [7, 1, 9, 6], [1] * LENGTH, [12] + [1] * 11):
+            worst = max(worst, relative_error(fed(decoder, ids_BL, pieces), whole_BLV))
+    print(f"fed differently {switches}: {worst:.1e}")
+    assert worst <= 1e-5
 
 
 @each_switch

@@ -1,0 +1,170 @@
+"""What a decoder remembers of the tokens it has seen, as objects that can forget.
+
+A `Cache` holds one `LayerCache` per layer and moves them together. `truncate` takes back tokens (a rejected draft), `snapshot`
+and `restore` go back to a moment; both leave a cache from which the logits are those of a cache that never saw the rest.
+`append` belongs to each kind, for it takes what its mixer remembers: keys, values and positions in `KVCache`.
+
+Caches are for inference: what is appended is detached from the graph.
+
+Shapes: B batch, K key heads, L new tokens, S all tokens so far, C width of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from overwinter.errors import UsageError
+
+FIRST_CAPACITY = 64
+
+
+@runtime_checkable
+class LayerCache(Protocol):
+    """What every kind of layer memory can do. The type of a snapshot is the kind's own affair."""
+
+    @property
+    def length(self) -> int:
+        """Tokens seen."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the tokens seen, without room kept for more."""
+        ...
+
+    def truncate(self, length: int) -> None:
+        """Forget all but the first `length` tokens."""
+        ...
+
+    def snapshot(self) -> Any:
+        """A copy of this moment that later tokens do not touch."""
+        ...
+
+    def restore(self, snapshot: Any) -> None:
+        """Go back to that moment; the snapshot can be used again."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class KVSnapshot:
+    """Copies of keys and values [BKSC] and of positions [BS]."""
+
+    k: Tensor
+    v: Tensor
+    positions: Tensor
+
+
+class KVCache:
+    """Keys and values of attention, in buffers that double when full, so that a token costs O(1) copies on average."""
+
+    def __init__(self) -> None:
+        self._length = 0
+        self._buffers: tuple[Tensor, Tensor, Tensor] | None = None
+
+    @property
+    def length(self) -> int:
+        return self._length
+
+    @property
+    def bytes(self) -> int:
+        return sum(part.numel() * part.element_size() for part in self._seen())
+
+    def append(self, k_BKLC: Tensor, v_BKLC: Tensor, positions_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Remember new tokens and return all of them: keys, values, positions. The result is a view: use it, do not keep it."""
+        new = (k_BKLC.detach(), v_BKLC.detach(), positions_BL)
+        if self._buffers is not None and self._buffers[0].shape[0] != k_BKLC.shape[0]:
+            raise UsageError(
+                f"this cache holds a batch of {self._buffers[0].shape[0]}, the new tokens a batch of {k_BKLC.shape[0]}",
+                "make one cache per batch with decoder.new_cache()",
+            )
+        end = self._length + k_BKLC.shape[2]
+        self._reserve(end, new)
+        for buffer, part in zip(self._seen(end), new, strict=True):
+            _tokens(buffer, self._length, end).copy_(part)
+        self._length = end
+        k_BKSC, v_BKSC, positions_BS = self._seen()
+        return k_BKSC, v_BKSC, positions_BS
+
+    def truncate(self, length: int) -> None:
+        if not 0 <= length <= self._length:
+            raise UsageError(
+                f"cannot cut a cache of {self._length} tokens to {length}", f"give a length from 0 to {self._length}"
+            )
+        self._length = length
+
+    def snapshot(self) -> KVSnapshot | None:
+        if self._buffers is None:
+            return None
+        k_BKSC, v_BKSC, positions_BS = (part.clone() for part in self._seen())
+        return KVSnapshot(k=k_BKSC, v=v_BKSC, positions=positions_BS)
+
+    def restore(self, snapshot: KVSnapshot | None) -> None:
+        self._length, self._buffers = 0, None
+        if snapshot is not None:
+            self.append(snapshot.k, snapshot.v, snapshot.positions)
+
+    def _seen(self, length: int | None = None) -> tuple[Tensor, ...]:
+        end = self._length if length is None else length
+        return () if self._buffers is None else tuple(_tokens(buffer, 0, end) for buffer in self._buffers)
+
+    def _reserve(self, length: int, like: tuple[Tensor, Tensor, Tensor]) -> None:
+        capacity = 0 if self._buffers is None else self._buffers[2].shape[1]
+        if length <= capacity:
+            return
+        capacity = max(length, 2 * capacity, FIRST_CAPACITY)
+        k, v, positions = (_empty(part, capacity) for part in like)
+        for old, new in zip(self._seen(), (k, v, positions), strict=False):
+            _tokens(new, 0, self._length).copy_(old)
+        self._buffers = (k, v, positions)
+
+
+def _tokens(buffer: Tensor, start: int, end: int) -> Tensor:
+    """Tokens are the last axis of positions and the one before the last of keys and values."""
+    return buffer[:, start:end] if buffer.dim() == 2 else buffer[:, :, start:end]
+
+
+def _empty(like: Tensor, capacity: int) -> Tensor:
+    shape = list(like.shape)
+    shape[1 if like.dim() == 2 else 2] = capacity
+    return torch.empty(shape, dtype=like.dtype, device=like.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheSnapshot:
+    layers: tuple[Any, ...]
+
+
+class Cache:
+    """The memory of all layers of one decoder for one batch of sequences."""
+
+    def __init__(self, layers: Sequence[LayerCache]) -> None:
+        self.layers = tuple(layers)
+
+    @property
+    def length(self) -> int:
+        return self.layers[0].length
+
+    @property
+    def bytes(self) -> int:
+        return sum(layer.bytes for layer in self.layers)
+
+    def truncate(self, length: int) -> None:
+        for layer in self.layers:
+            layer.truncate(length)
+
+    def snapshot(self) -> CacheSnapshot:
+        return CacheSnapshot(layers=tuple(layer.snapshot() for layer in self.layers))
+
+    def restore(self, snapshot: CacheSnapshot) -> None:
+        if len(snapshot.layers) != len(self.layers):
+            raise UsageError(
+                f"the snapshot has {len(snapshot.layers)} layers, the cache {len(self.layers)}",
+                "restore into a cache of the decoder that the snapshot came from",
+            )
+        for layer, past in zip(self.layers, snapshot.layers, strict=True):
+            layer.restore(past)

@@ -1,0 +1,174 @@
+"""The switches of the decoder, as one frozen value.
+
+Every field is a number of the shape or a switch; every switch is off by default, and off means exactly the plain decoder:
+RMS norm before each part, causal grouped-query attention with rotary positions, a SwiGLU MLP, separate output head. A field
+is here because it works: there are none for what is planned. Unknown keys in a file are an error, never ignored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, fields
+from typing import Any, ClassVar, Literal
+
+from overwinter.errors import UsageError
+
+LETTERS = {"A": "attention over everything before", "W": "attention over the last `window` tokens"}
+"""The letters of `Config.pattern`. `mixer.py` holds what each stands for."""
+
+_SEE_DOCS = "see docs/model.md for the switches and their values"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Llama3Scaling:
+    """Llama 3.1: slow rotations are divided by `factor`, fast ones kept, a ramp between."""
+
+    kind: ClassVar[str] = "llama3"
+    factor: float
+    original_context: int
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        if self.high_freq_factor <= self.low_freq_factor:
+            raise UsageError("llama3 scaling needs high_freq_factor above low_freq_factor", _SEE_DOCS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class YarnScaling:
+    """YaRN (arXiv 2309.00071): the ramp goes by rotations within `original_context`; cos and sin grow by `attention_factor`."""
+
+    kind: ClassVar[str] = "yarn"
+    factor: float
+    original_context: int
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    attention_factor: float | None = None
+    """None takes the paper's 0.1·ln(factor) + 1."""
+    truncate: bool = True
+    """Round the ramp's ends to whole dimensions."""
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+
+
+RopeScaling = Llama3Scaling | YarnScaling
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The shape and the switches of one decoder."""
+
+    vocab_size: int
+    d_model: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    d_head: int
+    d_mlp: int
+    context: int = 2048
+    """Tokens the weights were trained for. Not a limit of the code: the engine decides what to admit."""
+
+    pattern: str = "A"
+    """One letter of `LETTERS` per layer, repeated until there are `n_layers`."""
+    window: int | None = None
+    """How many tokens a `W` layer sees, its own included."""
+    rope_base: float = 10_000.0
+    rope_scaling: RopeScaling | None = None
+    qkv_bias: bool = False
+    out_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False
+    attn_softcap: float | None = None
+    logit_softcap: float | None = None
+    mlp: Literal["swiglu", "relu2"] = "swiglu"
+    norm: Literal["pre", "sandwich"] = "pre"
+    norm_eps: float = 1e-6
+    tied: bool = False
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        if self.n_heads % self.n_kv_heads:
+            raise UsageError(f"{self.n_heads} heads cannot share {self.n_kv_heads} key heads evenly", _SEE_DOCS)
+        if self.d_head % 2:
+            raise UsageError(f"d_head is {self.d_head}; rotary positions turn pairs, so it must be even", _SEE_DOCS)
+        unknown = sorted(set(self.pattern) - set(LETTERS))
+        if unknown or not self.pattern:
+            raise UsageError(
+                f"pattern {self.pattern!r} has unknown letters {unknown}", f"use letters of {sorted(LETTERS)}"
+            )
+        if len(self.pattern) > self.n_layers:
+            raise UsageError(f"pattern {self.pattern!r} is longer than {self.n_layers} layers", "shorten the pattern")
+        if ("W" in self.letters) != (self.window is not None):
+            raise UsageError(
+                f"pattern {self.pattern!r} and window {self.window} do not fit",
+                "give `window` if and only if there are W layers",
+            )
+
+    @property
+    def letters(self) -> str:
+        """The pattern written out: one letter per layer."""
+        return (self.pattern * self.n_layers)[: self.n_layers]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` gives the same config back."""
+        values = asdict(self)
+        if self.rope_scaling is not None:
+            values["rope_scaling"]["kind"] = self.rope_scaling.kind
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+        scaling = values.get("rope_scaling")
+        _check_keys(cls, values)
+        if scaling is None:
+            return cls(**values)
+        return cls(**{**values, "rope_scaling": _scaling_from_dict(scaling)})
+
+
+def _scaling_from_dict(values: Any) -> RopeScaling:
+    kinds: dict[str, type[RopeScaling]] = {"llama3": Llama3Scaling, "yarn": YarnScaling}
+    kind = values.get("kind") if isinstance(values, Mapping) else None
+    if not isinstance(kind, str) or kind not in kinds:
+        raise UsageError(f"unknown rope_scaling {values!r}", f"its `kind` is one of {sorted(kinds)}")
+    rest = {key: value for key, value in values.items() if key != "kind"}
+    _check_keys(kinds[kind], rest)
+    return kinds[kind](**rest)
+
+
+def _check_keys(cls: type[Any], values: Mapping[str, Any]) -> None:
+    known = {field.name: field for field in fields(cls)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise UsageError(f"{cls.__name__} has no {', '.join(map(repr, unknown))}", f"known are {', '.join(known)}")
+    missing = sorted(name for name, field in known.items() if name not in values and _required(field))
+    if missing:
+        raise UsageError(f"{cls.__name__} needs {', '.join(missing)}", _SEE_DOCS)
+
+
+def _required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+def _check_types(value: Any) -> None:
+    """Whole numbers are at least 1, real ones finite and positive, switches true or false, names of the listed ones."""
+    choices = {"mlp": ("swiglu", "relu2"), "norm": ("pre", "sandwich")}
+    for field in fields(value):
+        given, annotation = getattr(value, field.name), str(field.type)
+        if given is None and "None" in annotation:
+            continue
+        if annotation.startswith("int"):
+            right = isinstance(given, int) and not isinstance(given, bool) and given >= 1
+        elif annotation.startswith("float"):
+            real = isinstance(given, int | float) and not isinstance(given, bool)
+            right = real and math.isfinite(given) and given > 0
+        elif annotation == "bool":
+            right = isinstance(given, bool)
+        elif annotation.startswith("RopeScaling"):
+            right = isinstance(given, RopeScaling)
+        else:
+            right = isinstance(given, str) and given in choices.get(field.name, (given,))
+        if not right:
+            raise UsageError(f"{type(value).__name__}.{field.name} cannot be {given!r}", _SEE_DOCS)

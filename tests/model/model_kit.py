@@ -1,0 +1,85 @@
+"""Tiny decoders of every kind, and where shared weights may lie."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from overwinter.model import Config, Decoder, Llama3Scaling, YarnScaling, fresh
+
+torch.set_num_threads(1)
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": 61,
+    "d_model": 32,
+    "n_layers": 3,
+    "n_heads": 4,
+    "n_kv_heads": 2,
+    "d_head": 8,
+    "d_mlp": 48,
+    "context": 256,
+}
+SWITCHES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "llama3": {"rope_scaling": Llama3Scaling(factor=8.0, original_context=16)},
+    "yarn": {"rope_scaling": YarnScaling(factor=4.0, original_context=16)},
+    "qkv_bias": {"qkv_bias": True},
+    "all_biases": {"qkv_bias": True, "out_bias": True, "mlp_bias": True},
+    "qk_norm": {"qk_norm": True},
+    "window": {"pattern": "W", "window": 5},
+    "mixed_windows": {"pattern": "AW", "window": 5},
+    "attn_softcap": {"attn_softcap": 2.0},
+    "logit_softcap": {"logit_softcap": 1.0},
+    "relu2": {"mlp": "relu2"},
+    "sandwich": {"norm": "sandwich"},
+    "tied": {"tied": True},
+    "everything": {
+        "pattern": "AWW",
+        "window": 4,
+        "rope_scaling": YarnScaling(factor=4.0, original_context=16),
+        "qkv_bias": True,
+        "out_bias": True,
+        "mlp_bias": True,
+        "qk_norm": True,
+        "attn_softcap": 3.0,
+        "logit_softcap": 5.0,
+        "mlp": "relu2",
+        "norm": "sandwich",
+        "tied": True,
+    },
+}
+
+
+def tiny(seed: int = 0, **switches: Any) -> Decoder:
+    """A decoder whose weights are large enough, biases and gains too, for every switch to show in the logits."""
+    decoder = fresh(Config(**{**SHAPE, **switches}), seed=seed)
+    stir(decoder, seed)
+    return decoder
+
+
+def stir(module: torch.nn.Module, seed: int = 0) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            centre = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+            parameter.normal_(centre, 0.2, generator=generator)
+
+
+def some_ids(batch: int, length: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, SHAPE["vocab_size"], (batch, length), generator=generator)
+
+
+def relative_error(ours: Tensor, theirs: Tensor) -> float:
+    return float((ours - theirs).abs().max() / theirs.abs().max())
+
+
+def shared_weights(name: str) -> Path | None:
+    """A folder of real weights: under OVERWINTER_SHARED, or under a `shared` beside the checkout."""
+    beside = Path(__file__).resolve().parents[2].parent / "shared"
+    folder = Path(os.environ.get("OVERWINTER_SHARED", beside)) / "data" / "weights" / name
+    return folder if folder.is_dir() else None

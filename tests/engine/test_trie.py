@@ -24,7 +24,7 @@ TOKENS = st.integers(0, V - 1).filter(lambda token: token != END)
 SEQUENCES = st.lists(st.lists(TOKENS, min_size=1, max_size=6).map(tuple), min_size=1, max_size=30)
 # From 1 (every list is a bit row) over a mixture to 99 (none is).
 WIDE_FROM = st.sampled_from([1, 2, 4, 99])
-quick = settings(max_examples=40)
+quick = settings(max_examples=25)
 
 
 def build(sequences: Any, **options: Any) -> Trie:

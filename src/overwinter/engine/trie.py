@@ -243,30 +243,35 @@ class Trie:
         return logits_RV
 
     def _constrain_flat_(self, logits_RV: Tensor, states_R: Tensor) -> None:
-        index, native_R = self._index, self._native(states_R)
-        first_R, count_R = index.children(native_R)
-        widest = int(count_R.max())
-        if widest >= self.wide_from:
-            self._constrain_by_width_(logits_RV, states_R, _tensor(count_R) >= self.wide_from)
+        native_R = self._native(states_R)
+        first_R, count_R = self._index.children(native_R)
+        if int(count_R.max()) < self.wide_from:
+            self._keep_children_(logits_RV, native_R, first_R, count_R)
             return
-        tokens_RB = _tensor(index.slots(native_R, first_R, count_R, widest + 1)).long()
+        wide_R = (_tensor(count_R) >= self.wide_from).nonzero().squeeze(1)
+        if len(wide_R) == len(states_R):
+            self._forbid_by_bits_(logits_RV, states_R)
+            return
+        wide_logits = self._forbid_by_bits_(logits_RV[wide_R], states_R[wide_R])
+        # Here wide rows count as rows without children; what they get is overwritten.
+        self._keep_children_(logits_RV, native_R, first_R, count_R * (count_R < self.wide_from))
+        logits_RV[wide_R] = wide_logits
+
+    def _keep_children_(self, logits_RV: Tensor, native_R: Any, first_R: Any, count_R: Any) -> None:
+        tokens_RB = _tensor(self._index.slots(native_R, first_R, count_R, int(count_R.max()) + 1)).long()
         kept_RB = logits_RV.gather(1, tokens_RB)
         logits_RV.fill_(float("-inf"))
         # Slots beyond the children repeat an allowed token of the same row: the same value is written twice.
         logits_RV.scatter_(1, tokens_RB, kept_RB)
 
-    def _constrain_by_width_(self, logits_RV: Tensor, states_R: Tensor, is_wide_R: Tensor) -> None:
-        """Rows with long lists by bit rows, the others among themselves."""
-        if bool(is_wide_R.all()):
-            bits_RV8 = self.forbidden_WV8[torch.searchsorted(self.wide_W, states_R)]
-            forbidden_RV = self.byte_to_bools[bits_RV8.long()].view(torch.bool)[:, : self.vocab_size]
-            logits_RV[:, : self.vocab_size].masked_fill_(forbidden_RV, float("-inf"))
-            logits_RV[:, self.vocab_size :] = float("-inf")
-            return
-        for rows in (is_wide_R.nonzero().squeeze(1), (~is_wide_R).nonzero().squeeze(1)):
-            part_RV = logits_RV[rows]
-            self._constrain_flat_(part_RV, states_R[rows])
-            logits_RV[rows] = part_RV
+    def _forbid_by_bits_(self, logits_RV: Tensor, states_R: Tensor) -> Tensor:
+        """For rows in wide states. Rows in one state, like a batch at its first token, share one unpacked row."""
+        states_R = states_R[:1] if bool((states_R == states_R[0]).all()) else states_R
+        bits_RV8 = self.forbidden_WV8[torch.searchsorted(self.wide_W, states_R)]
+        forbidden_RV = self.byte_to_bools[bits_RV8.long()].view(torch.bool)[:, : self.vocab_size]
+        logits_RV[:, : self.vocab_size].masked_fill_(forbidden_RV, float("-inf"))
+        logits_RV[:, self.vocab_size :] = float("-inf")
+        return logits_RV
 
     def advance(self, states_R: Tensor, tokens_R: Tensor) -> Tensor:
         """The states after the chosen tokens; `DEAD` where a token was not allowed. Any shape that both share."""

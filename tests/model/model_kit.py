@@ -33,7 +33,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "window": {"pattern": "W", "window": 5},
     "mixed_windows": {"pattern": "AW", "window": 5},
     "attn_softcap": {"attn_softcap": 2.0},
-    "logit_softcap": {"logit_softcap": 1.0},
+    "logit_softcap": {"logit_softcap": 4.0},
     "relu2": {"mlp": "relu2"},
     "sandwich": {"norm": "sandwich"},
     "tied": {"tied": True},

@@ -324,8 +324,8 @@ def _drawn(scores_RV: Tensor, states: Sequence[SamplerState]) -> Tensor:
     _truncate(scores_RV, params)
     rows_N, tokens_N = (scores_RV > NEVER).nonzero(as_tuple=True)
     keys = [_signed(noise_key(states[row].seed, states[row].position)) for row in hot]
-    noise_N = -torch.log(-torch.log(uniforms(torch.tensor(keys, device=scores_RV.device)[rows_N], tokens_N)))
-    scores_RV[rows_N, tokens_N] += noise_N
+    uniform_N = uniforms(torch.tensor(keys, device=scores_RV.device)[rows_N], tokens_N)
+    scores_RV[rows_N, tokens_N] -= uniform_N.log_().neg_().log_()
     chosen_R[hot] = scores_RV.max(dim=-1).indices
     return chosen_R
 

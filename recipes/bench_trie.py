@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -104,7 +105,7 @@ def measure(steps: list[Steps], model: Case | None, turns: int) -> dict[str, lis
     for turn in range(-2, turns):  # two turns to warm up
         found = {}
         for kind in kinds if turn % 2 else kinds[::-1]:
-            found[kind] = statistics.mean(microseconds(getattr(step, kind), 5) for step in steps)
+            found[kind] = statistics.mean(microseconds(getattr(step, kind), 3) for step in steps)
         if model is not None:
             found["model"] = microseconds(model)
         if turn >= 0:
@@ -163,7 +164,8 @@ def report(count: int, turns: int) -> str:
             rows += step_rows("batch 16, first token", first)
     head = (
         f"{count:,} random sequences of {LENGTH} tokens, vocabulary {VOCAB:,}; torch {torch.__version__} on"
-        f" {torch.get_num_threads()} CPU threads; {turns} alternating turns; median (range)."
+        f" {torch.get_num_threads()} CPU threads, load average {os.getloadavg()[0]:.1f};"
+        f" {turns} alternating turns; median (range)."
         f" The model is transformers' eager Llama in float32 with {CONTEXT} tokens of context."
     )
     return f"{head}\n\n{table(['measure', 'value', 'target'], rows)}"

@@ -225,6 +225,19 @@ def test_prefixes_computed_side_by_side_become_one() -> None:
     assert pool.free == 2
 
 
+def test_a_block_that_forks_share_is_not_moved_under_them() -> None:
+    pool = BlockPool(Config(blocks=8, block_size=4))
+    index = PrefixIndex(pool)
+    filled(pool, index, list(range(4)), b"n")
+    one = pool.open(b"n")
+    one.append(8)
+    two, own = one.fork(), one.blocks.copy()
+    assert index.publish(one, list(range(8))) == 0
+    assert one.blocks == two.blocks == own
+    two.release()
+    assert index.publish(one, list(range(8))) == 2
+
+
 def test_without_a_namespace_nothing_is_shared() -> None:
     pool = BlockPool(Config(blocks=4, block_size=4))
     index = PrefixIndex(pool)

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,12 @@ def main(argv: list[str] | None = None) -> int:
     except (Missing, OverwinterError) as error:
         print(error, file=sys.stderr)
         return 2
-    if options.json:
+    return show(rows, as_json=options.json)
+
+
+def show(rows: Sequence[Row], *, as_json: bool) -> int:
+    """Print what was found; the exit status."""
+    if as_json:
         print(json.dumps([vars(row) for row in rows], indent=2))
     else:
         width = max(len(row.what) for row in rows)

@@ -11,14 +11,13 @@ Exit status: 0 all as expected, 1 something differs, 2 something needed is missi
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from check_endpoint import SERVER_NAME, Missing, Row, serving
+from check_endpoint import SERVER_NAME, Missing, Row, serving, show
 from overwinter.errors import OverwinterError
 from overwinter.journal import Entry, Store, open_store, unpack, verify
 from overwinter.journal.rebuild import budgets_from_entries
@@ -58,13 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     except (Missing, OverwinterError) as error:
         print(error, file=sys.stderr)
         return 2
-    if options.json:
-        print(json.dumps([vars(row) for row in rows], indent=2))
-    else:
-        width = max(len(row.what) for row in rows)
-        for row in rows:
-            print(f"{'  ' if row.ok else '! '}{row.what:<{width}}  {row.came}")
-    return 0 if all(row.ok for row in rows) else 1
+    return show(rows, as_json=options.json)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

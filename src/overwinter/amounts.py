@@ -82,10 +82,6 @@ def amount_text(resource: str, amount: int) -> str:
             return f"{count_text(amount)} {resource}"
 
 
-def budget_text(amounts: Mapping[str, int]) -> str:
-    return ", ".join(amount_text(resource, amount) for resource, amount in amounts.items())
-
-
 def budget_flag(amounts: Mapping[str, int]) -> str:
     """The amounts as `--budget` takes them."""
     units = {"micro_usd": 1_000_000, "wall_ms": 1_000}

@@ -22,7 +22,7 @@ from overwinter.loop.goal import Goal
 from overwinter.loop.session import Parts, Session, load_state
 from overwinter.loop.setup import build_parts
 from overwinter.loop.state import OpenCall, RunState
-from overwinter.loop.step import take_letters, work
+from overwinter.loop.step import work
 
 ENDED = frozenset({"verified", "unverified", "failed", "cancelled"})
 """Statuses of a run that nothing more will happen to."""
@@ -277,4 +277,4 @@ def deliver(store: Store, run: str, draft: Draft) -> None:
         store.release(lease)
 
 
-__all__ = ["Run", "answer_approval", "deliver", "new_name", "request_stop", "send_event", "status", "take_letters"]
+__all__ = ["Run", "answer_approval", "deliver", "new_name", "request_stop", "send_event", "status"]

@@ -7,17 +7,18 @@ is here because it works: there are none for what is planned. Unknown keys in a 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, asdict, dataclass, fields
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from overwinter.errors import UsageError
+from overwinter.model.checks import SEE_DOCS, check_types
+from overwinter.model.loop import LoopConfig
+from overwinter.model.residual import AttnResConfig
 
 LETTERS = {"A": "attention over everything before", "W": "attention over the last `window` tokens"}
 """The letters of `Config.pattern`. `mixer.py` holds what each stands for."""
-
-_SEE_DOCS = "see docs/model.md for the switches and their values"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +32,9 @@ class Llama3Scaling:
     high_freq_factor: float = 4.0
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        check_types(self)
         if self.high_freq_factor <= self.low_freq_factor:
-            raise UsageError("llama3 scaling needs high_freq_factor above low_freq_factor", _SEE_DOCS)
+            raise UsageError("llama3 scaling needs high_freq_factor above low_freq_factor", SEE_DOCS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class YarnScaling:
     """Round the ramp's ends to whole dimensions."""
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        check_types(self)
 
 
 RopeScaling = Llama3Scaling | YarnScaling
@@ -87,13 +88,17 @@ class Config:
     norm: Literal["pre", "sandwich"] = "pre"
     norm_eps: float = 1e-6
     tied: bool = False
+    attnres: AttnResConfig | None = None
+    """Each part mixes the outputs of all parts before it, where the plain stream adds them up."""
+    loop: LoopConfig | None = None
+    """Layers that are run several times."""
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        check_types(self)
         if self.n_heads % self.n_kv_heads:
-            raise UsageError(f"{self.n_heads} heads cannot share {self.n_kv_heads} key heads evenly", _SEE_DOCS)
+            raise UsageError(f"{self.n_heads} heads cannot share {self.n_kv_heads} key heads evenly", SEE_DOCS)
         if self.d_head % 2:
-            raise UsageError(f"d_head is {self.d_head}; rotary positions turn pairs, so it must be even", _SEE_DOCS)
+            raise UsageError(f"d_head is {self.d_head}; rotary positions turn pairs, so it must be even", SEE_DOCS)
         unknown = sorted(set(self.pattern) - set(LETTERS))
         if unknown or not self.pattern:
             raise UsageError(
@@ -106,11 +111,21 @@ class Config:
                 f"pattern {self.pattern!r} and window {self.window} do not fit",
                 "give `window` if and only if there are W layers",
             )
+        if self.loop is not None and self.loop.prelude + self.loop.coda >= self.n_layers:
+            raise UsageError(
+                f"prelude {self.loop.prelude} and coda {self.loop.coda} leave no layer of {self.n_layers} to loop",
+                "shorten prelude or coda",
+            )
 
     @property
     def letters(self) -> str:
         """The pattern written out: one letter per layer."""
         return (self.pattern * self.n_layers)[: self.n_layers]
+
+    @property
+    def looped(self) -> LoopConfig | None:
+        """The loop, if it is one: once through is the plain decoder."""
+        return self.loop if self.loop is not None and self.loop.n_loops > 1 else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` gives the same config back."""
@@ -144,7 +159,11 @@ def part_from_dict(cls: type[Any], values: Any) -> Any:
     return cls(**values)
 
 
-_PARTS: Mapping[str, Callable[[Any], Any]] = {"rope_scaling": _scaling_from_dict}
+_PARTS: Mapping[str, Callable[[Any], Any]] = {
+    "rope_scaling": _scaling_from_dict,
+    "attnres": partial(part_from_dict, AttnResConfig),
+    "loop": partial(part_from_dict, LoopConfig),
+}
 """Fields of `Config` that are dataclasses themselves: name → how to read one from JSON."""
 
 
@@ -155,30 +174,8 @@ def _check_keys(cls: type[Any], values: Mapping[str, Any]) -> None:
         raise UsageError(f"{cls.__name__} has no {', '.join(map(repr, unknown))}", f"known are {', '.join(known)}")
     missing = sorted(name for name, field in known.items() if name not in values and _required(field))
     if missing:
-        raise UsageError(f"{cls.__name__} needs {', '.join(missing)}", _SEE_DOCS)
+        raise UsageError(f"{cls.__name__} needs {', '.join(missing)}", SEE_DOCS)
 
 
 def _required(field: Field[Any]) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
-
-
-def _check_types(value: Any) -> None:
-    """Whole numbers are at least 1, real ones finite and positive, switches true or false, names of the listed ones."""
-    choices = {"mlp": ("swiglu", "relu2"), "norm": ("pre", "sandwich")}
-    for field in fields(value):
-        given, annotation = getattr(value, field.name), str(field.type)
-        if given is None and "None" in annotation:
-            continue
-        if annotation.startswith("int"):
-            right = isinstance(given, int) and not isinstance(given, bool) and given >= 1
-        elif annotation.startswith("float"):
-            real = isinstance(given, int | float) and not isinstance(given, bool)
-            right = real and math.isfinite(given) and given > 0
-        elif annotation == "bool":
-            right = isinstance(given, bool)
-        elif is_dataclass(given):
-            right = type(given).__name__ in annotation or isinstance(given, RopeScaling)
-        else:
-            right = isinstance(given, str) and given in choices.get(field.name, (given,))
-        if not right:
-            raise UsageError(f"{type(value).__name__}.{field.name} cannot be {given!r}", _SEE_DOCS)

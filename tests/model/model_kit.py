@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from overwinter.model import Config, Decoder, Llama3Scaling, YarnScaling, fresh
+from overwinter.model import AttnResConfig, Config, Decoder, Llama3Scaling, LoopConfig, YarnScaling, fresh
 
 torch.set_num_threads(1)
 
@@ -37,6 +37,10 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "relu2": {"mlp": "relu2"},
     "sandwich": {"norm": "sandwich"},
     "tied": {"tied": True},
+    "attnres_full": {"attnres": AttnResConfig(kind="full")},
+    "attnres_block": {"attnres": AttnResConfig(blocks=3)},
+    "loop": {"loop": LoopConfig(n_loops=3)},
+    "loop_middle": {"loop": LoopConfig(n_loops=2, prelude=1, coda=1, reinject="parcae", loop_norm=False)},
     "everything": {
         "pattern": "AWW",
         "window": 4,
@@ -50,6 +54,8 @@ SWITCHES: dict[str, dict[str, Any]] = {
         "mlp": "relu2",
         "norm": "sandwich",
         "tied": True,
+        "attnres": AttnResConfig(blocks=3),
+        "loop": LoopConfig(n_loops=3, coda=1, reinject="concat"),
     },
 }
 

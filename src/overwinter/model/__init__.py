@@ -11,8 +11,8 @@ same logits; what a cache forgets (`truncate`, `restore`) never shows in later l
 that names the tensor and both shapes.
 
 Reading order: `config.py` (the switches), `decoder.py` (the whole network on one page), `mixer.py` (what a layer's token
-mixing must offer, and where the next kind plugs in), `attention.py`, `rope.py`, `cache.py`, then `checkpoint.py` and
-`huggingface.py` for files. Needs `overwinter[local]`; names load when first used.
+mixing must offer, and where the next kind plugs in), `attention.py`, `rope.py`, `cache.py`, `residual.py` and `loop.py` (depth),
+then `checkpoint.py` and `huggingface.py` for files. Needs `overwinter[local]`; names load when first used.
 """
 
 from __future__ import annotations
@@ -29,35 +29,54 @@ if TYPE_CHECKING:
     from overwinter.model.config import Config, Llama3Scaling, YarnScaling
     from overwinter.model.decoder import Decoder, fresh
     from overwinter.model.huggingface import export
+    from overwinter.model.loop import LoopConfig
+    from overwinter.model.loop_training import LoopLosses, gate_loss, joint_loss, last_loss, loop_losses, sample_depths
     from overwinter.model.mixer import Mixer
+    from overwinter.model.residual import AttnResConfig
 
 _HOMES = {
+    "AttnResConfig": "residual",
     "Cache": "cache",
     "Config": "config",
     "Decoder": "decoder",
     "KVCache": "cache",
     "Llama3Scaling": "config",
+    "LoopConfig": "loop",
+    "LoopLosses": "loop_training",
     "Mixer": "mixer",
     "YarnScaling": "config",
     "export": "huggingface",
     "fresh": "decoder",
+    "gate_loss": "loop_training",
+    "joint_loss": "loop_training",
+    "last_loss": "loop_training",
     "load": "checkpoint",
     "load_tokenizer": "checkpoint",
+    "loop_losses": "loop_training",
+    "sample_depths": "loop_training",
     "save": "checkpoint",
 }
 
 __all__ = [
+    "AttnResConfig",
     "Cache",
     "Config",
     "Decoder",
     "KVCache",
     "Llama3Scaling",
+    "LoopConfig",
+    "LoopLosses",
     "Mixer",
     "YarnScaling",
     "export",
     "fresh",
+    "gate_loss",
+    "joint_loss",
+    "last_loss",
     "load",
     "load_tokenizer",
+    "loop_losses",
+    "sample_depths",
     "save",
 ]
 

@@ -195,7 +195,7 @@ class Decoder(nn.Module):
 class InitsItself(Protocol):
     """A module whose parameters have a start of their own, whatever rule the others follow."""
 
-    def init_own(self) -> None: ...
+    def init_own(self, generator: torch.Generator | None = None) -> None: ...
 
 
 def fresh(config: Config, *, seed: int = 0) -> Decoder:
@@ -210,7 +210,7 @@ def fresh(config: Config, *, seed: int = 0) -> Decoder:
                 parameter.fill_(0.0 if name.endswith("bias") else 1.0)
     for module in decoder.modules():
         if isinstance(module, InitsItself):
-            module.init_own()
+            module.init_own(generator)
     return decoder.eval()
 
 

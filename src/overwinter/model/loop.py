@@ -156,7 +156,7 @@ class ExitGate(nn.Module):
         self.init_own()
 
     @torch.no_grad()
-    def init_own(self) -> None:
+    def init_own(self, generator: torch.Generator | None = None) -> None:  # noqa: ARG002 (nothing is drawn)
         """λ_t = 1/(T − t + 1), which makes p uniform; one shared bias cannot, and starts at λ = ½."""
         self.weight.zero_()
         n_loops = self.bias.shape[0]
@@ -195,7 +195,7 @@ class Parcae(nn.Module):
         self.init_own()
 
     @torch.no_grad()
-    def init_own(self) -> None:
+    def init_own(self, generator: torch.Generator | None = None) -> None:  # noqa: ARG002 (nothing is drawn)
         first_dt = -math.log(FIRST_DECAY)
         self.A_log.zero_()
         self.dt_bias.fill_(first_dt + math.log(-math.expm1(-first_dt)))

@@ -71,7 +71,7 @@ class DepthMix(nn.Module):
         self.init_own()
 
     @torch.no_grad()
-    def init_own(self) -> None:
+    def init_own(self, generator: torch.Generator | None = None) -> None:  # noqa: ARG002 (nothing is drawn)
         self.depth_query.zero_()
         if self.depth_key_norm is not None:
             self.depth_key_norm.fill_(1.0)
@@ -101,27 +101,25 @@ class Finished(NamedTuple):
 
 
 class DepthAttention(nn.Module):
-    """Attention Residuals over `n_sublayers`, in blocks of `block_size`."""
+    """Attention Residuals over `n_sublayers`, in blocks of `block_size`. The first has one source, so it needs no query."""
 
     def __init__(self, config: Config, options: AttnResConfig, *, n_sublayers: int, block_size: int) -> None:
         super().__init__()
         self.n_sublayers, self.block_size = n_sublayers, block_size
         self.key_norm, self.eps = options.key_norm, config.norm_eps
-        self.mixes = nn.ModuleList(DepthMix(config.d_model, key_norm=options.key_norm) for _ in range(n_sublayers))
+        self.mixes = nn.ModuleList(DepthMix(config.d_model, key_norm=options.key_norm) for _ in range(1, n_sublayers))
         self.final = DepthMix(config.d_model, key_norm=options.key_norm) if options.final_mix else None
 
     def forward(self, h_BLD: Tensor, sublayers: Sequence[SubLayer]) -> Tensor:
         dtype, sources = h_BLD.dtype, [self._source(h_BLD)]
+        mixes = [None, *(cast("DepthMix", mix) for mix in self.mixes)]
         for start in range(0, self.n_sublayers, self.block_size):
-            mixes = self.mixes[start : start + self.block_size]
+            here = slice(start, start + self.block_size)
             running: Tensor | None = None
             for sublayer, mix, finished in zip(
-                sublayers[start : start + self.block_size], mixes, self._finished(sources, mixes), strict=True
+                sublayers[here], mixes[here], self._finished(sources, mixes[here]), strict=True
             ):
-                if running is None:
-                    mixed_BLD = finished.sum / finished.weight
-                else:
-                    mixed_BLD = self._joined(finished, self._source(running), cast("DepthMix", mix))
+                mixed_BLD = finished.sum / finished.weight if running is None else self._joined(finished, running, mix)
                 output_BLD = sublayer(mixed_BLD.to(dtype))
                 running = output_BLD if running is None else running + output_BLD
             assert running is not None, "a block has at least one sub-layer"
@@ -135,10 +133,12 @@ class DepthAttention(nn.Module):
         self, h_BLD: Tensor, sublayers: Sequence[SubLayer], *, seen: list[Tensor] | None = None
     ) -> Tensor:
         """The formula as it is written, one softmax per sub-layer over all its sources. `seen` receives α [BLI] of each."""
-        finished, running = [h_BLD], None
+        finished: list[Tensor] = [h_BLD]
+        running: Tensor | None = None
         for place, sublayer in enumerate(sublayers):
-            now = finished if running is None else [*finished, running]
-            output_BLD = sublayer(self._direct(now, cast("DepthMix", self.mixes[place]), seen))
+            sources = finished if running is None else [*finished, running]
+            mix = cast("DepthMix", self.mixes[place - 1]) if place else None
+            output_BLD = sublayer(h_BLD if mix is None else self._direct(sources, mix, seen))
             running = output_BLD if running is None else running + output_BLD
             if (place + 1) % self.block_size == 0 or place + 1 == len(sublayers):
                 finished.append(running)
@@ -153,21 +153,28 @@ class DepthAttention(nn.Module):
             return Source(value_BLD, torch.ones_like(value_BLD[..., 0]))
         return Source(value_BLD, torch.rsqrt(value_BLD.square().mean(-1) + self.eps))
 
-    def _finished(self, sources: Sequence[Source], mixes: Sequence[nn.Module] | nn.ModuleList) -> list[Finished]:
-        """Phase 1: all queries of a block look at the finished sources at once."""
+    def _finished(self, sources: Sequence[Source], mixes: Sequence[DepthMix | None]) -> list[Finished]:
+        """Phase 1: all queries of a block look at the finished sources at once. Without a query there is one source."""
+        folded = [mix.folded() for mix in mixes if mix is not None]
         value_BLID = torch.stack([source.value for source in sources], dim=2)
+        alone = [Finished(top=torch.zeros(()), weight=torch.ones(()), sum=value_BLID[:, :, 0])] * (mixes[0] is None)
+        if not folded:
+            return alone
         scale_BLI = torch.stack([source.inverse_rms for source in sources], dim=2)
-        folded_SD = torch.stack([cast("DepthMix", mix).folded() for mix in mixes])
-        logits_BLSI = (value_BLID @ folded_SD.T * scale_BLI[..., None]).transpose(-1, -2)
+        logits_BLSI = (value_BLID @ torch.stack(folded).T * scale_BLI[..., None]).transpose(-1, -2)
         # The result does not depend on what is subtracted, so neither does its gradient.
         top_BLS1 = logits_BLSI.detach().amax(-1, keepdim=True)
         weights_BLSI = (logits_BLSI - top_BLS1).exp()
         sum_BLSD = weights_BLSI @ value_BLID
         weight_BLS1 = weights_BLSI.sum(-1, keepdim=True)
-        return [Finished(top_BLS1[:, :, s], weight_BLS1[:, :, s], sum_BLSD[:, :, s]) for s in range(folded_SD.shape[0])]
+        return alone + [
+            Finished(top_BLS1[:, :, s], weight_BLS1[:, :, s], sum_BLSD[:, :, s]) for s in range(len(folded))
+        ]
 
-    def _joined(self, finished: Finished, source: Source, mix: DepthMix) -> Tensor:
-        """Phase 2: one more source joins by an online softmax."""
+    def _joined(self, finished: Finished, running_BLD: Tensor, mix: DepthMix | None) -> Tensor:
+        """Phase 2: the running sum joins by an online softmax."""
+        assert mix is not None, "only the first sub-layer of all has no query, and no running sum"
+        source = self._source(running_BLD)
         logit_BL1 = (source.value @ mix.folded() * source.inverse_rms)[..., None]
         top_BL1 = torch.maximum(finished.top, logit_BL1.detach())
         kept_BL1, new_BL1 = (finished.top - top_BL1).exp(), (logit_BL1 - top_BL1).exp()

@@ -81,7 +81,9 @@ class LiveSequence:
         """The next prompt token whose log-probability is wanted, or the prompt's length when none is."""
         if self.request.prompt_logprobs is None:
             return self.prompt_length
-        return max(1, self.request.prompt_logprobs_from) + sum(each.logprob is not None for each in self.prompt_logprobs)
+        return max(1, self.request.prompt_logprobs_from) + sum(
+            each.logprob is not None for each in self.prompt_logprobs
+        )
 
     def accept(self, token: int, logprob: TokenLogprob | None, end_ids: frozenset[int]) -> Event:
         """Take the chosen token. The event says what it made visible, and whether it ended the sequence."""

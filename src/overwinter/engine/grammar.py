@@ -86,13 +86,12 @@ class GrammarConstraint:
         """
         checked_text(schema)
 
+        def problem_of(part: Any) -> str:
+            return _problem(_matcher(_schema_grammar(part, compact), vocabulary))
+
         def refuse(problem: str) -> UsageError:
-            place = place_of(
-                schema, problem, lambda part: _problem(_matcher(_schema_grammar(part, compact), vocabulary))
-            )
-            return UsageError(
-                f"the schema cannot be enforced {place}: {_said(problem)}", "correct or simplify that part"
-            )
+            place = place_of(schema, problem, problem_of)
+            return UsageError(f"the schema cannot be enforced {place}: {_said(problem)}", _instead(problem))
 
         alone = cls(_schema_grammar(schema, compact), vocabulary, refuse)
         if not any(around):

@@ -11,8 +11,9 @@ same logits; what a cache forgets (`truncate`, `restore`) never shows in later l
 that names the tensor and both shapes.
 
 Reading order: `config.py` (the switches), `decoder.py` (the whole network on one page), `mixer.py` (what a layer's token
-mixing must offer, and where the next kind plugs in), `attention.py`, `rope.py`, `cache.py`, `residual.py` and `loop.py` (depth),
-then `checkpoint.py` and `huggingface.py` for files. Needs `overwinter[local]`; names load when first used.
+mixing must offer, and where the next kind plugs in), `attention.py`, `rope.py`, `cache.py`, `mamba2.py`, `mamba_state.py`,
+`ssd.py`; `residual.py`, `loop.py` and `loop_training.py` for depth; then `checkpoint.py` and `huggingface.py` for files, and
+`text.py` for tokenizers and chats. Needs `overwinter[local]`; names load when first used.
 """
 
 from __future__ import annotations
@@ -25,14 +26,16 @@ from overwinter.errors import UsageError
 
 if TYPE_CHECKING:
     from overwinter.model.cache import Cache, KVCache
-    from overwinter.model.checkpoint import load, load_tokenizer, save
+    from overwinter.model.checkpoint import load, save
     from overwinter.model.config import Config, Llama3Scaling, YarnScaling
     from overwinter.model.decoder import Decoder, fresh
     from overwinter.model.huggingface import export
     from overwinter.model.loop import LoopConfig
     from overwinter.model.loop_training import LoopLosses, gate_loss, joint_loss, last_loss, loop_losses, sample_depths
+    from overwinter.model.mamba_state import MambaConfig, MambaState
     from overwinter.model.mixer import Mixer
     from overwinter.model.residual import AttnResConfig
+    from overwinter.model.text import TextFormat, load_tokenizer
 
 _HOMES = {
     "AttnResConfig": "residual",
@@ -43,7 +46,10 @@ _HOMES = {
     "Llama3Scaling": "config",
     "LoopConfig": "loop",
     "LoopLosses": "loop_training",
+    "MambaConfig": "mamba_state",
+    "MambaState": "mamba_state",
     "Mixer": "mixer",
+    "TextFormat": "text",
     "YarnScaling": "config",
     "export": "huggingface",
     "fresh": "decoder",
@@ -51,7 +57,7 @@ _HOMES = {
     "joint_loss": "loop_training",
     "last_loss": "loop_training",
     "load": "checkpoint",
-    "load_tokenizer": "checkpoint",
+    "load_tokenizer": "text",
     "loop_losses": "loop_training",
     "sample_depths": "loop_training",
     "save": "checkpoint",
@@ -66,7 +72,10 @@ __all__ = [
     "Llama3Scaling",
     "LoopConfig",
     "LoopLosses",
+    "MambaConfig",
+    "MambaState",
     "Mixer",
+    "TextFormat",
     "YarnScaling",
     "export",
     "fresh",
@@ -80,7 +89,7 @@ __all__ = [
     "save",
 ]
 
-_missing = [name for name in ("torch", "safetensors", "tokenizers") if find_spec(name) is None]
+_missing = [name for name in ("torch", "safetensors", "tokenizers", "jinja2") if find_spec(name) is None]
 if _missing:
     raise UsageError(
         f"local models need {', '.join(_missing)}, which this install does not have",

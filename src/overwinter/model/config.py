@@ -15,9 +15,10 @@ from typing import Any, ClassVar, Literal
 from overwinter.errors import UsageError
 from overwinter.model.checks import SEE_DOCS, check_types
 from overwinter.model.loop import LoopConfig
+from overwinter.model.mamba_state import MambaConfig
 from overwinter.model.residual import AttnResConfig
 
-LETTERS = {"A": "attention over everything before", "W": "attention over the last `window` tokens"}
+LETTERS = {"A": "attention over everything before", "W": "attention over the last `window` tokens", "M": "Mamba-2"}
 """The letters of `Config.pattern`. `mixer.py` holds what each stands for."""
 
 
@@ -76,6 +77,8 @@ class Config:
     """One letter of `LETTERS` per layer, repeated until there are `n_layers`."""
     window: int | None = None
     """How many tokens a `W` layer sees, its own included."""
+    mamba: MambaConfig | None = None
+    """The sizes of the `M` layers."""
     rope_base: float = 10_000.0
     rope_scaling: RopeScaling | None = None
     qkv_bias: bool = False
@@ -110,6 +113,11 @@ class Config:
             raise UsageError(
                 f"pattern {self.pattern!r} and window {self.window} do not fit",
                 "give `window` if and only if there are W layers",
+            )
+        if ("M" in self.letters) != (self.mamba is not None):
+            raise UsageError(
+                f"pattern {self.pattern!r} and {'no ' if self.mamba is None else ''}`mamba` do not fit",
+                "give `mamba` if and only if there are M layers",
             )
         if self.loop is not None and self.loop.prelude + self.loop.coda >= self.n_layers:
             raise UsageError(
@@ -161,6 +169,7 @@ def part_from_dict(cls: type[Any], values: Any) -> Any:
 
 _PARTS: Mapping[str, Callable[[Any], Any]] = {
     "rope_scaling": _scaling_from_dict,
+    "mamba": partial(part_from_dict, MambaConfig),
     "attnres": partial(part_from_dict, AttnResConfig),
     "loop": partial(part_from_dict, LoopConfig),
 }

@@ -23,6 +23,7 @@ from overwinter.errors import UsageError
 from overwinter.model.cache import Cache
 from overwinter.model.config import Config
 from overwinter.model.loop import Carry, Loop, Plan
+from overwinter.model.mamba2 import Mamba2
 from overwinter.model.mixer import Mixer, build_mixer
 from overwinter.model.residual import SubLayer, build_stack
 
@@ -91,7 +92,7 @@ class Decoder(nn.Module):
         self.embed = nn.Embedding(config.vocab_size, config.d_model)
         self.blocks = nn.ModuleList(Block(config, letter) for letter in config.letters)
         self.norm = _norm(config)
-        self.head = None if config.tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.head: nn.Module | None = None if config.tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.plan = Plan.of(config)
         self.loop = None if config.looped is None else Loop(config, config.looped)
         self._parts = {part: tuple(self.blocks)[layers] for part, layers in self.plan.layers.items()}
@@ -103,9 +104,13 @@ class Decoder(nn.Module):
             }
         )
 
-    def new_cache(self) -> Cache:
-        """An empty memory. Give it to every call of one batch of sequences."""
-        return Cache([cast("Mixer", cast("Block", self.blocks[layer]).mixer).new_cache() for layer in self.plan.slots])
+    def new_cache(self, *, rollback: int = 0) -> Cache:
+        """An empty memory. Give it to every call of one batch of sequences.
+
+        With M layers, `Cache.truncate` takes back at most the last `rollback` tokens; each costs a state per M layer.
+        """
+        mixers = (cast("Mixer", cast("Block", self.blocks[layer]).mixer) for layer in self.plan.slots)
+        return Cache([mixer.new_cache(rollback=rollback) for mixer in mixers])
 
     def forward(
         self,
@@ -185,8 +190,7 @@ class Decoder(nn.Module):
         return given_BL
 
     def logits(self, h_BLD: Tensor) -> Tensor:
-        weight_VD = self.embed.weight if self.head is None else self.head.weight
-        logits_BLV = functional.linear(h_BLD, weight_VD)
+        logits_BLV = functional.linear(h_BLD, self.embed.weight) if self.head is None else self.head(h_BLD)
         cap = self.config.logit_softcap
         return logits_BLV if cap is None else cap * torch.tanh(logits_BLV / cap)
 
@@ -199,7 +203,10 @@ class InitsItself(Protocol):
 
 
 def fresh(config: Config, *, seed: int = 0) -> Decoder:
-    """A decoder with drawn weights: matrices normal(0, 0.02), biases zero, gains one. The same seed gives the same weights."""
+    """A decoder with drawn weights: matrices normal(0, 0.02), biases zero, gains one; what makes Mamba-2 remember by its own rule.
+
+    The same seed gives the same weights.
+    """
     decoder = Decoder(config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -208,9 +215,11 @@ def fresh(config: Config, *, seed: int = 0) -> Decoder:
                 parameter.normal_(0.0, INIT_STD, generator=generator)
             else:
                 parameter.fill_(0.0 if name.endswith("bias") else 1.0)
-    for module in decoder.modules():
-        if isinstance(module, InitsItself):
-            module.init_own(generator)
+        for module in decoder.modules():
+            if isinstance(module, Mamba2):
+                module.init_dynamics(generator)
+            elif isinstance(module, InitsItself):
+                module.init_own(generator)
     return decoder.eval()
 
 

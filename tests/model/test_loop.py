@@ -115,7 +115,7 @@ def injected(decoder: Decoder, state_BLD: Tensor, e_BLD: Tensor) -> Tensor:
         return state_BLD @ left_DD.T + e_BLD @ right_DD.T
     if kind == "parcae":
         dt_D = (1 + injection.dt_bias.exp()).log()
-        return torch.exp(-dt_D * injection.A_log.exp()) * state_BLD + dt_D * (e_BLD @ injection.B.T)
+        return torch.exp(-dt_D * injection.A_log.exp()) * state_BLD + dt_D * (e_BLD @ injection.B.weight.T)
     return state_BLD + e_BLD if kind == "add" else state_BLD
 
 

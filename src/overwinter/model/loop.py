@@ -167,7 +167,8 @@ class ExitGate(nn.Module):
     def forward(self, normed_BLD: Tensor, t: int) -> Tensor:
         """BL, float32, after loop `t` counted from zero."""
         bias = self.bias[min(t, self.bias.shape[0] - 1)]
-        return (normed_BLD @ self.weight[0]).float() + bias.float()
+        # Multiplied and summed, for a product with one column rounds by how many tokens there are.
+        return (normed_BLD.float() * self.weight[0].float()).sum(-1) + bias.float()
 
 
 class Concat(nn.Module):
@@ -185,13 +186,13 @@ class Concat(nn.Module):
 class Parcae(nn.Module):
     """h ← exp(−Δ·exp(A_log)) ⊙ h + Δ ⊙ (e B),  Δ = softplus(dt_bias): it forgets, so loops alone cannot make it grow."""
 
-    NO_DECAY: ClassVar[frozenset[str]] = frozenset({"A_log", "dt_bias", "B"})
+    NO_DECAY: ClassVar[frozenset[str]] = frozenset({"A_log", "dt_bias", "B.weight"})
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
         self.A_log = nn.Parameter(torch.empty(d_model))
         self.dt_bias = nn.Parameter(torch.empty(d_model))
-        self.B = nn.Parameter(torch.empty(d_model, d_model))
+        self.B = nn.Linear(d_model, d_model, bias=False)
         self.init_own()
 
     @torch.no_grad()
@@ -199,12 +200,13 @@ class Parcae(nn.Module):
         first_dt = -math.log(FIRST_DECAY)
         self.A_log.zero_()
         self.dt_bias.fill_(first_dt + math.log(-math.expm1(-first_dt)))
-        self.B.copy_(torch.eye(self.B.shape[0]))
+        self.B.weight.copy_(torch.eye(self.B.in_features))
 
     def forward(self, h_BLD: Tensor, e_BLD: Tensor) -> Tensor:
         dt_D = functional.softplus(self.dt_bias.float())
         decay_D = (-dt_D * self.A_log.float().exp()).exp()
-        return h_BLD * decay_D.to(h_BLD.dtype) + dt_D.to(h_BLD.dtype) * functional.linear(e_BLD, self.B)
+        entry_BLD: Tensor = self.B(e_BLD)
+        return h_BLD * decay_D.to(h_BLD.dtype) + entry_BLD * dt_D.to(h_BLD.dtype)
 
 
 class Loop(nn.Module):

@@ -10,16 +10,18 @@ each finished block of S sub-layers, and inside a block the sum so far; S = 1 is
 Keys are normed, values are not, there is no 1/√D, and all of it is float32. w_l starts at zero, so α starts uniform: the input
 of a sub-layer is the mean where `Additive` has the sum, which is the same to a part that begins with a norm.
 
-`forward` is the two-phase form: once per block, all of its queries look at the finished sources; then each sub-layer joins the
-running sum by an online softmax. `forward_direct` is the formula above, its slow twin. What we changed: nothing in the
-formula; the RMS of a source is computed once, and a key is never formed, for w·RMSNorm(b) = (b·(g ⊙ w)) / rms(b).
+Training takes the formula, source by source, so that a source is stored once, however many look at it. Inference takes two
+phases: once per block, all of its queries look at the finished sources; then each sub-layer joins the running sum by an online
+softmax. Each is the other's twin. What we changed: nothing in the formula; the RMS of a source is computed once, and a key is
+never formed, for w·RMSNorm(b) = (b·(g ⊙ w)) / rms(b). Products are of a kind whose rounding does not depend on how many
+tokens there are, which an engine needs.
 
 Shapes: B batch, L tokens, D model width, I sources, S sub-layers of a block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
@@ -83,7 +85,7 @@ class DepthMix(nn.Module):
 
 
 class Source(NamedTuple):
-    """One candidate [BLD] in float32, with 1/rms [BL]."""
+    """One candidate [BLD] in float32, with 1/rms [BL1]."""
 
     value: Tensor
     inverse_rms: Tensor
@@ -111,85 +113,98 @@ class DepthAttention(nn.Module):
         self.final = DepthMix(config.d_model, key_norm=options.key_norm) if options.final_mix else None
 
     def forward(self, h_BLD: Tensor, sublayers: Sequence[SubLayer]) -> Tensor:
-        dtype, sources = h_BLD.dtype, [self._source(h_BLD)]
-        mixes = [None, *(cast("DepthMix", mix) for mix in self.mixes)]
-        for start in range(0, self.n_sublayers, self.block_size):
-            here = slice(start, start + self.block_size)
-            running: Tensor | None = None
-            for sublayer, mix, finished in zip(
-                sublayers[here], mixes[here], self._finished(sources, mixes[here]), strict=True
-            ):
-                mixed_BLD = finished.sum / finished.weight if running is None else self._joined(finished, running, mix)
-                output_BLD = sublayer(mixed_BLD.to(dtype))
-                running = output_BLD if running is None else running + output_BLD
-            assert running is not None, "a block has at least one sub-layer"
-            sources.append(self._source(running))
-        if self.final is None:
-            return torch.stack([source.value for source in sources]).sum(0).to(dtype)
-        (finished,) = self._finished(sources, [self.final])
-        return (finished.sum / finished.weight).to(dtype)
+        return self.in_order(h_BLD, sublayers) if torch.is_grad_enabled() else self.in_phases(h_BLD, sublayers)
 
-    def forward_direct(
-        self, h_BLD: Tensor, sublayers: Sequence[SubLayer], *, seen: list[Tensor] | None = None
-    ) -> Tensor:
+    def in_order(self, h_BLD: Tensor, sublayers: Sequence[SubLayer], *, seen: list[Tensor] | None = None) -> Tensor:
         """The formula as it is written, one softmax per sub-layer over all its sources. `seen` receives α [BLI] of each."""
-        finished: list[Tensor] = [h_BLD]
-        running: Tensor | None = None
+        finished, running = [self._source(h_BLD)], None
         for place, sublayer in enumerate(sublayers):
-            sources = finished if running is None else [*finished, running]
+            sources = finished if running is None else [*finished, self._source(running)]
             mix = cast("DepthMix", self.mixes[place - 1]) if place else None
-            output_BLD = sublayer(h_BLD if mix is None else self._direct(sources, mix, seen))
+            output_BLD = sublayer(h_BLD if mix is None else self._mixed(sources, mix, seen).to(h_BLD.dtype))
             running = output_BLD if running is None else running + output_BLD
             if (place + 1) % self.block_size == 0 or place + 1 == len(sublayers):
-                finished.append(running)
+                finished.append(self._source(running))
                 running = None
+        return self._last(finished, seen).to(h_BLD.dtype)
+
+    def in_phases(self, h_BLD: Tensor, sublayers: Sequence[SubLayer]) -> Tensor:
+        """The same for inference: finished sources are read once per block and lie side by side."""
+        count = 1 + -(-self.n_sublayers // self.block_size)
+        value_BLID = h_BLD.new_empty((*h_BLD.shape[:2], count, h_BLD.shape[2]), dtype=torch.float32)
+        inverse_BLI1 = value_BLID.new_empty((*h_BLD.shape[:2], count, 1))
+        value_BLID[:, :, 0], inverse_BLI1[:, :, 0] = self._source(h_BLD)
+        for block, start in enumerate(range(0, self.n_sublayers, self.block_size)):
+            here = slice(max(0, start - 1), start + self.block_size - 1)
+            mixes = [cast("DepthMix", mix) for mix in self.mixes[here]]
+            finished = self._finished(value_BLID[:, :, : block + 1], inverse_BLI1[:, :, : block + 1], mixes)
+            running: Tensor | None = None
+            for place in range(start, min(start + self.block_size, self.n_sublayers)):
+                given_BLD = h_BLD if place == 0 else self._joined(next(finished), running)
+                output_BLD = sublayers[place](given_BLD.to(h_BLD.dtype))
+                running = output_BLD if running is None else running + output_BLD
+            assert running is not None, "a block has at least one sub-layer"
+            value_BLID[:, :, block + 1], inverse_BLI1[:, :, block + 1] = self._source(running)
         if self.final is None:
-            return torch.stack(finished).sum(0)
-        return self._direct(finished, self.final, seen)
+            return value_BLID.sum(2).to(h_BLD.dtype)
+        last = next(self._finished(value_BLID, inverse_BLI1, [self.final]))
+        return self._joined(last, None).to(h_BLD.dtype)
 
     def _source(self, value_BLD: Tensor) -> Source:
         value_BLD = value_BLD.float()
         if not self.key_norm:
-            return Source(value_BLD, torch.ones_like(value_BLD[..., 0]))
-        return Source(value_BLD, torch.rsqrt(value_BLD.square().mean(-1) + self.eps))
+            return Source(value_BLD, torch.ones_like(value_BLD[..., :1]))
+        return Source(value_BLD, torch.rsqrt(value_BLD.square().mean(-1, keepdim=True) + self.eps))
 
-    def _finished(self, sources: Sequence[Source], mixes: Sequence[DepthMix | None]) -> list[Finished]:
-        """Phase 1: all queries of a block look at the finished sources at once. Without a query there is one source."""
-        folded = [mix.folded() for mix in mixes if mix is not None]
-        value_BLID = torch.stack([source.value for source in sources], dim=2)
-        alone = [Finished(top=torch.zeros(()), weight=torch.ones(()), sum=value_BLID[:, :, 0])] * (mixes[0] is None)
-        if not folded:
-            return alone
-        scale_BLI = torch.stack([source.inverse_rms for source in sources], dim=2)
-        logits_BLSI = (value_BLID @ torch.stack(folded).T * scale_BLI[..., None]).transpose(-1, -2)
-        # The result does not depend on what is subtracted, so neither does its gradient.
-        top_BLS1 = logits_BLSI.detach().amax(-1, keepdim=True)
-        weights_BLSI = (logits_BLSI - top_BLS1).exp()
+    def _mixed(self, sources: Sequence[Source], mix: DepthMix, seen: list[Tensor] | None) -> Tensor:
+        folded_D = mix.folded()
+        logits = [(source.value * folded_D).sum(-1, keepdim=True) * source.inverse_rms for source in sources]
+        alpha_BLI = torch.cat(logits, dim=-1).softmax(-1)
+        if seen is not None:
+            seen.append(alpha_BLI)
+        mixed_BLD = alpha_BLI[..., :1] * sources[0].value
+        for i, source in enumerate(sources[1:], 1):
+            mixed_BLD = torch.addcmul(mixed_BLD, alpha_BLI[..., i : i + 1], source.value)
+        return mixed_BLD
+
+    def _last(self, sources: Sequence[Source], seen: list[Tensor] | None) -> Tensor:
+        if self.final is not None:
+            return self._mixed(sources, self.final, seen)
+        total_BLD = sources[0].value
+        for source in sources[1:]:
+            total_BLD = total_BLD + source.value
+        return total_BLD
+
+    def _finished(
+        self, value_BLID: Tensor, inverse_BLI1: Tensor, mixes: Sequence[DepthMix]
+    ) -> Iterator[tuple[DepthMix, Finished]]:
+        """Phase 1: the queries of a block look at the finished sources at once."""
+        if not mixes:
+            return
+        rows = value_BLID.shape[:2]
+        if rows.numel() == 1:
+            # A product for one token would round otherwise than one for several.
+            value_BLID, inverse_BLI1 = value_BLID.expand(2, -1, -1, -1), inverse_BLI1.expand(2, -1, -1, -1)
+        folded_SD = torch.stack([mix.folded() for mix in mixes])
+        logits_BLIS = value_BLID @ folded_SD.T.expand(*value_BLID.shape[:2], -1, -1) * inverse_BLI1
+        top_BL1S = logits_BLIS.amax(2, keepdim=True)
+        weights_BLSI = (logits_BLIS - top_BL1S).exp().transpose(2, 3)
         sum_BLSD = weights_BLSI @ value_BLID
-        weight_BLS1 = weights_BLSI.sum(-1, keepdim=True)
-        return alone + [
-            Finished(top_BLS1[:, :, s], weight_BLS1[:, :, s], sum_BLSD[:, :, s]) for s in range(len(folded))
-        ]
+        weight_BLS1, top_BLS1 = weights_BLSI.sum(-1, keepdim=True), top_BL1S.transpose(2, 3)
+        for s, mix in enumerate(mixes):
+            yield mix, Finished(*(part[: rows[0], :, s] for part in (top_BLS1, weight_BLS1, sum_BLSD)))
 
-    def _joined(self, finished: Finished, running_BLD: Tensor, mix: DepthMix | None) -> Tensor:
+    def _joined(self, looked: tuple[DepthMix, Finished], running_BLD: Tensor | None) -> Tensor:
         """Phase 2: the running sum joins by an online softmax."""
-        assert mix is not None, "only the first sub-layer of all has no query, and no running sum"
+        mix, finished = looked
+        if running_BLD is None:
+            return finished.sum / finished.weight
         source = self._source(running_BLD)
-        logit_BL1 = (source.value @ mix.folded() * source.inverse_rms)[..., None]
-        top_BL1 = torch.maximum(finished.top, logit_BL1.detach())
+        logit_BL1 = (source.value * mix.folded()).sum(-1, keepdim=True) * source.inverse_rms
+        top_BL1 = torch.maximum(finished.top, logit_BL1)
         kept_BL1, new_BL1 = (finished.top - top_BL1).exp(), (logit_BL1 - top_BL1).exp()
         sum_BLD = kept_BL1 * finished.sum + new_BL1 * source.value
         return sum_BLD / (kept_BL1 * finished.weight + new_BL1)
-
-    def _direct(self, values: Sequence[Tensor], mix: DepthMix, seen: list[Tensor] | None) -> Tensor:
-        value_BLID = torch.stack([value.float() for value in values], dim=2)
-        key_BLID = value_BLID
-        if mix.depth_key_norm is not None:
-            key_BLID = nn.functional.rms_norm(value_BLID, value_BLID.shape[-1:], mix.depth_key_norm.float(), self.eps)
-        alpha_BLI = (key_BLID @ mix.depth_query.float()).softmax(-1)
-        if seen is not None:
-            seen.append(alpha_BLI)
-        return (alpha_BLI[..., None] * value_BLID).sum(2).to(values[0].dtype)
 
 
 def build_stack(config: Config, *, n_sublayers: int, n_all: int) -> nn.Module:

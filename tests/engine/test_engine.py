@@ -53,6 +53,8 @@ def test_company_pieces_and_prefixes_change_no_bit(switches: dict[str, object]) 
     assert [said(each) for each in together.run(asked)] == alone
     border = 32 if "M" in config.letters else 16
     assert together.stats().prefix_hit_tokens == sum((length - 1) // border * border for length in LENGTHS)
+    gathering = engine_of(config, mirror_bytes=0)
+    assert [said(each) for each in gathering.run(asked)] == alone
     pieces = engine_of(config, step_tokens=19, max_running=3, share_prefixes=False)
     assert [said(each) for each in pieces.run(asked)] == alone
     assert pieces.stats().prefix_hit_tokens == 0

@@ -30,6 +30,7 @@ from overwinter.engine.blocks import BlockPool, Exhausted
 from overwinter.engine.capacity import Config
 from overwinter.engine.linear import MIN_ROWS, pack
 from overwinter.engine.memory import PagedLayer, Span, StepMemory
+from overwinter.engine.mirror import Mirrors
 from overwinter.engine.paged import PagedStore
 from overwinter.engine.prefix import Fingerprint, PrefixIndex
 from overwinter.engine.request import Event, Request, Result
@@ -63,6 +64,8 @@ class Stats:
     blocks_referenced: int
     kv_bytes: int
     """Of referenced and cached blocks."""
+    mirror_bytes: int
+    """Of the copies that decoding sequences read from."""
 
 
 @dataclass
@@ -108,6 +111,7 @@ class Engine:
         self._slots = capacity.Slots.of(decoder)
         self._device = decoder.embed.weight.device
         self.store = PagedStore(capacity.store_config(decoder, self._slots, self.config, self.context_tokens))
+        self.mirrors = Mirrors(self.store, capacity.mirror_bytes(self.config, self.store.size_bytes))
         self.pool = BlockPool(capacity.pool_config(self.store.config))
         self.prefixes = PrefixIndex(self.pool, snapshot_budget_bytes=self.config.snapshot_bytes)
         self.scheduler = Scheduler(capacity.scheduler_config(self._slots, self.config), self.pool)
@@ -264,6 +268,7 @@ class Engine:
             blocks_cached=self.pool.cached,
             blocks_referenced=self.pool.referenced,
             kv_bytes=(self.pool.cached + self.pool.referenced) * self.store.block_bytes,
+            mirror_bytes=self.mirrors.bytes,
             **vars(self._count),
         )
 
@@ -346,7 +351,7 @@ class Engine:
         padding = max(0, MIN_ROWS - len(ids))
         ids_1T = torch.tensor([ids + [0] * padding], device=self._device)
         positions_1T = torch.tensor([positions + [-1] * padding], device=self._device)
-        step = StepMemory(self.store, spans, ids_1T.shape[1])
+        step = StepMemory(self.store, spans, ids_1T.shape[1], self.mirrors)
         return self.decoder.hidden(ids_1T, self._cache(step, pieces, spans), positions_1T)[0], spans
 
     def _cache(self, step: StepMemory, pieces: Sequence[Piece], spans: Sequence[Span]) -> Cache:

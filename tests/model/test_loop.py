@@ -41,6 +41,11 @@ KINDS: dict[str, dict[str, Any]] = {
 each_kind = pytest.mark.parametrize("switches", KINDS.values(), ids=KINDS.keys())
 
 
+def bound(switches: dict[str, Any]) -> float:
+    """Chunks and steps of Mamba-2 round differently, and each loop carries that on."""
+    return 5e-5 if "mamba" in switches else 1e-5
+
+
 class WithoutNarrow:
     """A memory that only attends, as a recurrent one only mixes: the loop then computes every token."""
 
@@ -137,7 +142,7 @@ def test_prefill_in_pieces_and_step_by_step_agree(switches: dict[str, Any]) -> N
         for pieces in ([LENGTH], [8, 1, 9, 5], [1] * LENGTH):
             cache = decoder.new_cache()
             fed_BLV = torch.cat([decoder(piece, cache) for piece in ids_BL.split(pieces, dim=1)], dim=1)
-            assert relative_error(fed_BLV, whole_BLV) <= 1e-5
+            assert relative_error(fed_BLV, whole_BLV) <= bound(switches)
 
 
 @each_kind
@@ -218,7 +223,7 @@ def test_computing_only_active_tokens_changes_nothing(switches: dict[str, Any], 
             fast_BLD, fast_BL = decoder.hidden_and_depth(piece, narrow, exit_thresholds_BL=asked_BL)
             slow_BLD, slow_BL = decoder.hidden_and_depth(piece, wide, exit_thresholds_BL=asked_BL)
             assert torch.equal(fast_BL, slow_BL)
-            assert relative_error(fast_BLD, slow_BLD) <= 1e-5
+            assert relative_error(fast_BLD, slow_BLD) <= bound(switches)
             depths |= set(fast_BL.flatten().tolist())
     assert len(depths) > 1, "a test of early exit needs tokens that stop and tokens that go on"
 
@@ -235,7 +240,7 @@ def test_with_exits_it_is_the_same_however_fed(switches: dict[str, Any]) -> None
             for piece, asked in zip(ids_BL.split(pieces, 1), asked_BL.split(pieces, 1), strict=True):
                 parts.append(decoder.hidden_and_depth(piece, cache, exit_thresholds_BL=asked))
             assert torch.equal(torch.cat([depth for _, depth in parts], dim=1), whole_BL)
-            assert relative_error(torch.cat([hidden for hidden, _ in parts], dim=1), whole_BLD) <= 1e-5
+            assert relative_error(torch.cat([hidden for hidden, _ in parts], dim=1), whole_BLD) <= bound(switches)
     assert whole_BL.min() < whole_BL.max()
 
 

@@ -212,7 +212,8 @@ def test_with_every_other_switch_it_is_causal_and_the_same_however_fed(switches:
         fed_BLV = torch.cat([decoder(piece, cache) for piece in ids_BL.split([9, 1, 1, 7, 5], dim=1)], dim=1)
     assert torch.equal(after_BLV[:, :13], whole_BLV[:, :13])
     assert not torch.equal(after_BLV[:, 13:], whole_BLV[:, 13:])
-    assert relative_error(fed_BLV, whole_BLV) <= 1e-5
+    # Chunks and steps of Mamba-2 round differently, and each loop carries that on.
+    assert relative_error(fed_BLV, whole_BLV) <= (5e-5 if "mamba" in switches else 1e-5)
 
 
 def test_half_precision_keeps_its_dtype_and_mixes_in_float32() -> None:

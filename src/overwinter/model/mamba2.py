@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from overwinter.errors import UsageError
+from overwinter.model.noble import NobleConfig, linear
 from overwinter.model.ssd import ScanInput, ssd_chunked, ssd_step
 
 
@@ -58,6 +59,8 @@ class Config:
     dt_limit: tuple[float, float] = (0.0, math.inf)
     """Clamp of the time step in every forward pass."""
     a_init_range: tuple[float, float] = (1.0, 16.0)
+    noble: NobleConfig | None = None
+    """Branches beside in_proj (target `ssm_in`) and out_proj (`ssm_out`)."""
 
     def __post_init__(self) -> None:
         sizes = ("d_model", "d_state", "d_conv", "expand", "head_dim", "n_groups", "chunk_size")
@@ -235,23 +238,28 @@ class Mamba2(nn.Module):
         super().__init__()
         self.config = config
         inner, channels, heads = config.d_inner, config.d_conv_channels, config.heads
-        self.in_proj = nn.Linear(config.d_model, inner + channels + heads, bias=config.bias)
+        self.in_proj = linear(config, "ssm_in", config.d_model, inner + channels + heads, bias=config.bias)
         self.conv1d = nn.Conv1d(channels, channels, config.d_conv, groups=channels, bias=config.conv_bias)
         self.A_log = nn.Parameter(torch.empty(heads))
         self.D = nn.Parameter(torch.empty(heads))
         self.dt_bias = nn.Parameter(torch.empty(heads))
         self.norm = GatedRMSNorm(config)
-        self.out_proj = nn.Linear(inner, config.d_model, bias=config.bias)
-        self.init_dynamics()
+        self.out_proj = linear(config, "ssm_out", inner, config.d_model, bias=config.bias)
+        self.init_own()
 
     @torch.no_grad()
-    def init_dynamics(self) -> None:
+    def init_own(self, generator: torch.Generator | None = None) -> None:
         """A uniform, the time step log-uniform (dt_bias is its inverse softplus), D one; the rest is torch's default."""
         config = self.config
-        self.A_log.uniform_(*config.a_init_range).log_()
+        self.A_log.uniform_(*config.a_init_range, generator=generator).log_()
         self.D.fill_(1.0)
         low, high = math.log(config.dt_min), math.log(config.dt_max)
-        dt = torch.empty_like(self.dt_bias).uniform_(low, high).exp().clamp(min=config.dt_init_floor)
+        dt = (
+            torch.empty_like(self.dt_bias)
+            .uniform_(low, high, generator=generator)
+            .exp()
+            .clamp(min=config.dt_init_floor)
+        )
         self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))
 
     def new_state(self, batch: int, *, rollback: int = 0) -> MambaState:

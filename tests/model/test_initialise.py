@@ -83,6 +83,14 @@ def test_a_branch_leaves_the_draw_of_its_own_layer_alone_but_for_scale() -> None
     assert any(".branch." in name for name in noble)
 
 
+def test_branches_begin_by_their_own_rule() -> None:
+    decoder = fresh(Config(**WIDE, noble=NobleConfig(rank=32)), init=Init(std=3.0, outputs="scaled"))
+    for name, d_in in (("mixer.o", 128), ("mlp.up", 128), ("mlp.down", 256)):
+        down, up = (f"blocks.1.{name}.branch.{side}.weight" for side in ("down", "up"))
+        assert spread(decoder, down) == pytest.approx(1 / math.sqrt(d_in), rel=0.04)
+        assert spread(decoder, up) == pytest.approx(0.01 / math.sqrt(32), rel=0.04)
+
+
 def test_layers_and_seeds_differ() -> None:
     first, other = (fresh(Config(**SHAPE), seed=seed).state_dict() for seed in (0, 1))
     assert not torch.equal(first["blocks.0.mixer.q.weight"], first["blocks.1.mixer.q.weight"])

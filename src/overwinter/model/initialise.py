@@ -28,7 +28,7 @@ from overwinter.model.noble import NobleLinear
 Matrices = Literal["normal", "half"]
 Outputs = Literal["same", "half", "scaled", "zero"]
 
-OUTPUT = re.compile(r"(?<!\.branch)\.(o|out_proj|down)$")
+OUTPUT = re.compile(r"\.(o|out_proj|down)$")
 """Linear layers whose output joins the residual stream, by the module's name."""
 
 

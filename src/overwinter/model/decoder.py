@@ -76,7 +76,7 @@ class Decoder(nn.Module):
         self.embed = build_embedding(config.vocab_size, config.d_model, config.lowrank_orthogonal)
         self.blocks = nn.ModuleList(Block(config, letter) for letter in config.letters)
         self.norm = _norm(config)
-        self.head = None if config.tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.head: nn.Module | None = None if config.tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
 
     def new_cache(self) -> Cache:
         """An empty memory. Give it to every call of one batch of sequences."""

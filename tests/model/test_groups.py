@@ -51,7 +51,7 @@ def test_the_groups_of_a_plain_decoder() -> None:
         ("blocks.3.mlp.down.branch.mid.weight", 2, "noble_matrix"),
         ("blocks.3.mlp.down.branch.mid.bias", 1, "vector"),
         ("blocks.3.mlp.down.branch.wave2.phi", 1, "noble_vector"),
-        ("blocks.3.mlp.down.weight", 2, "matrix"),
+        ("blocks.3.mlp.down.main.weight", 2, "matrix"),
         ("embed.basis", 2, "embed"),
         ("head.weight", 2, "head"),
         ("blocks.0.mixer.D", 1, "ssm_vector"),
@@ -75,7 +75,7 @@ def test_vectors_that_decay_harms_have_none() -> None:
     groups = by_name(block)
     for name in (*mamba.Mamba2.NO_DECAY, "conv1d.weight", "conv1d.bias", "norm.weight", "in_proj.branch.wave1.omega"):
         assert not groups[name].weight_decay, name
-    assert groups["in_proj.weight"].weight_decay
+    assert groups["in_proj.main.weight"].weight_decay
     assert groups["in_proj.branch.up.weight"].lr_mult > 1
     assert not any(kind.weight_decay for kind in (*KINDS, VECTOR) if kind.name != "noble_matrix")
     assert MATRIX.weight_decay
@@ -88,7 +88,7 @@ def test_muon_gets_no_branch() -> None:
     branches = {name: group.optimiser for name, group in groups.items() if ".branch." in name}
     assert branches
     assert set(branches.values()) == {"adam"}
-    assert groups["blocks.0.mixer.q.weight"].optimiser == "muon"
+    assert groups["blocks.0.mixer.q.main.weight"].optimiser == "muon"
 
 
 def test_multipliers_reach_the_parameters_of_an_optimiser() -> None:

@@ -89,7 +89,7 @@ def pack(decoder: Decoder) -> int:
     """Replace every plain linear of the decoder, its head included, by a packed one. Returns how many.
 
     The decoder can still compute, and nothing else: it has no weights to train or save any more. A head that shares the
-    embedding's matrix gets a packed copy, for the embedding looks up rows of the plain one.
+    embedding's matrix gets a packed copy, for the embedding looks up rows of the plain one; one of low rank stays as it is.
     """
     count = 0
     for module in list(decoder.modules()):
@@ -101,7 +101,7 @@ def pack(decoder: Decoder) -> int:
                 assert isinstance(child, nn.Linear)
                 setattr(module, name, PackedLinear(child.weight, child.bias))
                 count += 1
-    if decoder.head is None and can_pack(decoder.embed.weight):
+    if decoder.head is None and isinstance(decoder.embed, nn.Embedding) and can_pack(decoder.embed.weight):
         decoder.head = PackedLinear(decoder.embed.weight)
         count += 1
     return count

@@ -70,24 +70,25 @@ def initialise(decoder: nn.Module, config: Config, init: Init, *, seed: int) -> 
         if isinstance(module, PlainEmbedding | LowrankOrthogonalEmbedding):
             module.draw(generator, init.embed_std)
         elif isinstance(module, nn.Linear):
-            _draw_linear(module, name, config, init, generator)
+            _draw_linear(module, name, init, generator)
         else:
             _draw_rest(module, generator, init)
+        if OUTPUT.search(name) and isinstance(module, nn.Linear | NobleLinear):
+            _fit_output(module.main if isinstance(module, NobleLinear) else module, config, init)
 
 
-def _draw_linear(module: nn.Linear, name: str, config: Config, init: Init, generator: torch.Generator) -> None:
-    output = OUTPUT.search(name) is not None
-    if isinstance(module, NobleLinear):
-        module.init_own(generator)
-    else:
-        half = init.matrices == "half" or (output and init.outputs == "half")
-        std = init.head_std if name == "head" else 0.5 / math.sqrt(module.in_features) if half else init.std
-        module.weight.normal_(0.0, std, generator=generator)
-        if module.bias is not None:
-            module.bias.zero_()
-    if output and init.outputs == "scaled":
+def _draw_linear(module: nn.Linear, name: str, init: Init, generator: torch.Generator) -> None:
+    half = init.matrices == "half" or (init.outputs == "half" and OUTPUT.search(name) is not None)
+    std = init.head_std if name == "head" else 0.5 / math.sqrt(module.in_features) if half else init.std
+    module.weight.normal_(0.0, std, generator=generator)
+    if module.bias is not None:
+        module.bias.zero_()
+
+
+def _fit_output(module: nn.Linear, config: Config, init: Init) -> None:
+    if init.outputs == "scaled":
         module.weight.mul_(1 / math.sqrt(2 * config.n_layers))
-    elif output and init.outputs == "zero":
+    elif init.outputs == "zero":
         module.weight.zero_()
 
 

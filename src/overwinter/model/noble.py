@@ -158,8 +158,8 @@ class Branch(nn.Module):
         else:
             c_R = self.wave1(u_R)
         if self.mid is not None and self.wave2 is not None:
-            c_R = self.wave2(self.mid(c_R.to(self.mid.weight.dtype)))
-        y_O: Tensor = self.up(c_R.to(self.up.weight.dtype))
+            c_R = self.wave2(self.mid(c_R.to(u_R.dtype)))
+        y_O: Tensor = self.up(c_R.to(u_R.dtype))
         return y_O
 
     @torch.no_grad()
@@ -176,24 +176,35 @@ class Branch(nn.Module):
                 wave.draw(generator)
 
 
-class NobleLinear(nn.Linear):
-    """x W + b + branch(x). W and b bear the names that they have in a plain layer."""
+class NobleLinear(nn.Module):
+    """x W + b + branch(x). All products within are plain linear layers, so whoever makes those faster finds them."""
 
     def __init__(self, noble: NobleConfig, d_in: int, d_out: int, *, bias: bool = True) -> None:
-        super().__init__(d_in, d_out, bias=bias)
+        super().__init__()
+        self.noble = noble
+        self.main = nn.Linear(d_in, d_out, bias=bias)
         self.branch = Branch(noble, d_in, d_out)
         self.init_own()
 
+    @property
+    def weight(self) -> Tensor:
+        """W [OI] alone."""
+        return self.main.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        return self.main.bias
+
     def forward(self, x_I: Tensor) -> Tensor:
-        bent_O: Tensor = self.branch(x_I)
-        return super().forward(x_I) + bent_O
+        y_O: Tensor = self.main(x_I) + self.branch(x_I)
+        return y_O
 
     @torch.no_grad()
     def init_own(self, generator: torch.Generator | None = None) -> None:
         """Draw every tensor from its published distribution (spreads are standard deviations)."""
-        self.weight.normal_(0.0, self.branch.noble.main_scale / math.sqrt(self.in_features), generator=generator)
-        if self.bias is not None:
-            self.bias.zero_()
+        self.main.weight.normal_(0.0, self.noble.main_scale / math.sqrt(self.main.in_features), generator=generator)
+        if self.main.bias is not None:
+            self.main.bias.zero_()
         self.branch.draw(generator)
 
     def lr_multipliers(self) -> dict[str, float]:
@@ -201,10 +212,10 @@ class NobleLinear(nn.Linear):
 
         Muon must not see these parameters: with multipliers, its steps blow the branch up.
         """
-        noble = self.branch.noble
+        noble = self.noble
         if noble.lr_mode == "off":
             return {}
-        ratio = min(self.in_features, self.out_features) / noble.rank
+        ratio = min(self.main.in_features, self.main.out_features) / noble.rank
         if noble.lr_mode == "one_sided":
             found = {"branch.up.weight": ratio ** (2 * SIDE_POWER)}
         else:
@@ -224,7 +235,7 @@ class HasNoble(Protocol):
     def noble(self) -> NobleConfig | None: ...
 
 
-def linear(config: HasNoble, name: str, d_in: int, d_out: int, *, bias: bool) -> nn.Linear:
+def linear(config: HasNoble, name: str, d_in: int, d_out: int, *, bias: bool) -> nn.Linear | NobleLinear:
     """The linear layer that a config asks for under one of the names of `TARGETS`: plain, or with a branch."""
     assert name in TARGETS, f"{name} is no target of NOBLE"
     noble = config.noble

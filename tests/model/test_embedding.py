@@ -57,7 +57,7 @@ def test_it_is_the_dense_table_with_the_geometry_of_the_thin_one(rank: int, seed
     generator = torch.Generator().manual_seed(seed)
     ids_BL, h_BLD = torch.randint(0, 50, (3, 7), generator=generator), torch.randn(3, 7, 24, generator=generator)
     with torch.no_grad():
-        dense_VD = embedding.weight
+        dense_VD = embedding.dense()
         assert relative_error(embedding(ids_BL), dense_VD[ids_BL]) <= 1e-6
         assert relative_error(embedding.logits(h_BLD), h_BLD @ dense_VD.T) <= 1e-5
         assert off_constraint(embedding.basis) <= 1e-6
@@ -72,7 +72,7 @@ def test_it_is_the_dense_table_with_the_geometry_of_the_thin_one(rank: int, seed
 
 @pytest.mark.parametrize("rank", [16, 64, 256])
 def test_rows_start_as_large_as_those_of_a_plain_table(rank: int) -> None:
-    dense_VD = drawn(2000, 256, rank).weight.detach()
+    dense_VD = drawn(2000, 256, rank).dense().detach()
     assert float(dense_VD.square().mean().sqrt()) == pytest.approx(0.02, rel=0.03)
 
 
@@ -159,7 +159,7 @@ def test_it_is_on_its_constraint_from_the_start_and_after_loading(tmp_path: Path
     again = load(tmp_path / "thin")
     assert off_constraint(again.embed.basis) < 1e-6
     assert torch.equal(again.embed.basis, decoder.embed.basis)
-    assert float(decoder.embed.weight.square().mean().sqrt()) == pytest.approx(0.02, rel=0.1)
+    assert float(decoder.embed.dense().detach().square().mean().sqrt()) == pytest.approx(0.02, rel=0.1)
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:

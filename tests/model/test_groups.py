@@ -6,16 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from model_kit import SHAPE, SWITCHES, some_ids, tiny
+from model_kit import MAMBA, SHAPE, SWITCHES, some_ids, tiny
 from torch import nn
 
 from overwinter.errors import UsageError
 from overwinter.model import Config, LowrankConfig, NobleConfig, ParameterGroup, fresh, parameter_groups, torch_groups
-from overwinter.model import mamba2 as mamba
 from overwinter.model.groups import KINDS, MATRIX, VECTOR, kind_of
+from overwinter.model.mamba2 import Mamba2
 from overwinter.model.noble import NobleLinear
-
-MAMBA: dict[str, Any] = {"d_model": 16, "d_state": 8, "head_dim": 4, "chunk_size": 8}
 
 
 def by_name(module: nn.Module) -> dict[str, ParameterGroup]:
@@ -71,9 +69,9 @@ def test_kinds_follow_from_names(name: str, axes: int, kind: str) -> None:
 
 
 def test_vectors_that_decay_harms_have_none() -> None:
-    block = mamba.Mamba2(mamba.Config(**MAMBA, noble=NobleConfig(rank=3, targets=("ssm_in",))))
+    block = Mamba2(32, MAMBA, NobleConfig(rank=3, targets=("ssm_in",)))
     groups = by_name(block)
-    for name in (*mamba.Mamba2.NO_DECAY, "conv1d.weight", "conv1d.bias", "norm.weight", "in_proj.branch.wave1.omega"):
+    for name in (*Mamba2.NO_DECAY, "conv1d.weight", "conv1d.bias", "norm.weight", "in_proj.branch.wave1.omega"):
         assert not groups[name].weight_decay, name
     assert groups["in_proj.main.weight"].weight_decay
     assert groups["in_proj.branch.up.weight"].lr_mult > 1

@@ -11,8 +11,9 @@ same logits; what a cache forgets (`truncate`, `restore`) never shows in later l
 that names the tensor and both shapes.
 
 Reading order: `config.py` (the switches), `decoder.py` (the whole network on one page), `mixer.py` (what a layer's token
-mixing must offer, and where the next kind plugs in), `attention.py`, `rope.py`, `cache.py`, then `checkpoint.py` and
-`huggingface.py` for files. Needs `overwinter[local]`; names load when first used.
+mixing must offer, and where the next kind plugs in), `attention.py`, `rope.py`, `cache.py`, `mamba2.py`, `mamba_state.py`,
+`ssd.py`, then `checkpoint.py` and `huggingface.py` for files, and `text.py` for tokenizers and chats. Needs
+`overwinter[local]`; names load when first used.
 """
 
 from __future__ import annotations
@@ -25,16 +26,18 @@ from overwinter.errors import UsageError
 
 if TYPE_CHECKING:
     from overwinter.model.cache import Cache, KVCache
-    from overwinter.model.checkpoint import load, load_tokenizer, save
+    from overwinter.model.checkpoint import load, save
     from overwinter.model.config import Config, Llama3Scaling, YarnScaling
     from overwinter.model.decoder import Decoder, fresh
     from overwinter.model.embedding import LowrankConfig, Retraction, retractions
     from overwinter.model.groups import ParameterGroup, parameter_groups, torch_groups
     from overwinter.model.huggingface import export
     from overwinter.model.initialise import Init
+    from overwinter.model.mamba_state import MambaConfig, MambaState
     from overwinter.model.mixer import Mixer
     from overwinter.model.noble import NobleConfig, default_rank, noble_cost
     from overwinter.model.ole import ole_loss
+    from overwinter.model.text import TextFormat, load_tokenizer
 
 _HOMES = {
     "Cache": "cache",
@@ -44,16 +47,19 @@ _HOMES = {
     "KVCache": "cache",
     "Llama3Scaling": "config",
     "LowrankConfig": "embedding",
+    "MambaConfig": "mamba_state",
+    "MambaState": "mamba_state",
     "Mixer": "mixer",
     "NobleConfig": "noble",
     "ParameterGroup": "groups",
     "Retraction": "embedding",
+    "TextFormat": "text",
     "YarnScaling": "config",
     "default_rank": "noble",
     "export": "huggingface",
     "fresh": "decoder",
     "load": "checkpoint",
-    "load_tokenizer": "checkpoint",
+    "load_tokenizer": "text",
     "noble_cost": "noble",
     "ole_loss": "ole",
     "parameter_groups": "groups",
@@ -70,10 +76,13 @@ __all__ = [
     "KVCache",
     "Llama3Scaling",
     "LowrankConfig",
+    "MambaConfig",
+    "MambaState",
     "Mixer",
     "NobleConfig",
     "ParameterGroup",
     "Retraction",
+    "TextFormat",
     "YarnScaling",
     "default_rank",
     "export",
@@ -88,7 +97,7 @@ __all__ = [
     "torch_groups",
 ]
 
-_missing = [name for name in ("torch", "safetensors", "tokenizers") if find_spec(name) is None]
+_missing = [name for name in ("torch", "safetensors", "tokenizers", "jinja2") if find_spec(name) is None]
 if _missing:
     raise UsageError(
         f"local models need {', '.join(_missing)}, which this install does not have",

@@ -29,15 +29,15 @@ class Attention(nn.Module):
         self.n_heads, self.n_kv_heads, self.d_head = config.n_heads, config.n_kv_heads, config.d_head
         self.look = Look(window=window, softcap=config.attn_softcap)
         d_q, d_kv = config.n_heads * config.d_head, config.n_kv_heads * config.d_head
-        self.q = linear(config, "q", config.d_model, d_q, bias=config.qkv_bias)
-        self.k = linear(config, "k", config.d_model, d_kv, bias=config.qkv_bias)
-        self.v = linear(config, "v", config.d_model, d_kv, bias=config.qkv_bias)
-        self.o = linear(config, "o", d_q, config.d_model, bias=config.out_bias)
+        self.q = linear(config.noble, "q", config.d_model, d_q, bias=config.qkv_bias)
+        self.k = linear(config.noble, "k", config.d_model, d_kv, bias=config.qkv_bias)
+        self.v = linear(config.noble, "v", config.d_model, d_kv, bias=config.qkv_bias)
+        self.o = linear(config.noble, "o", d_q, config.d_model, bias=config.out_bias)
         self.q_norm = nn.RMSNorm(config.d_head, eps=config.norm_eps) if config.qk_norm else None
         self.k_norm = nn.RMSNorm(config.d_head, eps=config.norm_eps) if config.qk_norm else None
         self.rope = Rope(config)
 
-    def new_cache(self) -> KVCache:
+    def new_cache(self, *, rollback: int = 0) -> KVCache:  # noqa: ARG002 (keys and values can be cut anywhere)
         return KVCache()
 
     def forward(self, x_BLD: Tensor, positions_BL: Tensor, cache: LayerCache | None) -> Tensor:

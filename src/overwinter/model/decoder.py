@@ -27,9 +27,9 @@ from overwinter.model.noble import linear
 class SwiGLU(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.gate = linear(config, "gate", config.d_model, config.d_mlp, bias=config.mlp_bias)
-        self.up = linear(config, "up", config.d_model, config.d_mlp, bias=config.mlp_bias)
-        self.down = linear(config, "down", config.d_mlp, config.d_model, bias=config.mlp_bias)
+        self.gate = linear(config.noble, "gate", config.d_model, config.d_mlp, bias=config.mlp_bias)
+        self.up = linear(config.noble, "up", config.d_model, config.d_mlp, bias=config.mlp_bias)
+        self.down = linear(config.noble, "down", config.d_mlp, config.d_model, bias=config.mlp_bias)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         y_BLD: Tensor = self.down(functional.silu(self.gate(x_BLD)) * self.up(x_BLD))
@@ -39,8 +39,8 @@ class SwiGLU(nn.Module):
 class ReLU2(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.up = linear(config, "up", config.d_model, config.d_mlp, bias=config.mlp_bias)
-        self.down = linear(config, "down", config.d_mlp, config.d_model, bias=config.mlp_bias)
+        self.up = linear(config.noble, "up", config.d_model, config.d_mlp, bias=config.mlp_bias)
+        self.down = linear(config.noble, "down", config.d_mlp, config.d_model, bias=config.mlp_bias)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         y_BLD: Tensor = self.down(functional.relu(self.up(x_BLD)).square())
@@ -78,9 +78,12 @@ class Decoder(nn.Module):
         self.norm = _norm(config)
         self.head: nn.Module | None = None if config.tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
 
-    def new_cache(self) -> Cache:
-        """An empty memory. Give it to every call of one batch of sequences."""
-        return Cache([cast("Mixer", cast("Block", block).mixer).new_cache() for block in self.blocks])
+    def new_cache(self, *, rollback: int = 0) -> Cache:
+        """An empty memory. Give it to every call of one batch of sequences.
+
+        With M layers, `Cache.truncate` takes back at most the last `rollback` tokens; each costs a state per M layer.
+        """
+        return Cache([cast("Mixer", cast("Block", block).mixer).new_cache(rollback=rollback) for block in self.blocks])
 
     def forward(self, ids_BL: Tensor, cache: Cache | None = None, positions_BL: Tensor | None = None) -> Tensor:
         """Logits of the next token after each given one.

@@ -65,6 +65,10 @@ class LowrankOrthogonalEmbedding(nn.Module):
 
     @property
     def weight(self) -> Tensor:
+        """What ids are looked up in [VR]."""
+        return self.table
+
+    def dense(self) -> Tensor:
         """The table written out [VD], which is what all of this avoids: for conversions and tests."""
         return self.table @ self.basis.T
 

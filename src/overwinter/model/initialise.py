@@ -93,11 +93,6 @@ def _fit_output(module: nn.Linear, config: Config, init: Init) -> None:
 
 
 def _draw_rest(module: nn.Module, generator: torch.Generator, init: Init) -> None:
-    if isinstance(module, nn.Conv1d):
-        bound = 1 / math.sqrt(module.weight[0].numel())
-        for parameter in module.parameters(recurse=False):
-            parameter.uniform_(-bound, bound, generator=generator)
-        return
     for name, parameter in module.named_parameters(recurse=False):
         if parameter.dim() >= 2:
             parameter.normal_(0.0, init.std, generator=generator)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +26,14 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from overwinter.errors import UsageError
+from overwinter.model.pointwise import silu
 
 Activation = Literal["cosnet", "cos", "gelu", "silu", "tanh"]
 LrMode = Literal["one_sided", "two_sided", "off"]
 
 TARGETS = ("q", "k", "v", "o", "gate", "up", "down", "ssm_in", "ssm_out")
 """The linear layers that can have a branch: of attention, of the MLP, of Mamba-2. Embedding and head never do."""
+PLAIN: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "silu": silu, "tanh": torch.tanh}
 OMEGA_RANGE, PHI_STD, MID_SCALE = (0.8, 1.2), 0.1, 0.5
 OMEGA_LR, PHI_LR, MID_POWER, SIDE_POWER = 2.0, 4.0, 0.5, 0.2
 
@@ -153,10 +155,7 @@ class Branch(nn.Module):
         return self._bend(u_R)
 
     def _bend(self, u_R: Tensor) -> Tensor:
-        if self.wave1 is None:
-            c_R: Tensor = getattr(functional, self.noble.activation)(u_R)
-        else:
-            c_R = self.wave1(u_R)
+        c_R = self.wave1(u_R) if self.wave1 is not None else PLAIN[self.noble.activation](u_R)
         if self.mid is not None and self.wave2 is not None:
             c_R = self.wave2(self.mid(c_R.to(u_R.dtype)))
         y_O: Tensor = self.up(c_R.to(u_R.dtype))
@@ -228,17 +227,9 @@ class NobleLinear(nn.Module):
         return found
 
 
-class HasNoble(Protocol):
-    """A config that says which linear layers have a branch."""
-
-    @property
-    def noble(self) -> NobleConfig | None: ...
-
-
-def linear(config: HasNoble, name: str, d_in: int, d_out: int, *, bias: bool) -> nn.Linear | NobleLinear:
+def linear(noble: NobleConfig | None, name: str, d_in: int, d_out: int, *, bias: bool) -> nn.Linear | NobleLinear:
     """The linear layer that a config asks for under one of the names of `TARGETS`: plain, or with a branch."""
     assert name in TARGETS, f"{name} is no target of NOBLE"
-    noble = config.noble
     if noble is None or noble.rank == 0 or name not in noble.targets:
         return nn.Linear(d_in, d_out, bias=bias)
     return NobleLinear(noble, d_in, d_out, bias=bias)

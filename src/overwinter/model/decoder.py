@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from overwinter.model.cache import Cache, LayerCache
 from overwinter.model.config import Config
-from overwinter.model.embedding import build_embedding
+from overwinter.model.embedding import Embedding, build_embedding
 from overwinter.model.initialise import Init, initialise
 from overwinter.model.mixer import Mixer, build_mixer
 from overwinter.model.noble import linear
@@ -73,7 +73,7 @@ class Decoder(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.embed = build_embedding(config.vocab_size, config.d_model, config.lowrank_orthogonal)
+        self.embed: Embedding = build_embedding(config.vocab_size, config.d_model, config.lowrank_orthogonal)
         self.blocks = nn.ModuleList(Block(config, letter) for letter in config.letters)
         self.norm = _norm(config)
         self.head: nn.Module | None = None if config.tied else nn.Linear(config.d_model, config.vocab_size, bias=False)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -95,10 +96,22 @@ class LowrankOrthogonalEmbedding(nn.Module):
         self.basis.copy_(_polar_factor(basis_DR) if near else _basis_of(basis_DR))
 
 
-Embedding = PlainEmbedding | LowrankOrthogonalEmbedding
+class Embedding(Protocol):
+    """What a decoder asks of its embedding."""
+
+    @property
+    def weight(self) -> Tensor:
+        """What ids are looked up in, row by row."""
+        ...
+
+    def __call__(self, ids_BL: Tensor) -> Tensor: ...
+
+    def logits(self, h_BLD: Tensor) -> Tensor: ...
 
 
-def build_embedding(vocab_size: int, d_model: int, lowrank: LowrankConfig | None) -> Embedding:
+def build_embedding(
+    vocab_size: int, d_model: int, lowrank: LowrankConfig | None
+) -> PlainEmbedding | LowrankOrthogonalEmbedding:
     if lowrank is None:
         return PlainEmbedding(vocab_size, d_model)
     return LowrankOrthogonalEmbedding(vocab_size, d_model, lowrank.rank)

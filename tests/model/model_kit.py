@@ -9,7 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from overwinter.model import AttnResConfig, Config, Decoder, Llama3Scaling, LoopConfig, MambaConfig, YarnScaling, fresh
+from overwinter.model import (
+    AttnResConfig,
+    Config,
+    Decoder,
+    Llama3Scaling,
+    LoopConfig,
+    LowrankConfig,
+    MambaConfig,
+    NobleConfig,
+    YarnScaling,
+    fresh,
+)
 
 torch.set_num_threads(1)
 
@@ -41,6 +52,19 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "relu2": {"mlp": "relu2"},
     "sandwich": {"norm": "sandwich"},
     "tied": {"tied": True},
+    "noble": {"noble": NobleConfig(rank=4)},
+    "noble_other": {
+        "noble": NobleConfig(rank=3, activation="gelu", targets=("q", "o", "down", "ssm_in", "ssm_out")),
+        "mlp": "relu2",
+        "out_bias": True,
+    },
+    "noble_hybrid": {
+        "pattern": "MA",
+        "mamba": MAMBA,
+        "noble": NobleConfig(rank=3, targets=("v", "up", "ssm_in", "ssm_out")),
+    },
+    "lowrank": {"lowrank_orthogonal": LowrankConfig(rank=8)},
+    "lowrank_tied": {"lowrank_orthogonal": LowrankConfig(rank=8), "tied": True, "noble": NobleConfig(rank=2)},
     "attnres_full": {"attnres": AttnResConfig(kind="full")},
     "attnres_block": {"attnres": AttnResConfig(blocks=3)},
     "loop": {"loop": LoopConfig(n_loops=3)},

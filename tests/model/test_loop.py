@@ -68,7 +68,7 @@ def wide_cache(decoder: Decoder) -> Any:
 def uneven(decoder: Decoder) -> Decoder:
     """Gates that differ much from token to token."""
     with torch.no_grad():
-        decoder.loop.gate.weight.mul_(8)
+        decoder.loop.exit_gate.weight.mul_(8)
     return decoder
 
 
@@ -174,7 +174,7 @@ def test_threshold_one_is_all_loops_exactly(switches: dict[str, Any]) -> None:
     decoder, ids_BL = uneven(tiny(**switches)), some_ids(2, 12)
     with torch.no_grad():
         # A gate so sure that 1 − S rounds to 1 after the first loop.
-        decoder.loop.gate.bias.fill_(40.0)
+        decoder.loop.exit_gate.bias.fill_(40.0)
         caches = decoder.new_cache(), decoder.new_cache()
         for piece in ids_BL.split([7, 1, 1, 3], dim=1):
             ones_BL = torch.ones_like(piece, dtype=torch.float)
@@ -198,7 +198,7 @@ def test_depth_is_the_first_loop_whose_cumulative_probability_reaches_the_thresh
     decoder, ids_BL = uneven(tiny(loop=LoopConfig(n_loops=5))), some_ids(1, 30)
     with torch.no_grad():
         states = unrolled(decoder, ids_BL)
-        gates_BLT = torch.stack([decoder.loop.gate(state, t) for t, state in enumerate(states)], dim=-1)
+        gates_BLT = torch.stack([decoder.loop.exit_gate(state, t) for t, state in enumerate(states)], dim=-1)
         p_T = exit_log_probs(gates_BLT)[0, -1].exp()
         for q in (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99):
             expected = next(t for t in range(1, 6) if t == 5 or float(p_T[:t].sum()) >= q)
@@ -325,11 +325,11 @@ def test_exit_probabilities_sum_to_one_however_sure_the_gate(n_loops: int, scale
 @pytest.mark.parametrize("n_loops", [2, 3, 4, 8])
 def test_at_the_start_every_depth_is_equally_likely(n_loops: int) -> None:
     decoder = fresh(Config(**SHAPE, loop=LoopConfig(n_loops=n_loops)))
-    gate = decoder.loop.gate
+    gate = decoder.loop.exit_gate
     assert isinstance(gate, ExitGate)
     gates_BLT = torch.stack([gate(torch.randn(1, 3, 32), t) for t in range(n_loops)], dim=-1)
     assert torch.allclose(exit_log_probs(gates_BLT).exp(), torch.full((1, 3, n_loops), 1 / n_loops))
-    shared = fresh(Config(**SHAPE, loop=LoopConfig(n_loops=n_loops, gate_bias="shared"))).loop.gate
+    shared = fresh(Config(**SHAPE, loop=LoopConfig(n_loops=n_loops, gate_bias="shared"))).loop.exit_gate
     gates_BLT = torch.stack([shared(torch.randn(1, 3, 32), t) for t in range(n_loops)], dim=-1)
     halves_T = torch.tensor([0.5 ** min(t + 1, n_loops - 1) for t in range(n_loops)])
     assert torch.allclose(exit_log_probs(gates_BLT).exp(), halves_T.expand(1, 3, n_loops))
@@ -350,7 +350,7 @@ def test_every_parameter_of_a_loop_learns() -> None:
     for name in ("ouro", "concat", "parcae", "blocks"):
         decoder = tiny(**KINDS[name])
         normed_BLD, _ = decoder.hidden_and_depth(some_ids(2, 9))
-        total = decoder.logits(normed_BLD).logsumexp(-1).sum() + decoder.loop.gate(normed_BLD, 0).sum()
+        total = decoder.logits(normed_BLD).logsumexp(-1).sum() + decoder.loop.exit_gate(normed_BLD, 0).sum()
         total.backward()
         idle = [
             name for name, parameter in decoder.named_parameters() if parameter.grad is None or not parameter.grad.any()

@@ -223,7 +223,7 @@ def by_hand(decoder: Decoder, ids_BL: Tensor, targets_BL: Tensor, depth: int, bp
             normed_BLD = normed_BLD.detach()
         logits_BLV = decoder.logits(decoder.norm(through(2, normed_BLD)))
         loss_BL = functional.cross_entropy(logits_BLV.transpose(1, 2), targets_BL, reduction="none")
-        rows.append((loss_BL, decoder.loop.gate(normed_BLD, t)))
+        rows.append((loss_BL, decoder.loop.exit_gate(normed_BLD, t)))
         state_BLD = normed_BLD + e_BLD
     return rows
 
@@ -282,8 +282,8 @@ def test_a_second_loop_learns_what_one_cannot_know_and_the_gate_finds_out() -> N
     assert float(torch.sigmoid(out.gates[..., 0])[out.valid].mean()) < 0.2
 
     # The second stage finds the same from nothing, with the rest of the model frozen.
-    decoder.loop.gate.init_own()
-    optimizer = torch.optim.AdamW(decoder.loop.gate.parameters(), lr=0.1)
+    decoder.loop.exit_gate.init_own()
+    optimizer = torch.optim.AdamW(decoder.loop.exit_gate.parameters(), lr=0.1)
     for _ in range(20):
         out = loop_losses(decoder, *two_back(generator))
         optimizer.zero_grad()

@@ -14,8 +14,10 @@ from typing import Any, ClassVar, Literal
 
 from overwinter.errors import UsageError
 from overwinter.model.checks import SEE_DOCS, check_types
+from overwinter.model.embedding import LowrankConfig
 from overwinter.model.loop import LoopConfig
 from overwinter.model.mamba_state import MambaConfig
+from overwinter.model.noble import NobleConfig
 from overwinter.model.residual import AttnResConfig
 
 LETTERS = {"A": "attention over everything before", "W": "attention over the last `window` tokens", "M": "Mamba-2"}
@@ -91,6 +93,10 @@ class Config:
     norm: Literal["pre", "sandwich"] = "pre"
     norm_eps: float = 1e-6
     tied: bool = False
+    noble: NobleConfig | None = None
+    """Nonlinear branches beside linear layers."""
+    lowrank_orthogonal: LowrankConfig | None = None
+    """The embedding as a thin table on an orthonormal basis."""
     attnres: AttnResConfig | None = None
     """Each part mixes the outputs of all parts before it, where the plain stream adds them up."""
     loop: LoopConfig | None = None
@@ -164,11 +170,14 @@ def part_from_dict(cls: type[Any], values: Any) -> Any:
     if not isinstance(values, Mapping):
         raise UsageError(f"{cls.__name__} cannot be {values!r}", "give an object of its fields, or null for off")
     _check_keys(cls, values)
-    return cls(**values)
+    # JSON has no tuples, and a frozen value no lists.
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 _PARTS: Mapping[str, Callable[[Any], Any]] = {
     "rope_scaling": _scaling_from_dict,
+    "noble": partial(part_from_dict, NobleConfig),
+    "lowrank_orthogonal": partial(part_from_dict, LowrankConfig),
     "mamba": partial(part_from_dict, MambaConfig),
     "attnres": partial(part_from_dict, AttnResConfig),
     "loop": partial(part_from_dict, LoopConfig),

@@ -23,7 +23,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -186,8 +186,6 @@ class Concat(nn.Module):
 class Parcae(nn.Module):
     """h ← exp(−Δ·exp(A_log)) ⊙ h + Δ ⊙ (e B),  Δ = softplus(dt_bias): it forgets, so loops alone cannot make it grow."""
 
-    NO_DECAY: ClassVar[frozenset[str]] = frozenset({"A_log", "dt_bias", "B.weight"})
-
     def __init__(self, d_model: int) -> None:
         super().__init__()
         self.A_log = nn.Parameter(torch.empty(d_model))
@@ -215,7 +213,7 @@ class Loop(nn.Module):
     def __init__(self, config: Config, options: LoopConfig) -> None:
         super().__init__()
         self.options = options
-        self.gate = ExitGate(config.d_model, options) if options.gate else None
+        self.exit_gate = ExitGate(config.d_model, options) if options.gate else None
         parcae = options.reinject == "parcae"
         self.entry_norm = nn.RMSNorm(config.d_model, eps=config.norm_eps) if parcae else None
         kinds: dict[str, Callable[[int], nn.Module]] = {"concat": Concat, "parcae": Parcae}
@@ -320,7 +318,7 @@ class Loop(nn.Module):
 
     def _leaving(self, normed_BLD: Tensor, t: int, stay_BL: Tensor, thresholds_BL: Tensor) -> tuple[Tensor, Tensor]:
         """log S after this loop, and who stops here: 1 − S is the probability to have stopped by now."""
-        gate_BL = cast("ExitGate", self.gate)(normed_BLD, t)
+        gate_BL = cast("ExitGate", self.exit_gate)(normed_BLD, t)
         stay_BL = stay_BL + functional.logsigmoid(-gate_BL)
         # With a saturated gate 1 − S rounds to 1; a threshold of 1 means all loops nevertheless.
         return stay_BL, (-torch.expm1(stay_BL) >= thresholds_BL) & (thresholds_BL < 1)
@@ -329,7 +327,7 @@ class Loop(nn.Module):
         """None where no token asks to stop early."""
         if thresholds_BL is None or not bool((thresholds_BL < 1).any()):
             return None
-        if self.gate is None:
+        if self.exit_gate is None:
             raise UsageError("this decoder's loop has no gate to stop at", "ask for an exit threshold of 1.0")
         return thresholds_BL.float()
 

@@ -155,8 +155,8 @@ def loop_losses(
         rows_R = (left_B > 0).nonzero()[:, 0]
         losses_RL = chunked_cross_entropy(decoder, out_RLD, targets_BL[rows_R], chunk_tokens=chunk_tokens)
         ce.append(_spread(losses_RL, rows_R, ids_BL.shape[0]))
-        if decoder.loop.gate is not None:
-            gates.append(_spread(decoder.loop.gate(normed_RLD, t), rows_R, ids_BL.shape[0]))
+        if decoder.loop.exit_gate is not None:
+            gates.append(_spread(decoder.loop.exit_gate(normed_RLD, t), rows_R, ids_BL.shape[0]))
     return LoopLosses(
         ce=torch.stack(ce, dim=-1),
         gates=torch.stack(gates, dim=-1) if gates else None,

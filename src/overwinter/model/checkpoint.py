@@ -55,7 +55,7 @@ def load(folder: str | Path, *, dtype: torch.dtype | None = None, device: str | 
     if own:
         fill(decoder, tensors)
     else:
-        renamed, names = huggingface.rename(tensors, decoder)
+        renamed, names = huggingface.rename(tensors, decoder, values)
         fill(decoder, renamed, names=names)
     return decoder.to(device=device, dtype=dtype).eval()
 

@@ -70,10 +70,10 @@ class Mamba2(nn.Module):
         self.dt_bias = nn.Parameter(torch.empty(heads))
         self.norm = GatedRMSNorm(config)
         self.out_proj = nn.Linear(inner, d_model, bias=config.bias)
-        self.init_dynamics()
+        self.init_own()
 
     @torch.no_grad()
-    def init_dynamics(self, generator: torch.Generator | None = None) -> None:
+    def init_own(self, generator: torch.Generator | None = None) -> None:
         """What decides how the block remembers: A uniform, the time step log-uniform (dt_bias is its inverse softplus), D one,
         the convolution uniform up to 1/√d_conv. The projections and the norm are left alone.
         """

@@ -12,7 +12,8 @@ that names the tensor and both shapes.
 
 Reading order: `config.py` (the switches), `decoder.py` (the whole network on one page), `mixer.py` (what a layer's token
 mixing must offer, and where the next kind plugs in), `attention.py`, `rope.py`, `cache.py`, `mamba2.py`, `mamba_state.py`,
-`ssd.py`, then `checkpoint.py` and `huggingface.py` for files. Needs `overwinter[local]`; names load when first used.
+`ssd.py`, then `checkpoint.py` and `huggingface.py` for files, and `text.py` for tokenizers and chats. Needs
+`overwinter[local]`; names load when first used.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from overwinter.errors import UsageError
 
 if TYPE_CHECKING:
     from overwinter.model.cache import Cache, KVCache
-    from overwinter.model.checkpoint import load, load_tokenizer, save
+    from overwinter.model.checkpoint import load, save
     from overwinter.model.config import Config, Llama3Scaling, YarnScaling
     from overwinter.model.decoder import Decoder, fresh
     from overwinter.model.huggingface import export
     from overwinter.model.mamba_state import MambaConfig, MambaState
     from overwinter.model.mixer import Mixer
+    from overwinter.model.text import TextFormat, load_tokenizer
 
 _HOMES = {
     "Cache": "cache",
@@ -41,11 +43,12 @@ _HOMES = {
     "MambaConfig": "mamba_state",
     "MambaState": "mamba_state",
     "Mixer": "mixer",
+    "TextFormat": "text",
     "YarnScaling": "config",
     "export": "huggingface",
     "fresh": "decoder",
     "load": "checkpoint",
-    "load_tokenizer": "checkpoint",
+    "load_tokenizer": "text",
     "save": "checkpoint",
 }
 
@@ -58,6 +61,7 @@ __all__ = [
     "MambaConfig",
     "MambaState",
     "Mixer",
+    "TextFormat",
     "YarnScaling",
     "export",
     "fresh",
@@ -66,7 +70,7 @@ __all__ = [
     "save",
 ]
 
-_missing = [name for name in ("torch", "safetensors", "tokenizers") if find_spec(name) is None]
+_missing = [name for name in ("torch", "safetensors", "tokenizers", "jinja2") if find_spec(name) is None]
 if _missing:
     raise UsageError(
         f"local models need {', '.join(_missing)}, which this install does not have",

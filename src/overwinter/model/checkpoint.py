@@ -1,6 +1,7 @@
-"""One call loads a folder, whoever wrote it; another saves our own shapes.
+"""One call loads a folder or a name on the hub, whoever wrote it; another saves our own shapes.
 
     decoder = load("path/to/folder")     # config.json says: one of the published families, or "overwinter"
+    decoder = load("org/name")           # a model on the Hugging Face hub, from its cache if it is there
     save(decoder, "path/to/new-folder")
 
 Our config.json is the `Config` field by field under `"model_type": "overwinter"`, with the number of the format. Tensors keep
@@ -18,6 +19,7 @@ from overwinter.errors import UsageError
 from overwinter.model import huggingface
 from overwinter.model.config import Config
 from overwinter.model.decoder import Decoder
+from overwinter.model.hub import find_folder
 from overwinter.model.weights import (
     CONFIG,
     TOKENIZER,
@@ -40,11 +42,11 @@ def load(folder: str | Path, *, dtype: torch.dtype | None = None, device: str | 
     """A decoder with the weights of a folder, ready for inference.
 
     Args:
-        folder: holds config.json and safetensors.
+        folder: holds config.json and safetensors; or a name on the hub (hub.py).
         dtype: default is what the file holds.
         device: where the weights go.
     """
-    folder = Path(folder)
+    folder = find_folder(folder)
     values = read_json(folder / CONFIG)
     own = values.get("model_type") == MODEL_TYPE
     config = _own_config(values) if own else huggingface.read_config(values)
@@ -67,19 +69,6 @@ def save(decoder: Decoder, folder: str | Path, *, tokenizer: Tokenizer | None = 
         write_json(partial / CONFIG, {"model_type": MODEL_TYPE, "format": FORMAT, **decoder.config.to_dict()})
         if tokenizer is not None:
             tokenizer.save(str(partial / TOKENIZER))
-
-
-def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """The tokenizer.json of a folder."""
-    from tokenizers import Tokenizer
-
-    path = Path(folder) / TOKENIZER
-    if not path.exists():
-        raise UsageError(f"there is no {TOKENIZER} in {folder}", "put the tokenizer of the model there")
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises nothing narrower
-        raise UsageError(f"{path} cannot be read: {error}", "copy or download the tokenizer again") from error
 
 
 def _own_config(values: dict[str, object]) -> Config:

@@ -81,12 +81,17 @@ class Config:
     """How many tokens a `W` layer sees, its own included."""
     mamba: MambaConfig | None = None
     """The sizes of the `M` layers."""
-    rope_base: float = 10_000.0
+    rope_base: float | None = 10_000.0
+    """None leaves attention without positions, as hybrids may: the layers before it know the order."""
     rope_scaling: RopeScaling | None = None
+    rope_fraction: float = 1.0
+    """Part of each head that is turned, from its first coordinate on."""
     qkv_bias: bool = False
     out_bias: bool = False
     mlp_bias: bool = False
     qk_norm: bool = False
+    attention_scale: float | None = None
+    """Factor on the attention logits; None is 1/√d_head."""
     attn_softcap: float | None = None
     logit_softcap: float | None = None
     mlp: Literal["swiglu", "relu2"] = "swiglu"
@@ -97,6 +102,10 @@ class Config:
     """Nonlinear branches beside linear layers."""
     lowrank_orthogonal: LowrankConfig | None = None
     """The embedding as a thin table on an orthonormal basis."""
+    embedding_scale: float = 1.0
+    residual_scale: float = 1.0
+    """Factor on what each part adds to the stream."""
+    logit_divisor: float = 1.0
     attnres: AttnResConfig | None = None
     """Each part mixes the outputs of all parts before it, where the plain stream adds them up."""
     loop: LoopConfig | None = None
@@ -106,8 +115,7 @@ class Config:
         check_types(self)
         if self.n_heads % self.n_kv_heads:
             raise UsageError(f"{self.n_heads} heads cannot share {self.n_kv_heads} key heads evenly", SEE_DOCS)
-        if self.d_head % 2:
-            raise UsageError(f"d_head is {self.d_head}; rotary positions turn pairs, so it must be even", SEE_DOCS)
+        _check_rope(self)
         unknown = sorted(set(self.pattern) - set(LETTERS))
         if unknown or not self.pattern:
             raise UsageError(
@@ -125,11 +133,21 @@ class Config:
                 f"pattern {self.pattern!r} and {'no ' if self.mamba is None else ''}`mamba` do not fit",
                 "give `mamba` if and only if there are M layers",
             )
+        if self.attnres is not None and self.residual_scale != 1:
+            raise UsageError(
+                f"attnres and residual_scale {self.residual_scale} do not fit: its mixing bounds the stream already",
+                "leave residual_scale at 1",
+            )
         if self.loop is not None and self.loop.prelude + self.loop.coda >= self.n_layers:
             raise UsageError(
                 f"prelude {self.loop.prelude} and coda {self.loop.coda} leave no layer of {self.n_layers} to loop",
                 "shorten prelude or coda",
             )
+
+    @property
+    def d_rope(self) -> int:
+        """How many coordinates of a head are turned."""
+        return 0 if self.rope_base is None else int(self.d_head * self.rope_fraction)
 
     @property
     def letters(self) -> str:
@@ -153,6 +171,19 @@ class Config:
         _check_keys(cls, values)
         made = {name: read(values[name]) for name, read in _PARTS.items() if values.get(name) is not None}
         return cls(**{**values, **made})
+
+
+def _check_rope(config: Config) -> None:
+    if config.rope_base is None:
+        if config.rope_scaling is not None or config.rope_fraction != 1:
+            raise UsageError(
+                "rope_scaling or rope_fraction without rope_base", "leave them out, or give rope_base a number"
+            )
+    elif config.rope_fraction > 1 or config.d_rope < 2 or config.d_rope % 2:
+        raise UsageError(
+            f"rotary positions cannot turn {config.rope_fraction} of a head of {config.d_head}: they turn pairs",
+            "let d_head · rope_fraction be even, and rope_fraction at most 1",
+        )
 
 
 def _scaling_from_dict(values: Any) -> RopeScaling:

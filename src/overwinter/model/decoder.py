@@ -65,22 +65,30 @@ class Block(nn.Module):
         self.mlp_norm = _norm(config)
         self.mlp = SwiGLU(config) if config.mlp == "swiglu" else ReLU2(config)
         self.mlp_post = _norm(config) if sandwich else None
+        self.scale = config.residual_scale
 
     def sublayers(
         self, positions_BL: Tensor, memory: Any, carry: Callable[[Tensor], Tensor] | None = None
-    ) -> tuple[SubLayer, SubLayer]:
-        """The two parts as functions from the stream to what they add to it. `carry` sees what the mixer gets."""
+    ) -> list[SubLayer]:
+        """The parts as functions from the stream to what they add to it. `carry` sees what the mixer gets."""
 
         def mix(h_BLD: Tensor) -> Tensor:
             x_BLD = self.mixer_norm(h_BLD)
             mixed_BLD: Tensor = self.mixer(x_BLD if carry is None else carry(x_BLD), positions_BL, memory)
-            return mixed_BLD if self.mixer_post is None else self.mixer_post(mixed_BLD)
+            return self._scaled(mixed_BLD if self.mixer_post is None else self.mixer_post(mixed_BLD))
 
         def think(h_BLD: Tensor) -> Tensor:
             thought_BLD: Tensor = self.mlp(self.mlp_norm(h_BLD))
-            return thought_BLD if self.mlp_post is None else self.mlp_post(thought_BLD)
+            return self._scaled(thought_BLD if self.mlp_post is None else self.mlp_post(thought_BLD))
 
-        return mix, think
+        return [mix, think]
+
+    @property
+    def n_sublayers(self) -> int:
+        return 2
+
+    def _scaled(self, part_BLD: Tensor) -> Tensor:
+        return part_BLD if self.scale == 1 else part_BLD * self.scale
 
 
 class Decoder(nn.Module):
@@ -95,12 +103,13 @@ class Decoder(nn.Module):
         self.head: nn.Module | None = None if config.tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.plan = Plan.of(config)
         self.loop = None if config.looped is None else Loop(config, config.looped)
-        self._parts = {part: tuple(self.blocks)[layers] for part, layers in self.plan.layers.items()}
+        blocks = cast("tuple[Block, ...]", tuple(self.blocks))
+        self._parts = {part: blocks[layers] for part, layers in self.plan.layers.items()}
         self.stacks = nn.ModuleDict(
             {
-                part: build_stack(config, n_sublayers=2 * len(blocks), n_all=2 * config.n_layers)
-                for part, blocks in self._parts.items()
-                if blocks
+                part: build_stack(config, n_sublayers=_count(layers), n_all=_count(blocks))
+                for part, layers in self._parts.items()
+                if layers
             }
         )
 
@@ -154,7 +163,7 @@ class Decoder(nn.Module):
             positions_BL = torch.arange(start, start + ids_BL.shape[1], device=ids_BL.device).expand(ids_BL.shape)
         memories = [None] * len(self.plan.slots) if cache is None else cache.layers
         before, loops, after = self.plan.split(memories)
-        h_BLD = self.run("prelude", self.embed(ids_BL), positions_BL, before)
+        h_BLD = self.run("prelude", self.embedded(ids_BL), positions_BL, before)
         if self.loop is None:
             return self.norm(self.run("middle", h_BLD, positions_BL, memories)), torch.ones_like(ids_BL)
         thresholds_BL = self._thresholds(ids_BL, cache, exit_thresholds_BL)
@@ -163,6 +172,11 @@ class Decoder(nn.Module):
         if not after:
             return looped.normed, looped.depth
         return self.norm(self.run("coda", looped.state, positions_BL, after)), looped.depth
+
+    def embedded(self, ids_BL: Tensor) -> Tensor:
+        """Where the stream begins."""
+        h_BLD: Tensor = self.embed(ids_BL)
+        return h_BLD if self.config.embedding_scale == 1 else h_BLD * self.config.embedding_scale
 
     def run(
         self, part: str, h_BLD: Tensor, positions_BL: Tensor, memories: Sequence[Any], carry: Carry | None = None
@@ -174,7 +188,7 @@ class Decoder(nn.Module):
         sublayers: list[SubLayer] = []
         for layer, (block, memory) in enumerate(zip(blocks, memories, strict=True)):
             held = None if carry is None else partial(carry, layer)
-            sublayers += cast("Block", block).sublayers(positions_BL, memory, held)
+            sublayers += block.sublayers(positions_BL, memory, held)
         out_BLD: Tensor = self.stacks[part](h_BLD, sublayers)
         return out_BLD
 
@@ -191,6 +205,8 @@ class Decoder(nn.Module):
 
     def logits(self, h_BLD: Tensor) -> Tensor:
         logits_BLV: Tensor = self.embed.logits(h_BLD) if self.head is None else self.head(h_BLD)
+        if self.config.logit_divisor != 1:
+            logits_BLV = logits_BLV / self.config.logit_divisor
         cap = self.config.logit_softcap
         return logits_BLV if cap is None else cap * torch.tanh(logits_BLV / cap)
 
@@ -200,6 +216,10 @@ def fresh(config: Config, *, seed: int = 0, init: Init | None = None) -> Decoder
     decoder = Decoder(config)
     initialise(decoder, config, Init() if init is None else init, seed=seed)
     return decoder.eval()
+
+
+def _count(blocks: Sequence[Block]) -> int:
+    return sum(block.n_sublayers for block in blocks)
 
 
 def _norm(config: Config) -> nn.RMSNorm:

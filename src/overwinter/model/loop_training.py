@@ -191,7 +191,7 @@ class _Walk:
         self.decoder, self.at = decoder, decoder.loop
         positions_L = torch.arange(ids_BL.shape[1], device=ids_BL.device)
         self.positions_BL = positions_L.expand(ids_BL.shape)
-        h_BLD = decoder.run("prelude", decoder.embed(ids_BL), self.positions_BL, [None] * decoder.plan.prelude)
+        h_BLD = decoder.run("prelude", decoder.embedded(ids_BL), self.positions_BL, [None] * decoder.plan.prelude)
         self.e_BLD = self.at.enter(h_BLD)
         self.state_BLD: Tensor | None = None
 

@@ -15,8 +15,13 @@ from overwinter.engine import Engine, Request, SamplingParams
 from overwinter.engine.constraint import TrieConstraint
 from overwinter.engine.trie import Trie
 from overwinter.errors import StoreError, UsageError
+from overwinter.model import MambaConfig
 
+MAMBA = MambaConfig(n_heads=4, head_dim=8, d_state=8, chunk_size=16)
+HYBRID = {"pattern": "MMA", "n_layers": 3, "mamba": MAMBA}
 SWITCHES = {
+    "hybrid": HYBRID,
+    "recurrent alone": {"pattern": "M", "mamba": MAMBA},
     "plain": {},
     "one key head": {"n_kv_heads": 1},
     "as many key heads": {"n_kv_heads": 4},
@@ -43,10 +48,13 @@ def test_company_pieces_and_prefixes_change_no_bit(switches: dict[str, object]) 
     config = shape(**switches)
     asked = [request(length, 9, seed=seed, logprobs=3) for seed, length in enumerate(LENGTHS)]
     alone = [said(engine_of(config).run([one])[0]) for one in asked]
-    together = engine_of(config)
+    together = engine_of(config, snapshot_tokens=32)
     assert [said(each) for each in together.run(asked)] == alone
     assert [said(each) for each in together.run(asked)] == alone
-    assert together.stats().prefix_hit_tokens == sum((length - 1) // 16 * 16 for length in LENGTHS)
+    border = 32 if "M" in config.letters else 16
+    assert together.stats().prefix_hit_tokens == sum((length - 1) // border * border for length in LENGTHS)
+    gathering = engine_of(config, mirror_bytes=0)
+    assert [said(each) for each in gathering.run(asked)] == alone
     pieces = engine_of(config, step_tokens=19, max_running=3, share_prefixes=False)
     assert [said(each) for each in pieces.run(asked)] == alone
     assert pieces.stats().prefix_hit_tokens == 0
@@ -57,11 +65,13 @@ def test_this_machine_is_exact() -> None:
     assert engine_of().is_exact
 
 
-def test_preemption_changes_no_bit_and_frees_every_block() -> None:
+@pytest.mark.parametrize("switches", [{}, HYBRID], ids=["attention", "hybrid"])
+def test_preemption_changes_no_bit_and_frees_every_block(switches: dict[str, object]) -> None:
+    config = shape(**switches)
     asked = [request(length, 40, seed=seed, logprobs=0) for seed, length in enumerate((30, 40, 20, 50, 35))]
-    alone = [said(engine_of().run([one])[0]) for one in asked]
-    block_bytes = engine_of().store.block_bytes
-    small = engine_of(kv_bytes=12 * block_bytes)
+    alone = [said(engine_of(config).run([one])[0]) for one in asked]
+    block_bytes = engine_of(config).store.block_bytes
+    small = engine_of(config, kv_bytes=12 * block_bytes)
     assert [said(each) for each in small.run(asked)] == alone
     stats = small.stats()
     assert stats.preemptions > 0
@@ -162,14 +172,33 @@ def test_tenants_share_no_prefix() -> None:
     assert engine.stats().prefix_hit_tokens == 48
 
 
-def test_sessions_that_start_together_end_up_sharing_their_prefix() -> None:
-    engine = engine_of()
-    ids = request(96).prompt_ids
-    for tail in range(6):
-        engine.submit(Request(prompt_ids=(*ids, tail), max_tokens=30))
+@pytest.mark.parametrize("switches", [{}, HYBRID], ids=["attention", "hybrid"])
+def test_sessions_that_start_together_compute_their_prefix_once(switches: dict[str, object]) -> None:
+    config, ids = shape(**switches), request(96).prompt_ids
+    engine = engine_of(config, step_tokens=64, snapshot_tokens=32)
+    asked = [Request(prompt_ids=(*ids, tail), max_tokens=30) for tail in range(6)]
+    other = engine.submit(request(20, 3))  # is not held up by those that wait for one another
+    for one in asked:
+        engine.submit(one)
+    early = {event.sequence for _ in range(2) for event in engine.step()}
+    assert other in early
     for _ in range(8):
         engine.step()
-    assert engine.stats().blocks_referenced == 6 + 6
+    stats = engine.stats()
+    assert stats.prefill_tokens == 20 + 97 + 5
+    assert stats.blocks_referenced == 6 + 6
+
+
+def test_who_waits_for_a_prefix_goes_on_when_its_computer_is_gone() -> None:
+    engine = engine_of(step_tokens=32)
+    ids = request(200).prompt_ids
+    first, second = (engine.submit(Request(prompt_ids=(*ids, tail), max_tokens=5)) for tail in range(2))
+    engine.step()
+    engine.cancel(first)
+    ended = {}
+    while engine.has_work:
+        ended |= {event.sequence: event.finish for event in engine.step() if event.finish}
+    assert ended == {first: "cancelled", second: "length"}
 
 
 def test_constraints_hold_in_a_batch_and_end_the_sequence() -> None:
@@ -271,18 +300,22 @@ def test_memory_that_is_too_small_is_named() -> None:
 # --- suspend and resume ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("switches", [{}, HYBRID], ids=["attention", "hybrid"])
 @pytest.mark.parametrize("stop_after", [0, 1, 3, 8])
-def test_a_suspended_sequence_goes_on_with_the_same_bits(tmp_path: Path, stop_after: int) -> None:
+def test_a_suspended_sequence_goes_on_with_the_same_bits(
+    tmp_path: Path, stop_after: int, switches: dict[str, object]
+) -> None:
+    config = shape(**switches)
     asked = request(45, 14, seed=3, logprobs=2, prompt_logprobs=0)
-    whole = engine_of().run([asked])[0]
-    engine = engine_of(step_tokens=20)
+    whole = engine_of(config).run([asked])[0]
+    engine = engine_of(config, step_tokens=20)
     number = engine.submit(asked)
     for _ in range(stop_after):
         engine.step()
     engine.suspend(number, tmp_path / "one")
     assert not engine.has_work
     assert engine.stats().blocks_referenced == 0
-    other = engine_of()
+    other = engine_of(config)
     other.submit(request(20, 30))  # what is resumed shares its steps
     number = other.resume(tmp_path / "one")
     ids, text = [], []
@@ -346,6 +379,19 @@ def test_resuming_without_room_computes_again(tmp_path: Path) -> None:
         for event in engine.step():
             ids += event.token_ids if event.sequence == number else ()
     assert tuple(ids) == whole[4:]
+
+
+@pytest.mark.parametrize("switches", [{}, HYBRID], ids=["attention", "hybrid"])
+def test_a_conversation_in_memory_says_what_a_fresh_engine_says(switches: dict[str, object]) -> None:
+    """Each turn's prompt holds the answer before, which was computed token by token; a fresh engine computes it at once."""
+    config, ids = shape(**switches), request(40).prompt_ids
+    kept = engine_of(config, snapshot_tokens=16)
+    for turn in range(5):
+        asked = Request(prompt_ids=ids, max_tokens=20, sampling=SamplingParams(seed=turn), logprobs=1)
+        got = kept.run([asked])[0]
+        assert said(got) == said(engine_of(config, snapshot_tokens=16).run([asked])[0])
+        assert got.cached_tokens > 0 or turn == 0
+        ids += got.output_ids + request(9, seed=turn).prompt_ids
 
 
 def test_random_workloads_equal_serving_each_alone() -> None:

@@ -4,8 +4,10 @@ Each step takes the next token of every decoding sequence, then pieces of prompt
 prompt slows the others down by a bounded amount, and never stops them. Among prompts the oldest gets up to half of what is
 left, so that it ends, and the shortest ones the rest, so that a short question does not wait for a long document.
 
-Sequences are admitted in the order in which they came. When memory runs out, the youngest gives its blocks back and waits at the
-front of the queue; published blocks stay where they are until their room is needed, so it often finds most of them again.
+Sequences are admitted in the order in which they came, except that one whose next block is being computed by another waits
+for that block: sessions that begin with the same long text and come at once compute it once. When memory runs out, the
+youngest gives its blocks back and waits at the front of the queue; published blocks stay where they are until their room is
+needed, so it often finds most of them again.
 """
 
 from __future__ import annotations
@@ -27,12 +29,14 @@ class Config:
         max_running: sequences that hold memory at the same time.
         step_tokens: tokens of one step; what a running answer waits at most for the prompts of others.
         align: prompts are cut at multiples of this, so that recurrent layers see the same chunks however prompts are cut.
+        border: a piece of a prompt does not go past a multiple of this; None for no such places.
         one_by_one: outputs are computed a token at a time when they have to be computed again, as they were at first.
     """
 
     max_running: int = 16
     step_tokens: int = 512
     align: int = 1
+    border: int | None = None
     one_by_one: bool = False
 
     def __post_init__(self) -> None:
@@ -62,18 +66,18 @@ class Scheduler:
         self.running: list[LiveSequence] = []
         self.preemptions = 0
 
-    def next_to_admit(self, blocks_needed: int) -> bool:
-        """Whether the first waiting sequence may begin if its prompt takes `blocks_needed` blocks."""
-        has_slot = len(self.running) < self.config.max_running
-        # A sequence alone may take everything: nobody is there to be kept room for.
-        return has_slot and (
-            self.pool.can_admit(blocks_needed) or (not self.running and self.pool.can_allocate(blocks_needed))
-        )
+    @property
+    def has_slot(self) -> bool:
+        return len(self.running) < self.config.max_running
 
-    def admit(self) -> LiveSequence:
-        sequence = self.waiting.popleft()
+    def has_room(self, blocks_needed: int) -> bool:
+        """Whether a waiting sequence may begin if it takes `blocks_needed` blocks."""
+        # A sequence alone may take everything: nobody is there to be kept room for.
+        return self.pool.can_admit(blocks_needed) or (not self.running and self.pool.can_allocate(blocks_needed))
+
+    def admit(self, sequence: LiveSequence) -> None:
+        self.waiting.remove(sequence)
         self.running.append(sequence)
-        return sequence
 
     def plan(self) -> list[Piece]:
         """The pieces of the next step, decoding sequences first."""
@@ -94,12 +98,14 @@ class Scheduler:
 
     def _cut(self, sequence: LiveSequence, room: int) -> int:
         """How much of a sequence fits: all of it, or up to a multiple of `align`."""
-        start, known = sequence.computed, len(sequence.ids)
-        if self.config.one_by_one:
+        start, known, config = sequence.computed, len(sequence.ids), self.config
+        if config.one_by_one:
             known = max(sequence.prompt_length, start + 1)
+        if config.border is not None:
+            known = min(known, (start // config.border + 1) * config.border)
         if known - start <= room:
             return known - start
-        return max(0, (start + room) // self.config.align * self.config.align - start)
+        return max(0, (start + room) // config.align * config.align - start)
 
     def victim(self) -> LiveSequence:
         """The youngest running sequence, to give its memory back."""

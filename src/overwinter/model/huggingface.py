@@ -144,9 +144,10 @@ def _meaning(config: Config) -> Config:
     if mamba is not None:
         idle = ("chunk_size", "dt_min", "dt_max", "dt_init_floor", "a_min", "a_max")
         mamba = MambaConfig(**{name: value for name, value in vars(mamba).items() if name not in idle})
-    scale = config.attention_scale
+    scale, noble = config.attention_scale, config.noble
     return replace(
         config,
+        noble=None if noble is None or noble.rank == 0 else noble,
         pattern=shortest_pattern(config.letters),
         mamba=mamba,
         attention_scale=None if scale == config.d_head**-0.5 else scale,

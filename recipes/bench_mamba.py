@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ def prefill() -> str:
         ("this block", lambda chunk: Mamba2(WIDTH, MambaConfig(chunk_size=chunk, **SIZES))),
         ("transformers", peer),
     ):
-        cases = {str(chunk): (lambda block=build(chunk): block(x_BLD)) for chunk in chunks}
+        cases = {str(chunk): partial(build(chunk), x_BLD) for chunk in chunks}
         rows.append([name, *(spread(values, ".0f") for values in medians(cases).values())])
     return table([f"{LENGTH:,} tokens, ms, by chunk", *map(str, chunks)], rows)
 

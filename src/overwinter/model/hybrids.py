@@ -25,6 +25,8 @@ _MAMBA = {
     **{f"mixer.{part}": f"mamba.{part}" for part in ("in_proj", "conv1d", "norm", "out_proj")},
 }
 _MAMBA_SIZES: dict[str, Any] = {"expand": 2, "n_heads": 128, "d_head": "auto"}
+_OLD_KINDS = {"A": "attention", "M": "mamba"}
+"""Names of kinds that older readers know too."""
 _KINDS = {"full_attention": "A", "attention": "A", "linear_attention": "M", "mamba": "M"}
 
 
@@ -66,11 +68,19 @@ def _mamba(values: Values, pattern: str) -> dict[str, Any]:
     return {"pattern": pattern, "mamba": mamba}
 
 
+def _only_letters(config: Config, known: str) -> None:
+    if set(config.letters) - set(known):
+        raise UsageError(f"pattern {config.pattern!r} has letters other than {known}", "choose another family")
+
+
 def _mamba_keys(config: Config) -> dict[str, Any]:
     mamba = config.mamba
     if mamba is None:  # sizes that no layer has, but that the family's own checks look at
         return {"mamba_n_heads": 1, "mamba_d_head": "auto", "mamba_expand": 2}
-    limits = mamba.dt_lowest, {"__float__": "Infinity"} if mamba.dt_highest is None else mamba.dt_highest
+    limits: dict[str, Any] = {}
+    if (mamba.dt_lowest, mamba.dt_highest) != (0.0, None):  # infinity, which JSON has not, is left to the default
+        highest = {"__float__": "Infinity"} if mamba.dt_highest is None else mamba.dt_highest
+        limits = {"time_step_limit": [mamba.dt_lowest, highest]}
     return {
         "mamba_n_heads": mamba.n_heads,
         "mamba_d_head": mamba.head_dim,
@@ -81,7 +91,7 @@ def _mamba_keys(config: Config) -> dict[str, Any]:
         "mamba_chunk_size": mamba.chunk_size,
         "mamba_proj_bias": mamba.bias,
         "mamba_conv_bias": mamba.conv_bias,
-        "time_step_limit": limits,
+        **limits,
     }
 
 
@@ -143,11 +153,12 @@ def _granite_switches(values: Values) -> dict[str, Any]:
 
 
 def _granite_keys(config: Config) -> dict[str, Any]:
+    _only_letters(config, "AM")
     scale = config.d_head**-0.5 if config.attention_scale is None else config.attention_scale
     return {
         "num_local_experts": 0,
         "shared_intermediate_size": config.d_mlp,
-        "layer_types": ["linear_attention" if letter == "M" else "full_attention" for letter in config.letters],
+        "layer_types": [_OLD_KINDS[letter] for letter in config.letters],
         "position_embedding_type": None if config.rope_base is None else "rope",
         "attention_bias": config.qkv_bias,
         "attention_multiplier": scale,
@@ -172,6 +183,8 @@ def _nemotron_common(values: Values) -> dict[str, Any]:
                 f"hybrid_override_pattern cannot be {pattern!r}", f"it is made of {''.join(_NEMOTRON_KINDS)}"
             )
         kinds = [_NEMOTRON_KINDS[letter] for letter in pattern]
+    if not isinstance(kinds, list):
+        raise UsageError(f"layers_block_type cannot be {kinds!r}", "it is a list of the kinds of layers")
     letters = ""
     for kind in map(str, kinds):
         if kind in _NEMOTRON_LETTERS:
@@ -219,14 +232,12 @@ def _nemotron_switches(values: Values) -> dict[str, Any]:
 
 
 def _nemotron_keys(config: Config) -> dict[str, Any]:
-    kinds: list[str] = []
-    for letter in config.letters:
-        kinds.append("linear_attention" if letter in "Mm" else "full_attention")
-        kinds += ["mlp"] if letter.isupper() else []
+    _only_letters(config, "AMam")
+    pattern = "".join({"M": "M", "A": "*"}[letter.upper()] + "-" * letter.isupper() for letter in config.letters)
     mamba = config.mamba or MambaConfig(n_heads=1)
     return {
-        "num_hidden_layers": len(kinds),
-        "layers_block_type": kinds,
+        "num_hidden_layers": len(pattern),
+        "hybrid_override_pattern": pattern,
         "layer_norm_epsilon": config.norm_eps,
         "mamba_hidden_act": "silu",
         "mlp_hidden_act": config.mlp,

@@ -48,7 +48,7 @@ class ReLU2(nn.Module):
 
 
 class Block(nn.Module):
-    """One mixer and one MLP, each on a branch of the residual stream."""
+    """One mixer and, unless the letter is a small one, one MLP, each on a branch of the residual stream."""
 
     def __init__(self, config: Config, letter: str) -> None:
         super().__init__()
@@ -56,14 +56,17 @@ class Block(nn.Module):
         self.mixer_norm = _norm(config)
         self.mixer = build_mixer(letter, config)
         self.mixer_post = _norm(config) if sandwich else None
-        self.mlp_norm = _norm(config)
-        self.mlp = SwiGLU(config) if config.mlp == "swiglu" else ReLU2(config)
-        self.mlp_post = _norm(config) if sandwich else None
+        has_mlp = letter.isupper()
+        self.mlp_norm = _norm(config) if has_mlp else None
+        self.mlp = None if not has_mlp else SwiGLU(config) if config.mlp == "swiglu" else ReLU2(config)
+        self.mlp_post = _norm(config) if has_mlp and sandwich else None
         self.scale = config.residual_scale
 
     def forward(self, h_BLD: Tensor, positions_BL: Tensor, cache: LayerCache | None) -> Tensor:
         mixed_BLD: Tensor = self.mixer(self.mixer_norm(h_BLD), positions_BL, cache)
         h_BLD = h_BLD + self._scaled(mixed_BLD if self.mixer_post is None else self.mixer_post(mixed_BLD))
+        if self.mlp is None or self.mlp_norm is None:
+            return h_BLD
         thought_BLD: Tensor = self.mlp(self.mlp_norm(h_BLD))
         return h_BLD + self._scaled(thought_BLD if self.mlp_post is None else self.mlp_post(thought_BLD))
 

@@ -66,20 +66,20 @@ INSTEAD = {
 }
 
 
-def checked_text(schema: Any) -> str:
-    """The schema as JSON text, after every keyword in it was found to be honoured.
+def checked(schema: Any) -> Any:
+    """A copy of the schema in plain JSON values, after every keyword in it was found to be honoured.
 
     Raises:
         UsageError: not JSON, not a schema, or a keyword that would not be enforced; with its place.
     """
     try:
-        text = json.dumps(schema, allow_nan=False)
+        copy = json.loads(json.dumps(schema, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as reason:
         raise UsageError(f"the schema is no JSON: {reason}", "give a JSON schema made of plain values") from reason
-    for place, part in walk(schema):
+    for place, part in walk(copy):
         if not isinstance(part, bool):
             _check_keywords(place, part)
-    return text
+    return copy
 
 
 def walk(schema: Any, place: str = "") -> Iterator[tuple[str, Any]]:
@@ -143,7 +143,11 @@ def place_of(schema: Any, problem: str, problem_of: Callable[[Any], str]) -> str
         key: schema[key] for key in ("$defs", "definitions") if isinstance(schema, Mapping) and key in schema
     }
     while True:
-        for inside, inner in children(place, part):
+        # Definitions first: what only refers to a wrong one has the same problem.
+        inner_parts = sorted(
+            children(place, part), key=lambda child: not child[0].startswith(("/$defs/", "/definitions/"))
+        )
+        for inside, inner in inner_parts:
             whole = {**definitions, **inner} if isinstance(inner, Mapping) else inner
             if problem_of(whole).partition("\n  while processing")[0] == problem:
                 place, part = inside, inner

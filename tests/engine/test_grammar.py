@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,12 +17,15 @@ torch = pytest.importorskip("torch", reason="the engine needs overwinter[local]"
 pytest.importorskip("llguidance", reason="grammars need overwinter[local]")
 jsonschema = pytest.importorskip("jsonschema")
 
+from engine_kit import decoder_of, shape  # noqa: E402
 from grammar_kit import END, allowed_by, allowed_in, byte_level, plain_vocabulary, sentence_piece, walk  # noqa: E402
 
-from overwinter.engine.constraint import Constraint, rebuild  # noqa: E402
+from overwinter.engine import Config, Engine, Request, SamplingParams  # noqa: E402
+from overwinter.engine.constraint import Constraint, choices_constraint, rebuild  # noqa: E402
 from overwinter.engine.grammar import GrammarConstraint  # noqa: E402
 from overwinter.engine.vocabulary import Vocabulary  # noqa: E402
 from overwinter.errors import ModelError, UsageError  # noqa: E402
+from overwinter.model.text import TextFormat  # noqa: E402
 
 torch.set_num_threads(1)
 BYTES = Vocabulary.of(byte_level(), end_ids=[END], vocab_size=351)
@@ -457,11 +461,43 @@ def test_sequences_of_one_constraint_in_several_threads() -> None:
 
 def test_logits_that_do_not_fit_are_refused() -> None:
     constraint = ANYTHING[BYTES]
-    for shape in [(1, BYTES.vocab_size - 1), (2, BYTES.vocab_size), (BYTES.vocab_size,)]:
+    for size in [(1, BYTES.vocab_size - 1), (2, BYTES.vocab_size), (BYTES.vocab_size,)]:
         with pytest.raises(UsageError, match="1 states and 351 tokens"):
-            constraint.constrain_(torch.zeros(shape), [constraint.start()])
+            constraint.constrain_(torch.zeros(size), [constraint.start()])
     constraint.constrain_(torch.zeros(0, BYTES.vocab_size), [])
     assert isinstance(constraint, Constraint)
+
+
+# --- in the engine ----------------------------------------------------------------------------------------------------
+
+
+def test_an_engine_writes_what_its_requests_demand_and_one_that_fails_fails_alone() -> None:
+    tokenizer = byte_level()
+    engine = Engine(decoder_of(shape(vocab_size=360)), TextFormat(tokenizer, end_ids=[END]), Config(max_running=8))
+    vocabulary = Vocabulary.of(tokenizer, end_ids=engine.end_ids, vocab_size=engine.vocab_size)
+    record = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 99}, "ok": {"type": "boolean"}}}
+    record |= {"required": ["n", "ok"], "additionalProperties": False}
+    constraints = [
+        GrammarConstraint.from_json_schema(record, vocabulary, compact=True),
+        GrammarConstraint.from_regex("(ab|雪){3}", vocabulary),
+        choices_constraint(["heat up", "wait"], tokenizer, END),
+        GrammarConstraint.from_grammar('start: s\ns: s s s s | s s s | s s | "a"', vocabulary),
+        None,
+    ]
+    sampling = [SamplingParams(seed=seed, banned_ids=(END,) * (seed == 3)) for seed in range(5)]
+    ids = tuple(tokenizer.encode("What now?").ids)
+    asked = [
+        Request(prompt_ids=ids, max_tokens=90, sampling=params, constraint=constraint)
+        for params, constraint in zip(sampling, constraints, strict=True)
+    ]
+    filled, pattern, chosen, outgrown, free = engine.run(asked)
+    assert filled.finish == pattern.finish == chosen.finish == "stop"
+    jsonschema.validate(json.loads(filled.text), record)
+    assert re.fullmatch("(ab|雪){3}", pattern.text)
+    assert chosen.text in {"heat up", "wait"}
+    assert outgrown.finish == "fault"
+    assert set(outgrown.text) == {"a"}
+    assert free.finish in {"stop", "length"}
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ jsonschema = pytest.importorskip("jsonschema")
 from grammar_kit import END, byte_level, walk  # noqa: E402
 
 from overwinter.engine.constraint import TrieConstraint, choices_constraint, rebuild  # noqa: E402
+from overwinter.engine.grammar import GrammarConstraint  # noqa: E402
 from overwinter.engine.tool_calls import (  # noqa: E402
     PLAIN,
     TAGGED,
@@ -25,10 +27,14 @@ from overwinter.engine.tool_calls import (  # noqa: E402
 )
 from overwinter.engine.vocabulary import Vocabulary  # noqa: E402
 from overwinter.errors import ModelError, UsageError  # noqa: E402
+from overwinter.loop.controls import CONTROLS  # noqa: E402
 from overwinter.loop.model import Completion  # noqa: E402
 from overwinter.loop.parse import read_calls  # noqa: E402
+from overwinter.loop.verdict import JUDGE_SCHEMA  # noqa: E402
 from overwinter.loop.view import INSTRUCTIONS  # noqa: E402
+from overwinter.tools.filesystem import files  # noqa: E402
 from overwinter.tools.tool import Toolbox, tool  # noqa: E402
+from overwinter.tools.web import http_get  # noqa: E402
 
 TOKENIZER = byte_level()
 BYTES = Vocabulary.of(TOKENIZER, end_ids=[END])
@@ -110,6 +116,15 @@ def test_the_schema_of_a_real_tool_is_enforced() -> None:
         ('{"tool": "lock", "arguments": {"bed": "north"}}', False),
     ]:
         assert _fits(constraint, text) == fits, text
+
+
+def test_all_tools_of_the_loop_and_the_judges_form_can_be_enforced(tmp_path: Path) -> None:
+    bundled = Toolbox([*files(tmp_path, write=True), *http_get(allow=["example.org"]), *CONTROLS.values()]).schemas()
+    for form in (PLAIN, TAGGED):
+        state = tool_call_constraint(bundled, BYTES, form=form).start()
+        assert not tool_call_constraint(bundled, BYTES, form=form).is_complete(state)
+    judge = GrammarConstraint.from_json_schema(JUDGE_SCHEMA, BYTES)
+    assert _fits(judge, '{"met": false, "entries": [3, 14], "note": "no line of entry 14 says so"}')
 
 
 def _fits(constraint: Any, text: str) -> bool:

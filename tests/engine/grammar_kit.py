@@ -57,6 +57,7 @@ def sentence_piece() -> Tokenizer:
         "an",
         "雪",
     ]
+    words += ['n"', "aa"]  # no merge leads to these two
     words += [f"<0x{byte:02X}>" for byte in range(256)]
     merges = [("{", '"'), ('"', ":"), ("▁", "{"), ("▁", '{"'), ("▁", "a"), ("a", "n")]
     ids = {word: number for number, word in enumerate(words)}

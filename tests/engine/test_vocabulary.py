@@ -56,8 +56,16 @@ def test_the_tokenizers_own_spelling_is_taken_where_it_writes_the_text() -> None
     tokenizer = TOKENIZERS["byte-level"][0]
     assert VOCABULARIES["byte-level"].spell(SAMPLE) == tokenizer.encode(SAMPLE).ids
     # The same merges, without the space that this tokenizer puts in front of every text.
-    spelled = VOCABULARIES["sentence-piece"].spell('{"an": 1}')
-    assert [VOCABULARIES["sentence-piece"].token_bytes[token] for token in spelled[:3]] == [b'{"', b"an", b'":']
+    pieces = VOCABULARIES["sentence-piece"]
+    assert pieces.spells_itself('{"n": "aan"}')
+    spelled = [pieces.token_bytes[token] for token in pieces.spell('{"n": "aan"}')]
+    assert spelled == [b'{"', b"n", b'":', b" ", b'"', b"a", b"an", b'"', b"}"]
+
+
+def test_an_end_token_writes_nothing_even_where_the_tokenizer_takes_it_for_text() -> None:
+    vocabulary = Vocabulary([b"stop", *(bytes([letter]) for letter in b"stop")], end_ids=[0], encode=lambda _text: [0])
+    assert vocabulary.spell("stop") == [1, 2, 3, 4]
+    assert vocabulary.text_of([1, 0]) == "s"
 
 
 def test_names_of_special_tokens_are_spelled_as_text() -> None:
@@ -73,6 +81,7 @@ def test_truncation_and_padding_of_a_tokenizer_do_not_reach_the_spelling() -> No
     tokenizer.enable_truncation(4)
     tokenizer.enable_padding(length=60, pad_id=1, pad_token="<|other|>")
     vocabulary = Vocabulary.of(tokenizer, end_ids=[0])
+    assert vocabulary.spells_itself(SAMPLE)
     assert vocabulary.spell(SAMPLE) == byte_level().encode(SAMPLE).ids
 
 

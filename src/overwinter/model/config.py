@@ -21,7 +21,7 @@ from overwinter.model.noble import NobleConfig
 from overwinter.model.residual import AttnResConfig
 
 LETTERS = {"A": "attention over everything before", "W": "attention over the last `window` tokens", "M": "Mamba-2"}
-"""The letters of `Config.pattern`. `mixer.py` holds what each stands for."""
+"""The letters of `Config.pattern`. `mixer.py` holds what each stands for. A small letter is the same mixer without an MLP."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class Config:
     """Tokens the weights were trained for. Not a limit of the code: the engine decides what to admit."""
 
     pattern: str = "A"
-    """One letter of `LETTERS` per layer, repeated until there are `n_layers`."""
+    """One letter of `LETTERS` per layer, repeated until there are `n_layers`; a small letter for a layer without an MLP."""
     window: int | None = None
     """How many tokens a `W` layer sees, its own included."""
     mamba: MambaConfig | None = None
@@ -116,19 +116,19 @@ class Config:
         if self.n_heads % self.n_kv_heads:
             raise UsageError(f"{self.n_heads} heads cannot share {self.n_kv_heads} key heads evenly", SEE_DOCS)
         _check_rope(self)
-        unknown = sorted(set(self.pattern) - set(LETTERS))
+        unknown = sorted(set(self.pattern.upper()) - set(LETTERS))
         if unknown or not self.pattern:
             raise UsageError(
                 f"pattern {self.pattern!r} has unknown letters {unknown}", f"use letters of {sorted(LETTERS)}"
             )
         if len(self.pattern) > self.n_layers:
             raise UsageError(f"pattern {self.pattern!r} is longer than {self.n_layers} layers", "shorten the pattern")
-        if ("W" in self.letters) != (self.window is not None):
+        if ("W" in self.letters.upper()) != (self.window is not None):
             raise UsageError(
                 f"pattern {self.pattern!r} and window {self.window} do not fit",
                 "give `window` if and only if there are W layers",
             )
-        if ("M" in self.letters) != (self.mamba is not None):
+        if ("M" in self.letters.upper()) != (self.mamba is not None):
             raise UsageError(
                 f"pattern {self.pattern!r} and {'no ' if self.mamba is None else ''}`mamba` do not fit",
                 "give `mamba` if and only if there are M layers",

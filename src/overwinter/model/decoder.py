@@ -54,7 +54,7 @@ class ReLU2(nn.Module):
 
 
 class Block(nn.Module):
-    """One mixer and one MLP, each on a branch of the residual stream."""
+    """One mixer and, unless the letter is a small one, one MLP, each on a branch of the residual stream."""
 
     def __init__(self, config: Config, letter: str) -> None:
         super().__init__()
@@ -62,30 +62,35 @@ class Block(nn.Module):
         self.mixer_norm = _norm(config)
         self.mixer = build_mixer(letter, config)
         self.mixer_post = _norm(config) if sandwich else None
-        self.mlp_norm = _norm(config)
-        self.mlp = SwiGLU(config) if config.mlp == "swiglu" else ReLU2(config)
-        self.mlp_post = _norm(config) if sandwich else None
+        has_mlp = letter.isupper()
+        self.mlp_norm = _norm(config) if has_mlp else None
+        self.mlp = None if not has_mlp else SwiGLU(config) if config.mlp == "swiglu" else ReLU2(config)
+        self.mlp_post = _norm(config) if has_mlp and sandwich else None
         self.scale = config.residual_scale
 
     def sublayers(
         self, positions_BL: Tensor, memory: Any, carry: Callable[[Tensor], Tensor] | None = None
     ) -> list[SubLayer]:
         """The parts as functions from the stream to what they add to it. `carry` sees what the mixer gets."""
-
-        def mix(h_BLD: Tensor) -> Tensor:
-            x_BLD = self.mixer_norm(h_BLD)
-            mixed_BLD: Tensor = self.mixer(x_BLD if carry is None else carry(x_BLD), positions_BL, memory)
-            return self._scaled(mixed_BLD if self.mixer_post is None else self.mixer_post(mixed_BLD))
-
-        def think(h_BLD: Tensor) -> Tensor:
-            thought_BLD: Tensor = self.mlp(self.mlp_norm(h_BLD))
-            return self._scaled(thought_BLD if self.mlp_post is None else self.mlp_post(thought_BLD))
-
-        return [mix, think]
+        mix = partial(self.mix, positions_BL=positions_BL, memory=memory, carry=carry)
+        return [mix] if self.mlp is None else [mix, self.think]
 
     @property
     def n_sublayers(self) -> int:
-        return 2
+        return 1 if self.mlp is None else 2
+
+    def mix(
+        self, h_BLD: Tensor, *, positions_BL: Tensor, memory: Any, carry: Callable[[Tensor], Tensor] | None
+    ) -> Tensor:
+        x_BLD = self.mixer_norm(h_BLD)
+        mixed_BLD: Tensor = self.mixer(x_BLD if carry is None else carry(x_BLD), positions_BL, memory)
+        return self._scaled(mixed_BLD if self.mixer_post is None else self.mixer_post(mixed_BLD))
+
+    def think(self, h_BLD: Tensor) -> Tensor:
+        assert self.mlp is not None, "only a block with an MLP thinks"
+        assert self.mlp_norm is not None
+        thought_BLD: Tensor = self.mlp(self.mlp_norm(h_BLD))
+        return self._scaled(thought_BLD if self.mlp_post is None else self.mlp_post(thought_BLD))
 
     def _scaled(self, part_BLD: Tensor) -> Tensor:
         return part_BLD if self.scale == 1 else part_BLD * self.scale

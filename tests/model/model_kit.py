@@ -9,7 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from overwinter.model import Config, Decoder, Llama3Scaling, LowrankConfig, MambaConfig, NobleConfig, YarnScaling, fresh
+from overwinter.model import (
+    AttnResConfig,
+    Config,
+    Decoder,
+    Llama3Scaling,
+    LoopConfig,
+    LowrankConfig,
+    MambaConfig,
+    NobleConfig,
+    YarnScaling,
+    fresh,
+)
 
 torch.set_num_threads(1)
 
@@ -59,6 +70,10 @@ SWITCHES: dict[str, dict[str, Any]] = {
     },
     "lowrank": {"lowrank_orthogonal": LowrankConfig(rank=8)},
     "lowrank_tied": {"lowrank_orthogonal": LowrankConfig(rank=8), "tied": True, "noble": NobleConfig(rank=2)},
+    "attnres_full": {"attnres": AttnResConfig(kind="full")},
+    "attnres_block": {"attnres": AttnResConfig(blocks=3)},
+    "loop": {"loop": LoopConfig(n_loops=3)},
+    "loop_middle": {"loop": LoopConfig(n_loops=2, prelude=1, coda=1, reinject="parcae", loop_norm=False)},
     "everything": {
         "pattern": "AWM",
         "window": 4,
@@ -66,7 +81,6 @@ SWITCHES: dict[str, dict[str, Any]] = {
         "rope_fraction": 0.5,
         "attention_scale": 0.4,
         "embedding_scale": 1.5,
-        "residual_scale": 0.8,
         "logit_divisor": 0.7,
         "rope_scaling": YarnScaling(factor=4.0, original_context=16),
         "qkv_bias": True,
@@ -78,6 +92,8 @@ SWITCHES: dict[str, dict[str, Any]] = {
         "mlp": "relu2",
         "norm": "sandwich",
         "tied": True,
+        "attnres": AttnResConfig(blocks=3),
+        "loop": LoopConfig(n_loops=3, coda=1, reinject="concat"),
     },
 }
 

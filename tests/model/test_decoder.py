@@ -167,7 +167,8 @@ def test_every_letter_has_a_mixer() -> None:
 
 def test_every_parameter_learns() -> None:
     decoder = tiny(**SWITCHES["everything"])
-    decoder(some_ids(2, LENGTH)).logsumexp(-1).sum().backward()
+    hidden_BLD = decoder.hidden(some_ids(2, LENGTH))
+    (decoder.logits(hidden_BLD).logsumexp(-1).sum() + decoder.loop.exit_gate(hidden_BLD, 0).sum()).backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in decoder.parameters())
 
 

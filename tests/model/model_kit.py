@@ -81,7 +81,6 @@ SWITCHES: dict[str, dict[str, Any]] = {
         "rope_fraction": 0.5,
         "attention_scale": 0.4,
         "embedding_scale": 1.5,
-        "residual_scale": 0.8,
         "logit_divisor": 0.7,
         "rope_scaling": YarnScaling(factor=4.0, original_context=16),
         "qkv_bias": True,

@@ -15,13 +15,17 @@ from overwinter.engine import Engine, Request, SamplingParams
 from overwinter.engine.constraint import TrieConstraint
 from overwinter.engine.trie import Trie
 from overwinter.errors import StoreError, UsageError
-from overwinter.model import MambaConfig
+from overwinter.model import AttnResConfig, LoopConfig, MambaConfig
 
 MAMBA = MambaConfig(n_heads=4, head_dim=8, d_state=8, chunk_size=16)
 HYBRID = {"pattern": "MMA", "n_layers": 3, "mamba": MAMBA}
 SWITCHES = {
     "hybrid": HYBRID,
     "recurrent alone": {"pattern": "M", "mamba": MAMBA},
+    "loops, attention residuals": {
+        "loop": LoopConfig(n_loops=2, prelude=1, reinject="parcae"),
+        "attnres": AttnResConfig(blocks=3),
+    },
     "plain": {},
     "one key head": {"n_kv_heads": 1},
     "as many key heads": {"n_kv_heads": 4},

@@ -1,6 +1,7 @@
 """The engine: what stands between a model's logits and the tokens of a run.
 
 Constraints
+    `constraint`  the protocol by which the engine asks what may follow, and the trie behind it
     `trie`        which token may come next, for many rows at once: masks, beams, drafts, hot swap
     `trie_build`  sequences → the trie's arrays, level by level; and the file they are kept in
     `trie_dict`   the slow clear twin that the tests and the benchmark hold it against

@@ -22,6 +22,7 @@ Legend: R rows, V vocabulary, B slots (children side by side), K drafted tokens,
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -298,6 +299,24 @@ class Trie:
             next_R[wide_R] = index.next_wide(states_R[wide_R], tokens_R[wide_R])
         # May it end? True is 1, which is DONE; false is 0, which is DEAD.
         return index.xp.where(tokens_R == self.end_token, index.ends_S[states_R], next_R)
+
+    def follow(self, state: int, token: int) -> int:
+        """`advance` for one row by bisection on the host: no tensor, no dispatch, and no wait for an accelerator."""
+        tokens_E, first, last = self._edges(state)
+        if token == self.end_token:
+            return DONE if self.arrays.ends_S[state] else DEAD
+        edge = bisect_left(tokens_E, token, first, last)
+        return edge + RESERVED if edge < last and tokens_E[edge] == token else DEAD
+
+    def allowed(self, state: int) -> list[int]:
+        """The tokens that may follow one state, ascending, the end token last."""
+        tokens_E, first, last = self._edges(state)
+        tokens: list[int] = tokens_E[first:last].tolist()
+        return [*tokens, self.end_token] if self.arrays.ends_S[state] else tokens
+
+    def _edges(self, state: int) -> tuple[Any, int, int]:
+        arrays = self.arrays
+        return arrays.tokens_E, int(arrays.first_S1[state]), int(arrays.first_S1[state + 1])
 
     def _native(self, tensor: Tensor) -> Any:
         return tensor.numpy() if self._index.xp is np else tensor

@@ -6,7 +6,10 @@ and `restore` go back to a moment; both leave a cache from which the logits are 
 
 Caches are for inference: what is appended is detached from the graph.
 
-Shapes: B batch, K key heads, L new tokens, S all tokens so far, C width of a head.
+Mixers ask less than a whole cache: attention a `KVMemory`. So an engine can serve the same mixers from memory of its own
+shape, such as blocks shared by many sequences.
+
+Shapes: B batch, H query heads, K key heads, L new tokens, S all tokens so far, C width of a head.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import torch
 from torch import Tensor
 
 from overwinter.errors import UsageError
+from overwinter.model.attend import Look
 
 FIRST_CAPACITY = 64
 
@@ -50,6 +54,15 @@ class LayerCache(Protocol):
         ...
 
 
+@runtime_checkable
+class KVMemory(Protocol):
+    """All that attention asks of its memory."""
+
+    def attend(self, q_BHLC: Tensor, k_BKLC: Tensor, v_BKLC: Tensor, positions_BL: Tensor, look: Look) -> Tensor:
+        """Remember the new keys and values, and look from the queries at them and all earlier ones [BHLC]."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class KVSnapshot:
     """Copies of keys and values [BKSC] and of positions [BS]."""
@@ -73,6 +86,10 @@ class KVCache:
     @property
     def bytes(self) -> int:
         return sum(part.numel() * part.element_size() for part in self._seen())
+
+    def attend(self, q_BHLC: Tensor, k_BKLC: Tensor, v_BKLC: Tensor, positions_BL: Tensor, look: Look) -> Tensor:
+        k_BKSC, v_BKSC, positions_BS = self.append(k_BKLC, v_BKLC, positions_BL)
+        return look.attend(q_BHLC, k_BKSC, v_BKSC, look.visible(positions_BL, positions_BS))
 
     def append(self, k_BKLC: Tensor, v_BKLC: Tensor, positions_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Remember new tokens and return all of them: keys, values, positions. The result is a view: use it, do not keep it."""

@@ -8,8 +8,8 @@ is here because it works: there are none for what is planned. Unknown keys in a 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Literal
 
 from overwinter.errors import UsageError
@@ -121,11 +121,9 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
-        scaling = values.get("rope_scaling")
         _check_keys(cls, values)
-        if scaling is None:
-            return cls(**values)
-        return cls(**{**values, "rope_scaling": _scaling_from_dict(scaling)})
+        made = {name: read(values[name]) for name, read in _PARTS.items() if values.get(name) is not None}
+        return cls(**{**values, **made})
 
 
 def _scaling_from_dict(values: Any) -> RopeScaling:
@@ -136,6 +134,18 @@ def _scaling_from_dict(values: Any) -> RopeScaling:
     rest = {key: value for key, value in values.items() if key != "kind"}
     _check_keys(kinds[kind], rest)
     return kinds[kind](**rest)
+
+
+def part_from_dict(cls: type[Any], values: Any) -> Any:
+    """A dataclass of switches that belong together, from the JSON object that holds its fields."""
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{cls.__name__} cannot be {values!r}", "give an object of its fields, or null for off")
+    _check_keys(cls, values)
+    return cls(**values)
+
+
+_PARTS: Mapping[str, Callable[[Any], Any]] = {"rope_scaling": _scaling_from_dict}
+"""Fields of `Config` that are dataclasses themselves: name → how to read one from JSON."""
 
 
 def _check_keys(cls: type[Any], values: Mapping[str, Any]) -> None:
@@ -166,8 +176,8 @@ def _check_types(value: Any) -> None:
             right = real and math.isfinite(given) and given > 0
         elif annotation == "bool":
             right = isinstance(given, bool)
-        elif annotation.startswith("RopeScaling"):
-            right = isinstance(given, RopeScaling)
+        elif is_dataclass(given):
+            right = type(given).__name__ in annotation or isinstance(given, RopeScaling)
         else:
             right = isinstance(given, str) and given in choices.get(field.name, (given,))
         if not right:

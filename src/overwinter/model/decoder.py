@@ -75,7 +75,7 @@ class Decoder(nn.Module):
         self.embed = nn.Embedding(config.vocab_size, config.d_model)
         self.blocks = nn.ModuleList(Block(config, letter) for letter in config.letters)
         self.norm = _norm(config)
-        self.head = None if config.tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.head: nn.Module | None = None if config.tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
 
     def new_cache(self) -> Cache:
         """An empty memory. Give it to every call of one batch of sequences."""
@@ -104,8 +104,7 @@ class Decoder(nn.Module):
         return normed_BLD
 
     def logits(self, h_BLD: Tensor) -> Tensor:
-        weight_VD = self.embed.weight if self.head is None else self.head.weight
-        logits_BLV = functional.linear(h_BLD, weight_VD)
+        logits_BLV = functional.linear(h_BLD, self.embed.weight) if self.head is None else self.head(h_BLD)
         cap = self.config.logit_softcap
         return logits_BLV if cap is None else cap * torch.tanh(logits_BLV / cap)
 

@@ -1,0 +1,75 @@
+"""Weights in the order in which the processor wants them: the same products, several times as fast with few rows.
+
+The idea: decoding multiplies a few rows by large matrices, so it is a matter of reading the matrices once, in long strides.
+torch's plain linear stores W row by row and leaves most of the bandwidth unused. oneDNN's packed format, which torch brings
+along, does not. `pack` replaces a decoder's linears by packed ones; their plain twin is `torch.nn.Linear`.
+
+What matters as much: in this format a row's result does not depend on the other rows, nor on their number, nor on the threads, to
+the last bit, as soon as there are at least two rows (a single one goes another way for long sums). So one row is sent as two.
+A sequence then gets the same logits alone and in any batch, which `engine.py` promises in float32 on a CPU and `probe.py`
+checks on the machine at hand.
+
+Shapes: X any leading dimensions, N rows, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from overwinter.model import Decoder
+
+MIN_ROWS = 2
+
+
+def can_pack(weight_OI: Tensor) -> bool:
+    """Whether this build of torch packs such a matrix; elsewhere the plain linear stays."""
+    return (
+        weight_OI.device.type == "cpu"
+        and weight_OI.dtype in {torch.float32, torch.bfloat16}
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops, "mkldnn")
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+        and (weight_OI.dtype != torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    )
+
+
+class PackedLinear(nn.Module):
+    """x W^T + b with W [O, I] packed. For inference: no gradient passes, and the weight is not in the state dict."""
+
+    def __init__(self, weight_OI: Tensor, bias_O: Tensor | None = None) -> None:
+        super().__init__()
+        self.in_features, self.out_features = weight_OI.shape[1], weight_OI.shape[0]
+        self.packed: Any = torch.ops.mkldnn._reorder_linear_weight(weight_OI.detach().contiguous())
+        self.bias = None if bias_O is None else bias_O.detach()
+
+    def forward(self, x_XI: Tensor) -> Tensor:
+        x_NI = x_XI.reshape(-1, self.in_features)
+        rows = x_NI.shape[0]
+        if rows < MIN_ROWS:
+            x_NI = functional.pad(x_NI, (0, 0, 0, MIN_ROWS - rows))
+        y_NO: Tensor = torch.ops.mkldnn._linear_pointwise(x_NI, self.packed, self.bias, "none", [], "")
+        return y_NO[:rows].view(*x_XI.shape[:-1], self.out_features)
+
+
+def pack(decoder: Decoder) -> int:
+    """Replace every plain linear of the decoder, its head included, by a packed one. Returns how many.
+
+    The decoder can still compute, and nothing else: it has no weights to train or save any more. A head that shares the
+    embedding's matrix gets a packed copy, for the embedding looks up rows of the plain one.
+    """
+    count = 0
+    for module in list(decoder.modules()):
+        for name, child in list(module.named_children()):
+            # NOBLE's linears and others are modules around plain ones: they are met on the way down.
+            if type(child) is nn.Linear and can_pack(child.weight):
+                setattr(module, name, PackedLinear(child.weight, child.bias))
+                count += 1
+    if decoder.head is None and can_pack(decoder.embed.weight):
+        decoder.head = PackedLinear(decoder.embed.weight)
+        count += 1
+    return count

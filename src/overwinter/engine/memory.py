@@ -1,0 +1,179 @@
+"""One step's view of the memory: tokens of many sequences in one row, each seeing its own past and nothing else.
+
+The idea: a step computes some tokens of some sequences, [sequence 3's next | sequence 8's next | 200 of sequence 9's prompt …].
+All that a model does token by token runs over this one row without padding. Only the mixers' memories know the borders: attention
+writes the new keys and values to their blocks and reads, for each sequence, the blocks of its table.
+
+Exact to the last bit, whoever shares the step. oneDNN and MKL choose the order of their sums by the shape of a product, so shapes
+are chosen here such that the order never changes (float32 on a CPU; `probe.py` checks it on the machine at hand):
+  - the query heads that share a key head are rows of one product, and there are at least MIN_QUERIES of them;
+  - keys are padded to whole blocks, and to lengths at which a sum over keys is cut in the same places as for all longer ones.
+
+Shapes: T tokens of the step, R sequences of a group, L new tokens of each, S keys, N blocks, H query heads, K key heads, G = H/K,
+C head width, Q = G·L queries of a key head.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from overwinter.engine.blocks import BlockTable
+from overwinter.engine.paged import PagedStore
+from overwinter.model.attend import Look
+
+MIN_QUERIES = 4
+KEY_TILE = 512
+"""Keys that torch's attention takes at once."""
+EVEN_SPLIT = (192, 384)
+"""MKL sums up to the first number in one piece, between the two in halves, and from the second on in pieces of that size."""
+SHORT_KEYS = 128
+"""Sequences up to here share a group, whatever their lengths: the padding costs less than another call."""
+
+
+class Span(NamedTuple):
+    """Tokens `start` to `start + count` of one sequence, which lie at `row` and after in the step."""
+
+    table: BlockTable
+    row: int
+    start: int
+    count: int
+
+
+def padded_keys(keys: int, block_size: int) -> int:
+    """The least length that holds `keys`, is whole blocks, and splits as every longer one does."""
+    padded = -(-keys // block_size) * block_size
+    rest = padded % KEY_TILE
+    if EVEN_SPLIT[0] < rest < EVEN_SPLIT[1]:
+        padded += EVEN_SPLIT[1] - rest
+    return -(-padded // block_size) * block_size
+
+
+@dataclass(kw_only=True)
+class Group:
+    """Sequences that attend in one call: all with the same number of new tokens."""
+
+    rows_RL: Tensor
+    """Their places in the step."""
+    positions_RL: Tensor
+    blocks_RN: Tensor
+    keys: int
+    is_whole_step: bool
+    """Its rows are 0 to T−1 in order: nothing has to be picked."""
+    _masks: dict[tuple[Look, int, torch.dtype], Tensor] = field(default_factory=dict)
+
+    def attend(self, store: PagedStore, layer: int, q_HTC: Tensor, kv_heads: int, look: Look) -> Tensor:
+        """What its queries see, [H, R·L, C]."""
+        (sequences, length), (heads, _, width) = self.rows_RL.shape, q_HTC.shape
+        picked_HNC = q_HTC if self.is_whole_step else q_HTC[:, self.rows_RL.reshape(-1)]
+        group = heads // kv_heads
+        q_KGRLC = picked_HNC.reshape(kv_heads, group, sequences, length, width)
+        q_RKQC = q_KGRLC.permute(2, 0, 1, 3, 4).reshape(sequences, kv_heads, group * length, width)
+        queries = group * length
+        q_RKQC = functional.pad(q_RKQC, (0, 0, 0, max(0, MIN_QUERIES - queries)))
+        k_RSKC, v_RSKC = store.gather(layer, self.blocks_RN, self.keys)
+        k_RKSC, v_RKSC = k_RSKC.transpose(1, 2), v_RSKC.transpose(1, 2)
+        y_RKQC = look.attend(q_RKQC, k_RKSC, v_RKSC, self._mask(look, group, q_RKQC.dtype))[:, :, :queries]
+        y_KGRLC = y_RKQC.reshape(sequences, kv_heads, group, length, width).permute(1, 2, 0, 3, 4)
+        return y_KGRLC.reshape(heads, sequences * length, width)
+
+    def _mask(self, look: Look, group: int, dtype: torch.dtype) -> Tensor:
+        """One for all layers that look alike: additive, or boolean where the logits are softened by hand [R1QS]."""
+        key = (look, group, dtype)
+        if key not in self._masks:
+            positions_RS = torch.arange(self.keys, device=self.positions_RL.device).expand(len(self.positions_RL), -1)
+            queries_RQ = self.positions_RL.repeat(1, group)
+            queries_RQ = functional.pad(queries_RQ, (0, max(0, MIN_QUERIES - queries_RQ.shape[1])))
+            visible_R1QS = look.visible(queries_RQ, positions_RS)
+            if look.softcap is None:
+                zeros = torch.zeros(visible_R1QS.shape, dtype=dtype, device=visible_R1QS.device)
+                self._masks[key] = zeros.masked_fill_(~visible_R1QS, -math.inf)
+            else:
+                self._masks[key] = visible_R1QS
+        return self._masks[key]
+
+
+class StepMemory:
+    """Where the tokens of one step go and what they see; shared by all attention layers.
+
+    Args:
+        store: holds the blocks.
+        spans: in the order of the step's tokens, with room for all of them in their tables.
+        rows: tokens of the step, which may end in padding that no span covers.
+    """
+
+    def __init__(self, store: PagedStore, spans: Sequence[Span], rows: int) -> None:
+        self.store = store
+        self.rows = rows
+        slots: list[int] = []
+        for span in spans:
+            slots += span.table.slots(span.start, span.start + span.count)
+        self.tokens = len(slots)
+        self.places = store.places(slots)
+        self.groups = [self._group(each) for each in grouped(spans, store.config.block_size)]
+
+    def _group(self, spans: Sequence[Span]) -> Group:
+        size, count = self.store.config.block_size, spans[0].count
+        keys = max(padded_keys(span.start + span.count, size) for span in spans)
+        blocks = [_padded_blocks(span.table.blocks, keys // size) for span in spans]
+        device = self.store.config.device
+        starts_R1 = torch.tensor([[span.start] for span in spans], device=device)
+        rows_R1 = torch.tensor([[span.row] for span in spans], device=device)
+        steps_L = torch.arange(count, device=device)
+        rows_RL = rows_R1 + steps_L
+        in_order = rows_RL.numel() == self.rows and rows_RL.reshape(-1).tolist() == list(range(self.rows))
+        return Group(
+            rows_RL=rows_RL,
+            positions_RL=starts_R1 + steps_L,
+            blocks_RN=torch.tensor(blocks, device=device),
+            keys=keys,
+            is_whole_step=in_order,
+        )
+
+
+def grouped(spans: Sequence[Span], block_size: int) -> list[list[Span]]:
+    """Decoding sequences of similar length together, longer pieces each alone. Groups change the speed, not the result."""
+    groups: list[list[Span]] = []
+    singles = sorted((span for span in spans if span.count == 1), key=lambda span: -span.start)
+    for span in singles:
+        keys = padded_keys(span.start + 1, block_size)
+        longest = padded_keys(groups[-1][0].start + 1, block_size) if groups else 0
+        if groups and (longest <= SHORT_KEYS or keys * 4 >= longest * 3):
+            groups[-1].append(span)
+        else:
+            groups.append([span])
+    # In the order of the step: a group that is the whole step then needs no picking of rows.
+    groups = [sorted(group, key=lambda span: span.row) for group in groups]
+    return groups + [[span] for span in spans if span.count > 1]
+
+
+def _padded_blocks(blocks: Sequence[int], count: int) -> list[int]:
+    """Any block will do behind the last one: its keys are masked."""
+    return [*blocks[:count], *[blocks[0]] * (count - len(blocks))]
+
+
+class PagedLayer:
+    """One attention layer's memory for one step: the model's `KVMemory`."""
+
+    def __init__(self, step: StepMemory, layer: int) -> None:
+        self._step, self._layer = step, layer
+
+    def attend(self, q_BHLC: Tensor, k_BKLC: Tensor, v_BKLC: Tensor, positions_BL: Tensor, look: Look) -> Tensor:  # noqa: ARG002
+        step, store = self._step, self._step.store
+        tokens = step.tokens
+        store.write(
+            self._layer, step.places, k_BKLC[0, :, :tokens].transpose(0, 1), v_BKLC[0, :, :tokens].transpose(0, 1)
+        )
+        q_HTC, kv_heads = q_BHLC[0], k_BKLC.shape[1]
+        if len(step.groups) == 1 and step.groups[0].is_whole_step:
+            return step.groups[0].attend(store, self._layer, q_HTC, kv_heads, look)[None]
+        y_HTC = torch.zeros_like(q_HTC)
+        for group in step.groups:
+            y_HTC[:, group.rows_RL.reshape(-1)] = group.attend(store, self._layer, q_HTC, kv_heads, look)
+        return y_HTC[None]

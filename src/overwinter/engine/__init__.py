@@ -1,15 +1,53 @@
-"""The engine: what stands between a model's logits and the tokens of a run.
+"""The engine: from token ids to token ids, for many sequences at once; and what stands between logits and tokens.
 
-Constraints
-    `constraint`  the protocol by which the engine asks what may follow, and the trie behind it
-    `trie`        which token may come next, for many rows at once: masks, beams, drafts, hot swap
-    `trie_build`  sequences → the trie's arrays, level by level; and the file they are kept in
-    `trie_dict`   the slow clear twin that the tests and the benchmark hold it against
+    engine = Engine.load("path/to/model")
+    results = engine.run([Request(prompt_ids=ids, max_tokens=64)])
 
 Invariants
-    A snapshot never changes; a change is a new snapshot, and rows in flight finish on the one they began with.
-    A row always has at least one finite logit left, so a softmax over it is never NaN.
-    Rows do not see each other: a row gets the same mask alone and in any batch.
+    What a sequence says does not depend on company: alone, in any batch, after preemption, from a remembered prefix, after
+    suspend and resume it says the same; on a CPU in float32 to the last bit of its log-probabilities, where `probe` says so.
+    Nothing is cut silently: what does not fit is an error that names both lengths.
+    A row always has a finite logit left, or its own sequence ends with a fault and no other.
+    A snapshot of a trie never changes; rows in flight finish on the one they began with.
 
-The package imports nothing by itself, so that looking at one module does not load torch. Guide: docs/constraints.md
+Reading order
+    `request`, `engine`   what is asked and answered; submit, step, run, stream, score, suspend
+    `scheduler`, `sequence`   who computes what next; all that is known of one sequence
+    `memory`, `blocks`, `paged`, `prefix`   whose tokens lie where, who shares them, how a step sees them
+    `linear`, `probe`   packed weights; whether this machine keeps the bits
+    `choosing`, `sampling`, `constraint`, `trie`   the next token
+    `detokenize`, `stopping`   from ids to text that may be shown
+    `suspending`, `worker`   a sequence in a file; an engine in a thread
+
+Names load when first used, so that looking at one module does not load torch. Guides: docs/engine.md, docs/kv.md,
+docs/sampling.md, docs/constraints.md
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from overwinter.engine.engine import Config, Engine, Stats
+    from overwinter.engine.request import Event, Request, Result, TokenLogprob
+    from overwinter.engine.sampling import SamplingParams
+
+_HOMES = {
+    "Config": "engine",
+    "Engine": "engine",
+    "Event": "request",
+    "Request": "request",
+    "Result": "request",
+    "SamplingParams": "sampling",
+    "Stats": "engine",
+    "TokenLogprob": "request",
+}
+
+__all__ = ["Config", "Engine", "Event", "Request", "Result", "SamplingParams", "Stats", "TokenLogprob"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'overwinter.engine' has no attribute {name!r}")
+    return getattr(import_module(f"overwinter.engine.{_HOMES[name]}"), name)

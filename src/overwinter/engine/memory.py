@@ -6,12 +6,14 @@ writes the new keys and values to their blocks and reads, for each sequence, the
 
 Exact to the last bit, whoever shares the step. oneDNN and MKL choose the order of their sums by the shape of a product, so shapes
 are chosen here such that the order never changes (float32 on a CPU; `probe.py` checks it on the machine at hand):
-  - the query heads that share a key head are rows of one product, and there are at least MIN_QUERIES of them;
+  - the query heads that share a key head are rows of one product, and their number is a multiple of QUERY_TILE;
   - keys are padded to whole blocks, and to lengths at which a sum over keys is cut in the same places as for all longer ones.
 
 Shapes: T tokens of the step, R sequences of a group, L new tokens of each, S keys, N blocks, H query heads, K key heads, G = H/K,
 C head width, Q = G·L queries of a key head.
 """
+
+# ruff: noqa: N815 (shapes are suffixes of attributes too)
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ from overwinter.engine.blocks import BlockTable
 from overwinter.engine.paged import PagedStore
 from overwinter.model.attend import Look
 
-MIN_QUERIES = 4
+QUERY_TILE = 4
 KEY_TILE = 512
 """Keys that torch's attention takes at once."""
 EVEN_SPLIT = (192, 384)
@@ -38,12 +40,12 @@ SHORT_KEYS = 128
 
 
 class Span(NamedTuple):
-    """Tokens `start` to `start + count` of one sequence, which lie at `row` and after in the step."""
+    """Tokens `start` to `start + length` of one sequence, which lie at `row` and after in the step."""
 
     table: BlockTable
     row: int
     start: int
-    count: int
+    length: int
 
 
 def padded_keys(keys: int, block_size: int) -> int:
@@ -76,7 +78,7 @@ class Group:
         q_KGRLC = picked_HNC.reshape(kv_heads, group, sequences, length, width)
         q_RKQC = q_KGRLC.permute(2, 0, 1, 3, 4).reshape(sequences, kv_heads, group * length, width)
         queries = group * length
-        q_RKQC = functional.pad(q_RKQC, (0, 0, 0, max(0, MIN_QUERIES - queries)))
+        q_RKQC = functional.pad(q_RKQC, (0, 0, 0, -queries % QUERY_TILE))
         k_RSKC, v_RSKC = store.gather(layer, self.blocks_RN, self.keys)
         k_RKSC, v_RKSC = k_RSKC.transpose(1, 2), v_RSKC.transpose(1, 2)
         y_RKQC = look.attend(q_RKQC, k_RKSC, v_RKSC, self._mask(look, group, q_RKQC.dtype))[:, :, :queries]
@@ -89,7 +91,7 @@ class Group:
         if key not in self._masks:
             positions_RS = torch.arange(self.keys, device=self.positions_RL.device).expand(len(self.positions_RL), -1)
             queries_RQ = self.positions_RL.repeat(1, group)
-            queries_RQ = functional.pad(queries_RQ, (0, max(0, MIN_QUERIES - queries_RQ.shape[1])))
+            queries_RQ = functional.pad(queries_RQ, (0, -queries_RQ.shape[1] % QUERY_TILE))
             visible_R1QS = look.visible(queries_RQ, positions_RS)
             if look.softcap is None:
                 zeros = torch.zeros(visible_R1QS.shape, dtype=dtype, device=visible_R1QS.device)
@@ -113,14 +115,14 @@ class StepMemory:
         self.rows = rows
         slots: list[int] = []
         for span in spans:
-            slots += span.table.slots(span.start, span.start + span.count)
+            slots += span.table.slots(span.start, span.start + span.length)
         self.tokens = len(slots)
         self.places = store.places(slots)
         self.groups = [self._group(each) for each in grouped(spans, store.config.block_size)]
 
     def _group(self, spans: Sequence[Span]) -> Group:
-        size, count = self.store.config.block_size, spans[0].count
-        keys = max(padded_keys(span.start + span.count, size) for span in spans)
+        size, count = self.store.config.block_size, spans[0].length
+        keys = max(padded_keys(span.start + span.length, size) for span in spans)
         blocks = [_padded_blocks(span.table.blocks, keys // size) for span in spans]
         device = self.store.config.device
         starts_R1 = torch.tensor([[span.start] for span in spans], device=device)
@@ -140,7 +142,7 @@ class StepMemory:
 def grouped(spans: Sequence[Span], block_size: int) -> list[list[Span]]:
     """Decoding sequences of similar length together, longer pieces each alone. Groups change the speed, not the result."""
     groups: list[list[Span]] = []
-    singles = sorted((span for span in spans if span.count == 1), key=lambda span: -span.start)
+    singles = sorted((span for span in spans if span.length == 1), key=lambda span: -span.start)
     for span in singles:
         keys = padded_keys(span.start + 1, block_size)
         longest = padded_keys(groups[-1][0].start + 1, block_size) if groups else 0
@@ -150,7 +152,7 @@ def grouped(spans: Sequence[Span], block_size: int) -> list[list[Span]]:
             groups.append([span])
     # In the order of the step: a group that is the whole step then needs no picking of rows.
     groups = [sorted(group, key=lambda span: span.row) for group in groups]
-    return groups + [[span] for span in spans if span.count > 1]
+    return groups + [[span] for span in spans if span.length > 1]
 
 
 def _padded_blocks(blocks: Sequence[int], count: int) -> list[int]:

@@ -46,10 +46,10 @@ class Config:
 
 
 class Piece(NamedTuple):
-    """The next `count` tokens of a sequence."""
+    """The next `length` tokens of a sequence."""
 
     sequence: LiveSequence
-    count: int
+    length: int
 
 
 class Scheduler:

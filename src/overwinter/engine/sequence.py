@@ -81,7 +81,9 @@ class LiveSequence:
         """The next prompt token whose log-probability is wanted, or the prompt's length when none is."""
         if self.request.prompt_logprobs is None:
             return self.prompt_length
-        return max(1, self.request.prompt_logprobs_from) + sum(each.logprob is not None for each in self.prompt_logprobs)
+        return max(1, self.request.prompt_logprobs_from) + sum(
+            each.logprob is not None for each in self.prompt_logprobs
+        )
 
     def accept(self, token: int, logprob: TokenLogprob | None, end_ids: frozenset[int]) -> Event:
         """Take the chosen token. The event says what it made visible, and whether it ended the sequence."""
@@ -108,6 +110,7 @@ class LiveSequence:
             logprobs=() if logprob is None else (logprob,),
             finish=self.finish,
             stop=self._stops.stopped,
+            **self._first_facts(len(self.ids) - self.prompt_length == 1),
         )
 
     def end(self, finish: Finish, problem: str = "") -> Event:
@@ -115,7 +118,14 @@ class LiveSequence:
         self.finish, self.problem = finish, problem
         rest = self._rest()
         self.text += rest
-        return Event(sequence=self.number, text=rest, finish=finish, problem=problem)
+        facts = self._first_facts(len(self.ids) == self.prompt_length)
+        return Event(sequence=self.number, text=rest, finish=finish, problem=problem, **facts)
+
+    def _first_facts(self, is_first: bool) -> dict[str, Any]:
+        """What an event says of the prompt, if it is the first one."""
+        if not is_first:
+            return {}
+        return {"prompt_logprobs": tuple(self.prompt_logprobs), "cached_tokens": self.cached_tokens or 0}
 
     def result(self) -> Result:
         assert self.finish is not None, "a sequence has a result when it has ended"

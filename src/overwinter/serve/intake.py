@@ -114,6 +114,7 @@ class Intake:
         self.is_draining = False
         self.open = 0
         """Sequences that were admitted and have not ended."""
+        self._tickets: set[Ticket] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._inbox: deque[tuple[Ticket, int, Event]] = deque()
         self._is_woken = False
@@ -164,12 +165,23 @@ class Intake:
                 ticket.cancel()
                 raise
             self.open += 1
+            self._tickets.add(ticket)
             self.metrics.prompt_tokens.inc(len(request.prompt_ids))
         return ticket
+
+    async def until_room(self) -> None:
+        """Wait until one more sequence fits the queue."""
+        while self.waiting >= self.max_queue:
+            self._changed.clear()
+            await self._changed.wait()
 
     def drain(self) -> None:
         """Admit nothing from now on."""
         self.is_draining = True
+
+    def cancel_all(self) -> None:
+        for ticket in tuple(self._tickets):
+            ticket.cancel()
 
     async def until_idle(self, timeout_s: float) -> bool:
         """Wait for all sequences to end; whether they did in time."""
@@ -196,6 +208,8 @@ class Intake:
             ticket, index, event = self._inbox.popleft()
             self._note(ticket, index, event, now)
             ticket.deliver(index, event)
+            if not ticket.open:
+                self._tickets.discard(ticket)
 
     def _note(self, ticket: Ticket, index: int, event: Event, now: float) -> None:
         if event.token_ids:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from starlette.requests import Request
@@ -36,17 +36,24 @@ class EventStream(Response):
 
     Args:
         pieces: encoded events; an error that it raises becomes a last event with OpenAI's error object.
+        guard: entered for as long as the stream lasts; cancels the work when that ends early.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+    def __init__(self, pieces: AsyncGenerator[bytes], guard: AbstractContextManager[Any] | None = None) -> None:
         self.status_code = 200
         self.background = None
         self.init_headers(_HEADERS)
         self._pieces = pieces
+        self._guard = guard
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 (the ASGI signature)
+        # Here and not in the generator: one that was never begun does not clean up.
+        with self._guard or nullcontext():
+            await self._serve(receive, send)
+
+    async def _serve(self, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         pump = asyncio.ensure_future(self._pump(send))
         gone = asyncio.ensure_future(_until_gone(receive))
@@ -68,7 +75,7 @@ class EventStream(Response):
                 log.error("a stream failed", exc_info=error)
             await send({"type": "http.response.body", "body": encode(refusal.body), "more_body": True})
         finally:
-            await self._pieces.aclose()  # type: ignore[attr-defined]  # all of them are generators
+            await self._pieces.aclose()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

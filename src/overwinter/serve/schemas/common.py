@@ -148,7 +148,7 @@ def parse(schema: type[B], body: dict[str, Any], harmless: Mapping[str, tuple[An
         Refusal: a field would change the answer elsewhere and cannot here.
         ValidationError: the schema's own.
     """
-    kept = {name: value for name, value in body.items() if name not in LABELS}
+    kept = {name: value for name, value in body.items() if name not in LABELS or name in schema.model_fields}
     for name, values in {**HARMLESS, **harmless}.items():
         if name not in kept or name in schema.model_fields:
             continue

@@ -31,8 +31,5 @@ class CompletionBody(Sampling):
 
     @property
     def prompts(self) -> list[str | list[int]]:
-        if isinstance(self.prompt, str):
-            return [self.prompt]
-        if self.prompt and isinstance(self.prompt[0], int):
-            return [self.prompt]  # type: ignore[list-item]  # a list whose first is an id is a list of ids
-        return list(self.prompt)  # type: ignore[arg-type]
+        given: list[Any] = [self.prompt] if isinstance(self.prompt, str) else list(self.prompt)
+        return [given] if given and isinstance(given[0], int) else given

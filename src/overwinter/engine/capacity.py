@@ -24,6 +24,8 @@ class Config:
         step_tokens: tokens of one step; lower shortens the wait of running answers behind long prompts.
         context: longest prompt and output together; by default what the model was trained for.
         kv_bytes: memory for keys and values; by default room for `max_running` whole contexts, at most 1 GiB.
+        mirror_bytes: memory for contiguous copies of what decoding sequences see, which save a copy at each step; by default
+            an eighth of the memory for keys and values.
         block_size: tokens of a block.
         snapshot_bytes: memory for states of recurrent layers at prefix borders.
         snapshot_tokens: how far apart these borders are.
@@ -35,6 +37,7 @@ class Config:
     step_tokens: int = 512
     context: int | None = None
     kv_bytes: int | None = None
+    mirror_bytes: int | None = None
     block_size: int = 16
     snapshot_bytes: int = 256 << 20
     snapshot_tokens: int = 256
@@ -82,6 +85,10 @@ def store_config(decoder: Decoder, slots: Slots, config: Config, context: int) -
         dtype=dtype,
         device=str(decoder.embed.weight.device),
     )
+
+
+def mirror_bytes(config: Config, kv_bytes: int) -> int:
+    return kv_bytes // 8 if config.mirror_bytes is None else config.mirror_bytes
 
 
 def pool_config(store: StoreConfig) -> PoolConfig:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from overwinter.model.attend import Look
 from overwinter.model.cache import KVCache, KVMemory, LayerCache
 from overwinter.model.config import Config
+from overwinter.model.noble import linear
 from overwinter.model.rope import Rope
 
 
@@ -28,10 +29,10 @@ class Attention(nn.Module):
         self.n_heads, self.n_kv_heads, self.d_head = config.n_heads, config.n_kv_heads, config.d_head
         self.look = Look(window=window, softcap=config.attn_softcap)
         d_q, d_kv = config.n_heads * config.d_head, config.n_kv_heads * config.d_head
-        self.q = nn.Linear(config.d_model, d_q, bias=config.qkv_bias)
-        self.k = nn.Linear(config.d_model, d_kv, bias=config.qkv_bias)
-        self.v = nn.Linear(config.d_model, d_kv, bias=config.qkv_bias)
-        self.o = nn.Linear(d_q, config.d_model, bias=config.out_bias)
+        self.q = linear(config.noble, "q", config.d_model, d_q, bias=config.qkv_bias)
+        self.k = linear(config.noble, "k", config.d_model, d_kv, bias=config.qkv_bias)
+        self.v = linear(config.noble, "v", config.d_model, d_kv, bias=config.qkv_bias)
+        self.o = linear(config.noble, "o", d_q, config.d_model, bias=config.out_bias)
         self.q_norm = nn.RMSNorm(config.d_head, eps=config.norm_eps) if config.qk_norm else None
         self.k_norm = nn.RMSNorm(config.d_head, eps=config.norm_eps) if config.qk_norm else None
         self.rope = Rope(config)

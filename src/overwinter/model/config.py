@@ -10,10 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from overwinter.errors import UsageError
+from overwinter.model.embedding import LowrankConfig
 from overwinter.model.mamba_state import MambaConfig
+from overwinter.model.noble import NobleConfig
 
 LETTERS = {"A": "attention over everything before", "W": "attention over the last `window` tokens", "M": "Mamba-2"}
 """The letters of `Config.pattern`. `mixer.py` holds what each stands for."""
@@ -90,6 +93,10 @@ class Config:
     norm: Literal["pre", "sandwich"] = "pre"
     norm_eps: float = 1e-6
     tied: bool = False
+    noble: NobleConfig | None = None
+    """Nonlinear branches beside linear layers."""
+    lowrank_orthogonal: LowrankConfig | None = None
+    """The embedding as a thin table on an orthonormal basis."""
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -149,11 +156,14 @@ def part_from_dict(cls: type[Any], values: Any) -> Any:
     if not isinstance(values, Mapping):
         raise UsageError(f"{cls.__name__} cannot be {values!r}", "give an object of its fields, or null for off")
     _check_keys(cls, values)
-    return cls(**values)
+    # JSON has no tuples, and a frozen value no lists.
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 _PARTS: Mapping[str, Callable[[Any], Any]] = {
     "rope_scaling": _scaling_from_dict,
+    "noble": partial(part_from_dict, NobleConfig),
+    "lowrank_orthogonal": partial(part_from_dict, LowrankConfig),
     "mamba": lambda values: part_from_dict(MambaConfig, values),
 }
 """Fields of `Config` that are dataclasses themselves: name → how to read one from JSON."""

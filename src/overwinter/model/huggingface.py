@@ -295,7 +295,12 @@ def export(
 def family_of(config: Config) -> str:
     """The published family with exactly these switches."""
     plain = (
-        config.mlp == "swiglu" and config.norm == "pre" and config.attn_softcap is None and config.logit_softcap is None
+        config.mlp == "swiglu"
+        and config.norm == "pre"
+        and config.attn_softcap is None
+        and config.logit_softcap is None
+        and (config.noble is None or config.noble.rank == 0)
+        and config.lowrank_orthogonal is None
     )
     names = [name for name, family in FAMILIES.items() if plain and family.covers(config)]
     if not names:

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from overwinter.engine.request import Event, Request, TokenLogprob
 from overwinter.serve.asking import Wish, demand_model, requests_of
 from overwinter.serve.backend import Backend, Head, Usage, backend_of, finish_reason, new_id, tenant_of
+from overwinter.serve.errors import Refusal
 from overwinter.serve.intake import Ticket
 from overwinter.serve.keys import Tenant
 from overwinter.serve.logprobs import CompletionLogprobs
@@ -40,6 +41,10 @@ def _prepare(backend: Backend, tenant: Tenant, body: CompletionBody) -> _Job:
     """Everything that may take long: tokenising and compiling. Off the event loop."""
     text = backend.served.text
     prompts = [text.encode(prompt) if isinstance(prompt, str) else list(prompt) for prompt in body.prompts]
+    for token in (token for prompt in prompts for token in prompt):
+        if not 0 <= token < backend.served.vocab_size:
+            size = backend.served.vocab_size
+            raise Refusal(400, f"token id {token} is not in the vocabulary of {size} ids", param="prompt")
     listed = body.logprobs if body.echo else None
     wish = Wish(
         max_tokens=DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens,

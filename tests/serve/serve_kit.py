@@ -189,6 +189,7 @@ def backend_of(
             context_tokens=700,
             room_tokens=2000,
             vocab_size=vocabulary,
+            slots=worker.slots,
             created=7,
         )
     backend = Backend(served=served, config=Config(**limits), keys=Keys(keys or {}), metrics=Metrics())

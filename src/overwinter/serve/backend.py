@@ -39,13 +39,11 @@ class Backend:
     desk: ResponseDesk | None = None
 
     def __post_init__(self) -> None:
-        self.intake = Intake(self.served.worker, self.config.max_queue, self.metrics)
+        self.intake = Intake(self.served.worker, self.served.slots, self.config.max_queue, self.metrics)
         worker = self.served.worker
-        self.metrics.watch(lambda: worker.running, lambda: self.intake.waiting, worker.stats)
+        self.metrics.watch(lambda: worker.running, lambda: worker.waiting, worker.stats)
 
     async def read(self, request: HttpRequest) -> dict[str, Any]:
-        """The body of a request for work. Refuses before reading when there is no room for any."""
-        self.intake.demand_room()
         return await read_body(request, self.config.max_body_bytes)
 
 

@@ -25,10 +25,11 @@ from overwinter.serve.tool_text import Argued, CallBegun, Piece, Said
 
 async def create_chat_completion(request: HttpRequest) -> Response:
     backend, tenant = backend_of(request), tenant_of(request)
-    body = parse(ChatBody, await backend.read(request), HARMLESS)
-    demand_model(backend.served, body.model)
-    job = await run_in_threadpool(_prepare, backend, tenant, body)
-    ticket = backend.intake.admit(job.requests)
+    with backend.intake.place() as place:
+        body = parse(ChatBody, await backend.read(request), HARMLESS)
+        demand_model(backend.served, body.model)
+        job = await run_in_threadpool(_prepare, backend, tenant, body)
+        ticket = place.admit(job.requests)
     if body.stream:
         return EventStream(job.stream(ticket), ticket)
     with ticket:

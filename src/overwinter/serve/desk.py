@@ -18,6 +18,7 @@ from overwinter.serve.asking import requests_of
 from overwinter.serve.backend import Backend, new_id
 from overwinter.serve.conversation import Conversation, item_messages, message_of, response_tools
 from overwinter.serve.errors import Refusal, log
+from overwinter.serve.intake import Place, Ticket
 from overwinter.serve.keys import Tenant
 from overwinter.serve.live import LiveResponse
 from overwinter.serve.response_form import Form, Items, answered, listed_of, response_form
@@ -54,7 +55,7 @@ class ResponseDesk:
             await live.until_over()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def make(self, tenant: Tenant, body: ResponseBody) -> LiveResponse:
+    async def make(self, tenant: Tenant, body: ResponseBody, place: Place) -> LiveResponse:
         """Write a new response down and begin it.
 
         Raises:
@@ -73,7 +74,7 @@ class ResponseDesk:
         lease = await run_in_threadpool(self._begin, turn, request) if body.is_stored else None
         live = LiveResponse(self._backend.served, self.store, turn, body, chat, request, lease)
         try:
-            self._run(live)
+            self._run(live, place.admit([request]))
         except BaseException as error:
             if lease is not None:
                 await run_in_threadpool(self.store.give_up, turn, lease, "failed", f"not admitted: {error}")
@@ -157,8 +158,7 @@ class ResponseDesk:
         }
         self.store.intend(turn, lease, request.prompt_ids, limits)
 
-    def _run(self, live: LiveResponse) -> None:
-        ticket = self._backend.intake.admit([live.request])
+    def _run(self, live: LiveResponse, ticket: Ticket) -> None:
         self.live[live.turn.id] = live
         live.start(ticket)
         self._spawn(self._forget(live))
@@ -202,7 +202,8 @@ class ResponseDesk:
         chat, request = await run_in_threadpool(self._prepare, tenant, turn, before, body)
         await run_in_threadpool(self._intend, turn, lease, request)
         await self._backend.intake.until_room()
-        self._run(LiveResponse(self._backend.served, self.store, turn, body, chat, request, lease))
+        live = LiveResponse(self._backend.served, self.store, turn, body, chat, request, lease)
+        self._run(live, self._backend.intake.admit([request]))
 
     async def _keep_leases(self) -> None:
         while True:

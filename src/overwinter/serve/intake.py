@@ -1,6 +1,9 @@
 """Between clients and the engine's thread: who is admitted, and how events come back to the event loop.
 
-    with intake.admit(requests) as ticket:              # refused here when the queue is full or the server is draining
+    with intake.place() as place:                       # refused here when the queue is full or the server is draining
+        …                                               # read, check, tokenise
+        ticket = place.admit(requests)
+    with ticket:
         async for batch in ticket.batches():            # [(index of the request, event), …]
             …                                           # leaving the block early cancels what is still under way
 
@@ -98,22 +101,52 @@ class Ticket:
                 yield batch
 
 
+class Place:
+    """A request's place in the queue while it is being read; `admit` takes it."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._is_held = False
+
+    def __enter__(self) -> Place:
+        self._intake.demand_room(1)
+        self._intake.held += 1
+        self._is_held = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
+
+    def admit(self, requests: Sequence[Request]) -> Ticket:
+        """See `Intake.admit`."""
+        self._leave()
+        return self._intake.admit(requests)
+
+    def _leave(self) -> None:
+        self._intake.held -= self._is_held
+        self._is_held = False
+
+
 class Intake:
     """Admits requests while there is room.
 
     Args:
         worker: the engine in its thread.
-        max_queue: sequences that may wait for their turn.
+        slots: sequences that it computes at the same time.
+        max_queue: sequences that may wait beside these.
         metrics: told of what comes and goes.
     """
 
-    def __init__(self, worker: Worker, max_queue: int, metrics: Metrics) -> None:
+    def __init__(self, worker: Worker, slots: int, max_queue: int, metrics: Metrics) -> None:
         self.worker = worker
-        self.max_queue = max_queue
+        self.slots = slots
+        self.most = slots + max_queue
         self.metrics = metrics
         self.is_draining = False
         self.open = 0
         """Sequences that were admitted and have not ended."""
+        self.held = 0
+        """Places of requests that are being read."""
         self._tickets: set[Ticket] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._inbox: deque[tuple[Ticket, int, Event]] = deque()
@@ -122,28 +155,28 @@ class Intake:
         """How long a sequence takes: a running mean, for Retry-After."""
         self._changed = asyncio.Event()
 
-    @property
-    def waiting(self) -> int:
-        return max(0, self.open - self.worker.running)
+    def place(self) -> Place:
+        """A place in the queue, to be used as a context manager. Entering it may raise a Refusal, see `demand_room`."""
+        return Place(self)
 
-    def demand_room(self, count: int = 1) -> None:
+    def demand_room(self, count: int) -> None:
         """Refuse early, before a request costs anything.
 
         Raises:
-            Refusal: 503 while draining or after the engine's end, 429 when `count` more would not fit the queue.
+            Refusal: 503 while draining or after the engine's end, 429 when `count` more would not fit.
         """
         if self.is_draining:
             raise Refusal(503, "the server is about to stop; ask again in a while", code="draining", headers=_after(5))
         if not self.worker.is_alive:
             raise Refusal(503, "the engine has failed; the server has to be started again", code="engine_failed")
-        if self.waiting + count > self.max_queue:
+        taken = self.open + self.held
+        if taken + count > self.most:
             self.metrics.refused.inc()
-            seconds = self._seconds * self.waiting / max(1, self.worker.running)
             raise Refusal(
                 429,
-                f"{self.waiting} sequences wait and the queue holds {self.max_queue}; {count} more do not fit now",
+                f"{taken} sequences are under way or wait, {count} more do not fit: the server takes {self.most}",
                 code="queue_full",
-                headers=_after(seconds),
+                headers=_after(self._seconds * max(1, taken - self.slots) / self.slots),
             )
 
     def admit(self, requests: Sequence[Request]) -> Ticket:
@@ -171,7 +204,7 @@ class Intake:
 
     async def until_room(self) -> None:
         """Wait until one more sequence fits the queue."""
-        while self.waiting >= self.max_queue:
+        while self.open + self.held >= self.most:
             self._changed.clear()
             await self._changed.wait()
 

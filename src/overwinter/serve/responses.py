@@ -21,9 +21,10 @@ from overwinter.serve.sse import EventStream, unless_gone
 
 async def create_response(request: HttpRequest) -> Response:
     backend, tenant, desk = backend_of(request), tenant_of(request), _desk(request)
-    body = parse(ResponseBody, await backend.read(request), HARMLESS)
-    demand_model(backend.served, body.model)
-    live = await desk.make(tenant, body)
+    with backend.intake.place() as place:
+        body = parse(ResponseBody, await backend.read(request), HARMLESS)
+        demand_model(backend.served, body.model)
+        live = await desk.make(tenant, body, place)
     if body.stream:
         return EventStream(live.stream(), None if body.background else live)
     if body.background:

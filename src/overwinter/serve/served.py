@@ -37,6 +37,7 @@ class Served:
         context_tokens: longest prompt and output together.
         room_tokens: the same, as far as the engine's memory goes.
         vocab_size: width of the logits.
+        slots: sequences that are computed at the same time.
         created: seconds since 1970.
     """
 
@@ -46,6 +47,7 @@ class Served:
     context_tokens: int
     room_tokens: int
     vocab_size: int
+    slots: int
     created: int = field(default_factory=lambda: int(time.time()))
 
     @classmethod
@@ -67,6 +69,7 @@ class Served:
             context_tokens=engine.context_tokens,
             room_tokens=engine.pool.config.blocks * engine.config.block_size,
             vocab_size=engine.vocab_size,
+            slots=engine.config.max_running,
         )
 
     @property

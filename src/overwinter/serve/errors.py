@@ -73,9 +73,12 @@ def as_refusal(error: BaseException) -> Refusal:
 
 
 def _from_validation(error: ValidationError) -> Refusal:
-    """The first problem of a body. Branches of unions that were tried in vain are not part of the field's name."""
+    """The problem to tell of a body. Where several forms of a field were tried in vain, the one that fitted longest tells."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
-    first = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
+    first = next(
+        (each for each in problems if each["type"] == "extra_forbidden"),
+        max(problems, key=lambda each: len(each["loc"])),
+    )
     param = ".".join(str(part) for part in first["loc"] if not _is_branch(part)) or None
     if first["type"] == "extra_forbidden":
         return Refusal(400, f"unknown field {param!r}; remove it", param=param, code="unknown_parameter")
@@ -86,8 +89,9 @@ def _from_validation(error: ValidationError) -> Refusal:
 
 
 def _is_branch(part: str | int) -> bool:
-    # pydantic names the branch of a union in the location: "str", "list[str]", "function-after[…]", a model's class.
-    return isinstance(part, str) and (part in {"str", "int", "float", "bool"} or "[" in part or part[:1].isupper())
+    # pydantic names the branch of a union in the location: "str", "list[str]", "function-after[…]", a class, a tag.
+    named = {"str", "int", "float", "bool", "message", "function_call_output"}
+    return isinstance(part, str) and (part in named or "[" in part or part[:1].isupper())
 
 
 def error_response(error: BaseException) -> Response:

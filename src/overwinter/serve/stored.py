@@ -13,13 +13,14 @@ seed is among the settings, so asking again gives the same tokens.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import overwinter
 from overwinter.errors import UsageError
-from overwinter.journal import Draft, Entry, Lease, NewRun, Packer, RunInfo, Store, unpack, unpack_json
+from overwinter.journal import Draft, Entry, Lease, NewRun, Packer, RunInfo, Store, unpack
 from overwinter.journal.canonical import canonical, digest
 from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
 from overwinter.loop.tokens import PromptChain, prompt_ids, read_tokens
@@ -129,7 +130,9 @@ class ResponseStore:
         self._store.create(new)
         lease = self._store.acquire(turn.id, self._owner, DEFAULT_TTL_S)
         packer = Packer()
-        setup = {SETUP: {"tenant": turn.tenant, "created_us": turn.created_us, "settings": packer.json(turn.settings)}}
+        setup = {
+            SETUP: {"tenant": turn.tenant, "created_us": turn.created_us, "settings": _in_order(packer, turn.settings)}
+        }
         common = {"budgets": [turn.id], "caps": {}, "setup": setup}
         if parent is None:
             body: dict[str, Any] = {"goal": "answer", "acceptance": [], "version": overwinter.__version__, **common}
@@ -137,7 +140,7 @@ class ResponseStore:
         else:
             body = {"parent": parent.run, "seq": parent.head_seq, "reason": "previous_response_id", **common}
             first = Draft(kind="run.forked", body=body, refs=packer.take_refs())
-        text = packer.json(turn.items)
+        text = _in_order(packer, turn.items)
         observed = Draft(kind="observed", body={"source": "input", "text": text, "data": {}}, refs=packer.take_refs())
         try:
             self._store.append(turn.id, [first, observed], fence=lease.fence, blobs=packer.blobs)
@@ -261,7 +264,7 @@ class ResponseStore:
                         id=entry.run,
                         created_us=about["created_us"],
                         tenant=about["tenant"],
-                        settings=unpack_json(self._store, about["settings"]),
+                        settings=json.loads(unpack(self._store, about["settings"])),
                         previous=entry.body.get("parent"),
                     )
                 )
@@ -272,7 +275,7 @@ class ResponseStore:
     def _apply(self, turn: Turn, entry: Entry) -> None:
         match entry.kind:
             case "observed":
-                turn.items = unpack_json(self._store, entry.body["text"])
+                turn.items = json.loads(unpack(self._store, entry.body["text"]))
             case "sample.intent":
                 turn.intent = entry.seq
             case "sample.completion":
@@ -282,6 +285,11 @@ class ResponseStore:
             case "run.ended":
                 turn.ended, turn.ended_us = entry.body["status"], entry.time_us
                 turn.problem = entry.body["detail"]
+
+
+def _in_order(packer: Packer, value: Any) -> dict[str, Any]:
+    """JSON with its keys in the order in which the client wrote them: they stand so in the prompt, and in a schema's output."""
+    return packer.text(json.dumps(value, ensure_ascii=False))
 
 
 def _failed(intent: int, problem: str) -> Draft:

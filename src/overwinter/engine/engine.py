@@ -28,6 +28,7 @@ from torch import Tensor
 from overwinter.engine import capacity, choosing, recurrent, suspending
 from overwinter.engine.blocks import BlockPool, Exhausted
 from overwinter.engine.capacity import Config
+from overwinter.engine.fused import fuse_attention
 from overwinter.engine.linear import MIN_ROWS, pack
 from overwinter.engine.memory import PagedLayer, Span, StepMemory
 from overwinter.engine.mirror import Mirrors
@@ -106,7 +107,7 @@ class Engine:
         self.vocab_size = decoder.config.vocab_size
         self.context_tokens = self.config.context or decoder.config.context
         self.fingerprint = suspending.fingerprint(decoder, text)
-        self.packed_linears = pack(decoder) if self.config.packed else 0
+        self.packed_linears = fuse_attention(decoder) + pack(decoder) if self.config.packed else 0
         self._clock = clock
         self._slots = capacity.Slots.of(decoder)
         self._device = decoder.embed.weight.device

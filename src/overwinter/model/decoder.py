@@ -59,12 +59,16 @@ class Block(nn.Module):
         self.mlp_norm = _norm(config)
         self.mlp = SwiGLU(config) if config.mlp == "swiglu" else ReLU2(config)
         self.mlp_post = _norm(config) if sandwich else None
+        self.scale = config.residual_scale
 
     def forward(self, h_BLD: Tensor, positions_BL: Tensor, cache: LayerCache | None) -> Tensor:
         mixed_BLD: Tensor = self.mixer(self.mixer_norm(h_BLD), positions_BL, cache)
-        h_BLD = h_BLD + (mixed_BLD if self.mixer_post is None else self.mixer_post(mixed_BLD))
+        h_BLD = h_BLD + self._scaled(mixed_BLD if self.mixer_post is None else self.mixer_post(mixed_BLD))
         thought_BLD: Tensor = self.mlp(self.mlp_norm(h_BLD))
-        return h_BLD + (thought_BLD if self.mlp_post is None else self.mlp_post(thought_BLD))
+        return h_BLD + self._scaled(thought_BLD if self.mlp_post is None else self.mlp_post(thought_BLD))
+
+    def _scaled(self, part_BLD: Tensor) -> Tensor:
+        return part_BLD if self.scale == 1 else part_BLD * self.scale
 
 
 class Decoder(nn.Module):
@@ -101,6 +105,8 @@ class Decoder(nn.Module):
             start = 0 if cache is None else cache.length
             positions_BL = torch.arange(start, start + ids_BL.shape[1], device=ids_BL.device).expand(ids_BL.shape)
         h_BLD: Tensor = self.embed(ids_BL)
+        if self.config.embedding_scale != 1:
+            h_BLD = h_BLD * self.config.embedding_scale
         layers = [None] * len(self.blocks) if cache is None else cache.layers
         for block, layer in zip(self.blocks, layers, strict=True):
             h_BLD = block(h_BLD, positions_BL, layer)
@@ -109,6 +115,8 @@ class Decoder(nn.Module):
 
     def logits(self, h_BLD: Tensor) -> Tensor:
         logits_BLV: Tensor = self.embed.logits(h_BLD) if self.head is None else self.head(h_BLD)
+        if self.config.logit_divisor != 1:
+            logits_BLV = logits_BLV / self.config.logit_divisor
         cap = self.config.logit_softcap
         return logits_BLV if cap is None else cap * torch.tanh(logits_BLV / cap)
 

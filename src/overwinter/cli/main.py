@@ -17,6 +17,7 @@ from overwinter.cli.answers import approve, deny, send, stop
 from overwinter.cli.branching import fork, replay
 from overwinter.cli.flags import takes_groups
 from overwinter.cli.looking import log, ls, why
+from overwinter.cli.serving import serve
 from overwinter.cli.upkeep import doctor, gc
 from overwinter.cli.watching import watch
 from overwinter.cli.working import resume, run
@@ -48,6 +49,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     stop,
     fork,
     replay,
+    serve,
     doctor,
     gc,
 )

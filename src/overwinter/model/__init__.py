@@ -12,7 +12,7 @@ that names the tensor and both shapes.
 
 Reading order: `config.py` (the switches), `decoder.py` (the whole network on one page), `mixer.py` (what a layer's token
 mixing must offer, and where the next kind plugs in), `attention.py`, `rope.py`, `cache.py`, then `checkpoint.py` and
-`huggingface.py` for files. Needs `overwinter[local]`; names load when first used.
+`huggingface.py` for files, and `text.py` for tokenizers and chats. Needs `overwinter[local]`; names load when first used.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from overwinter.errors import UsageError
 
 if TYPE_CHECKING:
     from overwinter.model.cache import Cache, KVCache
-    from overwinter.model.checkpoint import load, load_tokenizer, save
+    from overwinter.model.checkpoint import load, save
     from overwinter.model.config import Config, Llama3Scaling, YarnScaling
     from overwinter.model.decoder import Decoder, fresh
     from overwinter.model.huggingface import export
     from overwinter.model.mixer import Mixer
+    from overwinter.model.text import TextFormat, load_tokenizer
 
 _HOMES = {
     "Cache": "cache",
@@ -38,11 +39,12 @@ _HOMES = {
     "KVCache": "cache",
     "Llama3Scaling": "config",
     "Mixer": "mixer",
+    "TextFormat": "text",
     "YarnScaling": "config",
     "export": "huggingface",
     "fresh": "decoder",
     "load": "checkpoint",
-    "load_tokenizer": "checkpoint",
+    "load_tokenizer": "text",
     "save": "checkpoint",
 }
 
@@ -53,6 +55,7 @@ __all__ = [
     "KVCache",
     "Llama3Scaling",
     "Mixer",
+    "TextFormat",
     "YarnScaling",
     "export",
     "fresh",
@@ -61,7 +64,7 @@ __all__ = [
     "save",
 ]
 
-_missing = [name for name in ("torch", "safetensors", "tokenizers") if find_spec(name) is None]
+_missing = [name for name in ("torch", "safetensors", "tokenizers", "jinja2") if find_spec(name) is None]
 if _missing:
     raise UsageError(
         f"local models need {', '.join(_missing)}, which this install does not have",

@@ -70,19 +70,6 @@ def save(decoder: Decoder, folder: str | Path, *, tokenizer: Tokenizer | None = 
             tokenizer.save(str(partial / TOKENIZER))
 
 
-def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """The tokenizer.json of a folder."""
-    from tokenizers import Tokenizer
-
-    path = Path(folder) / TOKENIZER
-    if not path.exists():
-        raise UsageError(f"there is no {TOKENIZER} in {folder}", "put the tokenizer of the model there")
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises nothing narrower
-        raise UsageError(f"{path} cannot be read: {error}", "copy or download the tokenizer again") from error
-
-
 def end_tokens(folder: str | Path) -> tuple[int, ...]:
     """The ids that end an output: of generation_config.json, else of config.json; none where neither says."""
     for name in (GENERATION, CONFIG):

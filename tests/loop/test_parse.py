@@ -26,6 +26,9 @@ def read(text: str, legal: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
 
 CALL = '{"tool": "put", "arguments": {"x": 1}}'
 PUT = ("put", {"x": 1})
+PAGE = f"say\n```json\n{CALL}\n```\nor <tool_call>{CALL}</tool_call>"
+QUOTING = json.dumps({"tool": "write", "arguments": {"text": PAGE}})
+WRITE = ("write", {"text": PAGE})
 
 
 @pytest.mark.parametrize(
@@ -46,6 +49,12 @@ PUT = ("put", {"x": 1})
         ('{"tool": "put", "arguments": null}', [("put", "null")]),
         (f'Given {{x}} and {{"plan": 1}}: {CALL}', [PUT]),
         (f"{CALL}\n{CALL}", [PUT]),
+        (QUOTING, [WRITE]),
+        (f"\n{QUOTING}\n", [WRITE]),
+        (f"<tool_call>{QUOTING}</tool_call> then <tool_call>{CALL}</tool_call>", [WRITE, PUT]),
+        (f"<tool_call>{{broken</tool_call> <tool_call>{CALL}</tool_call>", [PUT]),
+        (f"<tool_call>{CALL} and more</tool_call>", [PUT]),
+        (f"<tool_call>{'{' * 3000}</tool_call>", []),
         ('{"name": "Ann", "age": 3}', []),
         ('{"tool": 7}', []),
         ('{"tool": "put", "arguments": {"x": 1}', []),

@@ -15,7 +15,7 @@ Legend: R rows, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import torch
@@ -24,7 +24,10 @@ from torch import Tensor
 from overwinter.engine.trie import DEAD, ROOT, Trie, TrieHandle
 from overwinter.errors import ModelError, UsageError
 
-__all__ = ["Constraint", "TrieConstraint", "TrieState", "rebuild"]
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["Constraint", "TrieConstraint", "TrieState", "choices_constraint", "rebuild"]
 
 
 @runtime_checkable
@@ -152,6 +155,10 @@ class TrieConstraint:
         first_S1 = state.trie.arrays.first_S1
         return bool(first_S1[state.state] == first_S1[state.state + 1])
 
+    def fork(self, state: TrieState) -> TrieState:
+        """A copy for beams and drafts: the state itself, since it never changes."""
+        return state
+
     def _placed(self, trie: Trie, device: torch.device) -> Trie:
         """The snapshot where the logits are; moved once."""
         if trie.tokens_E.device == device:
@@ -160,3 +167,35 @@ class TrieConstraint:
         if moved is None or moved.tokens_E.device != device:
             moved = self._moved[trie] = trie.to(device)
         return moved
+
+
+def choices_constraint(
+    choices: Iterable[str], tokenizer: Tokenizer, end_id: int, *, vocab_size: int | None = None
+) -> TrieConstraint:
+    """One of some texts, such as a world's legal actions, each in the tokens in which the tokenizer itself writes it.
+
+    A text can be cut into tokens in many ways; only this one is allowed, since it is the one a model was trained on, and the
+    trie then stays as small as the list. Each choice is encoded by itself: a SentencePiece tokenizer puts its space in front.
+
+    Args:
+        end_id: the token that ends an answer.
+        vocab_size: width of the model's head; by default the tokenizer's size.
+
+    Raises:
+        UsageError: no choice, an empty one, one that these tokens do not write, or one outside the head.
+    """
+    sequences = []
+    for choice in dict.fromkeys(choices):
+        encoding = tokenizer.encode(choice, add_special_tokens=False)
+        ids = [token for token, real in zip(encoding.ids, encoding.attention_mask, strict=True) if real]  # no padding
+        shown = tokenizer.decode(ids)
+        if not ids or shown.strip() != choice.strip():
+            raise UsageError(
+                f"the choice {choice!r} cannot be written: the tokenizer makes {shown!r} of it",
+                "word it in characters the tokenizer knows, without names of special tokens",
+            )
+        sequences.append(ids)
+    if not sequences:
+        raise UsageError("there is nothing to choose from", "give at least one choice, or no constraint")
+    width = max(tokenizer.get_vocab_size(), end_id + 1) if vocab_size is None else vocab_size
+    return TrieConstraint(Trie.build(sequences, vocab_size=width, end_token=end_id))

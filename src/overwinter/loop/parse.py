@@ -18,7 +18,7 @@ from overwinter.errors import UsageError
 from overwinter.journal.canonical import canonical
 from overwinter.loop.model import Completion, ToolCall
 
-_TAGGED = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
+_TAG, _TAG_END = re.compile(r"<tool_call>\s*(?=\{)"), re.compile(r"\s*</tool_call>")
 _FENCED = re.compile(r"```(?:json)?\s*(\{.*?\})\s*```", re.DOTALL)
 _DECODER = json.JSONDecoder()
 
@@ -80,10 +80,13 @@ def _legal_action(text: str, legal_actions: Sequence[str]) -> str | None:
 
 
 def _objects(text: str) -> list[dict[str, Any]]:
-    for pattern in (_TAGGED, _FENCED):
-        found = [parsed for match in pattern.findall(text) if isinstance(parsed := _load(match, None), dict)]
-        if found:
-            return found
+    # An argument may quote fences and tags; where the whole is a call, nothing inside it is one.
+    whole = _load(text, None) if text.lstrip().startswith("{") else None
+    if isinstance(whole, dict) and _from_object(whole) is not None:
+        return [whole]
+    fenced = (parsed for match in _FENCED.findall(text) if isinstance(parsed := _load(match, None), dict))
+    if found := _tagged(text) or list(fenced):
+        return found
     start = text.find("{")
     while start >= 0:
         end = start + 1
@@ -98,6 +101,23 @@ def _objects(text: str) -> list[dict[str, Any]]:
             return [value]
         start = text.find("{", end)
     return []
+
+
+def _tagged(text: str) -> list[dict[str, Any]]:
+    """Objects between `<tool_call>` tags. Read by the JSON decoder to their own end: a string in them may hold a tag."""
+    found, opened = [], _TAG.search(text)
+    while opened is not None:
+        end = opened.end()
+        try:
+            value, last = _DECODER.raw_decode(text, end)
+        except (ValueError, RecursionError):
+            value, last = None, end
+        closed = _TAG_END.match(text, last)
+        if value is not None and closed is not None:
+            found.append(value)
+            end = closed.end()
+        opened = _TAG.search(text, end)
+    return found
 
 
 def _load(text: str, otherwise: Any) -> Any:

@@ -47,7 +47,9 @@ def take_step(session: Session) -> Iterator[Entry]:
     legal = session.parts.world.legal_actions() if session.parts.world is not None else ()
     observation = session.parts.world.observation.data if session.parts.world is not None else {}
     measured = session.view.build(session.state, left, observation, legal)
-    yield from ask(session, session.parts.model, measured, left=left, constraint=actor_constraint(session.parts, measured))
+    yield from ask(
+        session, session.parts.model, measured, left=left, constraint=actor_constraint(session.parts, measured)
+    )
 
 
 def actor_constraint(parts: Parts, measured: Measured) -> Constraint:

@@ -216,7 +216,9 @@ class ViewBuilder:
         # Where nothing can be called, an action's words are all that is shown of it.
         asked = message.tool_calls if self._tools or not message.text else ()
         calls = [[call.tool, call.arguments] for call in asked]
-        tokens = self._model.count_tokens(message.text + (canonical(calls).decode() if calls else "")) + self._turn_tokens
+        tokens = (
+            self._model.count_tokens(message.text + (canonical(calls).decode() if calls else "")) + self._turn_tokens
+        )
         return Rendered(message=message, tokens=tokens, digest=message_digest(message))
 
 

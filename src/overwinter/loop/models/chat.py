@@ -5,7 +5,8 @@ leave out; so each is tried with marked messages, and what it does not show is w
     tools            as lines of JSON at the end of the system turn
     calls, results   as the JSON that the loop's instructions ask for, and as user turns
 
-A view without tools is one of a world: actions are shown as their words, what came of them as user turns. Neighbours of one role become one turn, and a conversation begins with a user turn: many templates refuse anything else.
+A view without tools is one of a world: actions are shown as their words, what came of them as user turns. Neighbours of one
+role become one turn, and a conversation begins with a user turn: many templates refuse anything else.
 """
 
 from __future__ import annotations
@@ -109,7 +110,9 @@ class ChatForm:
 def _acted(message: Message) -> Turn:
     if message.role == "tool":
         return {"role": "user", "content": message.text}
-    return _written_calls("", message.tool_calls) if not message.text else {"role": message.role, "content": message.text}
+    return (
+        _written_calls("", message.tool_calls) if not message.text else {"role": message.role, "content": message.text}
+    )
 
 
 def _call_turn(text: str, calls: Sequence[ToolCall]) -> Turn:
@@ -143,7 +146,11 @@ def _merged(rows: Sequence[Turn]) -> list[Turn]:
     merged: list[Turn] = []
     for turn in rows:
         before = merged[-1] if merged else None
-        if before is not None and before["role"] == turn["role"] and before.keys() == turn.keys() == {"role", "content"}:
+        if (
+            before is not None
+            and before["role"] == turn["role"]
+            and before.keys() == turn.keys() == {"role", "content"}
+        ):
             merged[-1] = {**before, "content": f"{before['content']}\n\n{turn['content']}"}
         else:
             merged.append(turn)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from overwinter.model import Config, Decoder, Llama3Scaling, YarnScaling, fresh
+from overwinter.model import Config, Decoder, Llama3Scaling, MambaConfig, YarnScaling, fresh
 
 torch.set_num_threads(1)
 
@@ -23,6 +23,7 @@ SHAPE: dict[str, Any] = {
     "d_mlp": 48,
     "context": 256,
 }
+MAMBA = MambaConfig(n_heads=6, head_dim=8, d_state=5, n_groups=2, chunk_size=6)
 SWITCHES: dict[str, dict[str, Any]] = {
     "plain": {},
     "llama3": {"rope_scaling": Llama3Scaling(factor=8.0, original_context=16)},
@@ -32,6 +33,9 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "qk_norm": {"qk_norm": True},
     "window": {"pattern": "W", "window": 5},
     "mixed_windows": {"pattern": "AW", "window": 5},
+    "mamba": {"pattern": "M", "mamba": MAMBA},
+    "hybrid": {"pattern": "MMA", "mamba": MAMBA},
+    "hybrid_window": {"pattern": "MW", "window": 5, "mamba": MAMBA},
     "attn_softcap": {"attn_softcap": 2.0},
     "logit_softcap": {"logit_softcap": 4.0},
     "relu2": {"mlp": "relu2"},

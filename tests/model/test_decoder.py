@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from model_kit import SHAPE, SWITCHES, relative_error, some_ids, tiny
+from model_kit import MAMBA, SHAPE, SWITCHES, relative_error, some_ids, tiny
 from torch import Tensor
 
 from overwinter.errors import UsageError
@@ -12,7 +12,7 @@ from overwinter.model import Cache, Config, Decoder, Mixer, fresh
 from overwinter.model.config import LETTERS
 from overwinter.model.mixer import MIXERS, build_mixer
 
-LENGTH = 23
+LENGTH = 23  # three chunks of the Mamba-2 layers and five tokens
 each_switch = pytest.mark.parametrize("switches", SWITCHES.values(), ids=SWITCHES.keys())
 
 
@@ -51,8 +51,9 @@ def test_later_tokens_leave_earlier_logits_alone(switches: dict) -> None:
 @each_switch
 def test_truncate_forgets_exactly(switches: dict) -> None:
     decoder, ids_BL = tiny(**switches), some_ids(2, LENGTH)
-    expected_BLV = fed(decoder, ids_BL, [10, LENGTH - 10])[:, 10:]
-    cache = decoder.new_cache()
+    far = LENGTH + 70
+    expected_BLV = fed(decoder, ids_BL, [10, LENGTH - 10], decoder.new_cache(rollback=far))[:, 10:]
+    cache = decoder.new_cache(rollback=far)
     fed(decoder, ids_BL, [10, LENGTH - 10], cache)
     fed(decoder, some_ids(2, 70, seed=1), [70], cache)
     cache.truncate(10)
@@ -63,12 +64,12 @@ def test_truncate_forgets_exactly(switches: dict) -> None:
 @each_switch
 def test_restore_goes_back_again_and_again(switches: dict) -> None:
     decoder, ids_BL = tiny(**switches), some_ids(2, LENGTH)
-    cache = decoder.new_cache()
+    cache = decoder.new_cache(rollback=LENGTH - 3)
     fed(decoder, ids_BL[:, :10], [10], cache)
     past, used = cache.snapshot(), cache.bytes
     expected_BLV = fed(decoder, ids_BL[:, 10:], [LENGTH - 10], cache)
     for seed in (1, 2):
-        cache.truncate(3)
+        cache.truncate(max(3, cache.shortest))
         fed(decoder, some_ids(2, 8, seed=seed), [8], cache)
         cache.restore(past)
         assert (cache.length, cache.bytes) == (10, used)
@@ -133,7 +134,7 @@ def test_a_switch_that_is_on_shows(name: str) -> None:
 def test_off_is_plain() -> None:
     """Written out, each switch's off value is its default, and what has a limit tends to the plain decoder there."""
     off = {
-        "pattern": "AAA", "window": None, "rope_scaling": None, "qkv_bias": False, "out_bias": False, "mlp_bias": False,
+        "pattern": "AAA", "window": None, "mamba": None, "rope_scaling": None, "qkv_bias": False, "out_bias": False, "mlp_bias": False,
         "qk_norm": False, "attn_softcap": None, "logit_softcap": None, "mlp": "swiglu", "norm": "pre", "tied": False,
     }  # fmt: skip
     plain, ids_BL = tiny(), some_ids(2, LENGTH)
@@ -156,7 +157,7 @@ def test_a_tied_head_is_the_embedding() -> None:
 
 def test_every_letter_has_a_mixer() -> None:
     assert set(LETTERS) == set(MIXERS)
-    config = Config(**SHAPE, pattern="AW", window=4)
+    config = Config(**SHAPE, pattern="AWM", window=4, mamba=MAMBA)
     for letter in LETTERS:
         assert isinstance(build_mixer(letter, config), Mixer)
 

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from overwinter.errors import UsageError
-from overwinter.model.mamba2 import Config, GatedRMSNorm, Mamba2, MambaState
+from overwinter.model.mamba2 import GatedRMSNorm, Mamba2
+from overwinter.model.mamba_state import MambaConfig, MambaState
 from overwinter.model.ssd import ScanInput, ssd_chunked, ssd_sequential, ssd_step
 
-SMALL = Config(d_model=16, d_state=8, head_dim=4, n_groups=2, chunk_size=8, bias=True)
+SMALL = MambaConfig(n_heads=8, d_state=8, head_dim=4, n_groups=2, chunk_size=8, bias=True)
 
 
 @pytest.fixture(autouse=True)
@@ -37,9 +38,9 @@ def off(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max().clamp(min=1.0))
 
 
-def block(config: Config = SMALL, seed: int = 0) -> Mamba2:
+def block(config: MambaConfig = SMALL, seed: int = 0) -> Mamba2:
     torch.manual_seed(seed)
-    return Mamba2(config)
+    return Mamba2(16, config)
 
 
 def text(length: int, *, batch: int = 2, seed: int = 1, width: int = 16) -> Tensor:
@@ -142,16 +143,18 @@ def test_long_sums_of_decay_stay_exact() -> None:
 
 CONFIGS = {
     "small": SMALL,
-    "norm_before_gate": Config(d_model=16, d_state=8, head_dim=4, n_groups=2, chunk_size=8, norm_before_gate=True),
-    "one_group_no_conv_bias": Config(d_model=16, d_state=8, head_dim=8, chunk_size=7, conv_bias=False, d_conv=2),
-    "dt_limit": Config(d_model=16, d_state=8, head_dim=4, n_groups=4, chunk_size=8, dt_limit=(0.004, 0.02)),
-    "odd_width_conv1": Config(d_model=16, d_state=3, head_dim=5, n_heads=6, n_groups=3, chunk_size=8, d_conv=1),
+    "norm_before_gate": MambaConfig(n_heads=8, d_state=8, head_dim=4, n_groups=2, chunk_size=8, norm_before_gate=True),
+    "one_group_no_conv_bias": MambaConfig(n_heads=4, d_state=8, head_dim=8, chunk_size=7, conv_bias=False, d_conv=2),
+    "dt_limit": MambaConfig(
+        n_heads=8, d_state=8, head_dim=4, n_groups=4, chunk_size=8, dt_lowest=0.004, dt_highest=0.02
+    ),
+    "odd_width_conv1": MambaConfig(n_heads=6, d_state=3, head_dim=5, n_groups=3, chunk_size=8, d_conv=1),
 }
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 @torch.no_grad()
-def test_prefill_pieces_and_steps_agree(config: Config) -> None:
+def test_prefill_pieces_and_steps_agree(config: MambaConfig) -> None:
     model, x = block(config), text(29)  # more than three chunks
     whole = model(x)
     for pieces, rollback in (
@@ -162,16 +165,16 @@ def test_prefill_pieces_and_steps_agree(config: Config) -> None:
         ([1] * 29, 3),
         ([2, 3, 24], 30),
     ):
-        state = model.new_state(2, rollback=rollback)
-        found = torch.cat([model(piece, state) for piece in x.split(pieces, dim=1)], dim=1)
+        state = model.new_cache(rollback=rollback)
+        found = torch.cat([model(piece, cache=state) for piece in x.split(pieces, dim=1)], dim=1)
         assert off(found, whole) < 1e-5
         assert state.length == x.shape[1]
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_gradients_are_finite_and_do_not_depend_on_the_chunk(config: Config) -> None:
+def test_gradients_are_finite_and_do_not_depend_on_the_chunk(config: MambaConfig) -> None:
     def gradients(chunk: int) -> dict[str, Tensor]:
-        model, x = block(Config(**{**vars(config), "chunk_size": chunk})), text(29).requires_grad_()
+        model, x = block(MambaConfig(**{**vars(config), "chunk_size": chunk})), text(29).requires_grad_()
         model(x).square().sum().backward()
         assert x.grad is not None
         return {"x": x.grad} | {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
@@ -201,14 +204,14 @@ def test_no_token_sees_a_later_one() -> None:
 def test_left_padding_changes_nothing() -> None:
     model, x = block(), text(20)
     padded = torch.cat([torch.full((2, 5, 16), 9.0), x], dim=1)
-    mask = torch.arange(25).expand(2, 25) >= 5
-    assert off(model(padded, mask_BL=mask)[:, 5:], model(x)) < 1e-5
+    positions = torch.arange(-5, 20).expand(2, 25)
+    assert off(model(padded, positions)[:, 5:], model(x)) < 1e-5
 
-    state, bare = model.new_state(2, rollback=2), model.new_state(2, rollback=2)
-    model(padded, state, mask_BL=mask)
-    model(x, bare)
+    state, bare = model.new_cache(rollback=2), model.new_cache(rollback=2)
+    model(padded, positions, state)
+    model(x, cache=bare)
     more = text(1, seed=2)
-    assert off(model(more, state), model(more, bare)) < 1e-5
+    assert off(model(more, cache=state), model(more, cache=bare)) < 1e-5
 
 
 @torch.no_grad()
@@ -221,7 +224,7 @@ def test_packed_rows_equal_separate_rows() -> None:
 
 
 def test_initialisation_is_the_published_one() -> None:
-    model = block(Config(d_model=512, head_dim=2))  # 512 heads
+    model = block(MambaConfig(n_heads=512, head_dim=2))
     dt, a = torch.nn.functional.softplus(model.dt_bias.detach()), model.A_log.detach().exp()
     assert 0.00099 < dt.min() < 0.0012
     assert 0.085 < dt.max() < 0.101
@@ -233,12 +236,12 @@ def test_initialisation_is_the_published_one() -> None:
 
 
 def test_the_norm_of_one_group_is_rms_norm_of_the_gated_value() -> None:
-    config = Config(d_model=16, head_dim=4)
+    config = MambaConfig(n_heads=8, head_dim=4)
     y, z = torch.randn(2, 3, 32), torch.randn(2, 3, 32)
     gate = torch.nn.functional.silu(z)
     after = GatedRMSNorm(config)(y, z)
     assert off(after, torch.nn.functional.rms_norm(y * gate, (32,), eps=1e-5)) < 1e-6
-    before = GatedRMSNorm(Config(d_model=16, head_dim=4, norm_before_gate=True))(y, z)
+    before = GatedRMSNorm(MambaConfig(n_heads=8, head_dim=4, norm_before_gate=True))(y, z)
     assert off(before, torch.nn.functional.rms_norm(y, (32,), eps=1e-5) * gate) < 1e-6
 
 
@@ -247,8 +250,8 @@ def test_bfloat16_stays_near_float32() -> None:
     model, x = block(), text(29)
     exact = model(x)
     half = model.bfloat16()
-    state = half.new_state(2)
-    found = half(x.bfloat16(), state)
+    state = half.new_cache()
+    found = half(x.bfloat16(), cache=state)
     assert found.dtype == torch.bfloat16
     assert state.matrix.dtype == torch.float32
     assert off(found.float(), exact) < 0.05
@@ -274,32 +277,34 @@ def test_the_same_weights_give_what_transformers_gives(options: dict[str, Any]) 
     } | options
     torch.manual_seed(5)
     theirs = transformers.Mamba2Model(transformers.Mamba2Config(**shape, vocab_size=50, num_hidden_layers=3)).eval()
-    config = Config(
-        d_model=32,
+    lowest, highest = options.get("time_step_limit", (0.0, None))
+    config = MambaConfig(
+        n_heads=8,
         d_state=16,
         head_dim=8,
         n_groups=shape["n_groups"],
         chunk_size=16,
         bias=options.get("use_bias", False),
-        dt_limit=options.get("time_step_limit", (0.0, math.inf)),
+        dt_lowest=lowest,
+        dt_highest=highest,
     )
     blocks = []
     for layer in theirs.layers:
         for each in layer.mixer.parameters():
             each.add_(0.1 * torch.randn_like(each))
-        blocks.append(Mamba2(config))
+        blocks.append(Mamba2(32, config))
         blocks[-1].load_state_dict(layer.mixer.state_dict())
     ids = torch.randint(50, (2, 45))
 
     def ours(piece: Tensor, states: list[MambaState]) -> Tensor:
         h_BLD = theirs.embeddings(piece)
         for layer, mixer, state in zip(theirs.layers, blocks, states, strict=True):
-            h_BLD = h_BLD + mixer(layer.norm(h_BLD), state)
+            h_BLD = h_BLD + mixer(layer.norm(h_BLD), cache=state)
         return theirs.norm_f(h_BLD)
 
     expected = theirs(ids).last_hidden_state
     for pieces in ([45], [20, 25], [40, 1, 1, 1, 1, 1]):
-        states = [mixer.new_state(2) for mixer in blocks]
+        states = [mixer.new_cache() for mixer in blocks]
         found = torch.cat([ours(piece, states) for piece in ids.split(pieces, dim=1)], dim=1)
         assert off(found, expected) < 1e-4
 
@@ -320,7 +325,7 @@ HYBRIDS: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.parametrize("family", HYBRIDS)
 @torch.no_grad()
 def test_the_mixers_of_published_hybrids_are_this_block(family: str) -> None:
-    """Their weights load by the same names; Nemotron-H has heads that are not expand·d_model / head_dim."""
+    """Their weights load by the same names; in Nemotron-H the inner width need not be twice the model's."""
     transformers = pytest.importorskip("transformers")
     path, shape = HYBRIDS[family]
     module, _, name = path.rpartition(".")
@@ -332,9 +337,8 @@ def test_the_mixers_of_published_hybrids_are_this_block(family: str) -> None:
     for each in theirs.parameters():
         each.add_(0.1 * torch.randn_like(each))
     heads = shape.get("mamba_num_heads", 8)
-    ours = Mamba2(
-        Config(d_model=32, d_state=16, head_dim=8, n_heads=heads, n_groups=2, norm_eps=theirs.norm.variance_epsilon)
-    )
+    eps = theirs.norm.variance_epsilon
+    ours = Mamba2(32, MambaConfig(n_heads=heads, d_state=16, head_dim=8, n_groups=2, norm_eps=eps))
     ours.load_state_dict(theirs.state_dict())
     x, expected = text(45, width=32), theirs(text(45, width=32))
     assert float((ours(x) - expected).abs().max() / expected.abs().max()) < 1e-4
@@ -354,26 +358,26 @@ def test_rejected_tokens_are_taken_back(prefix: int, drafted: int, accepted: int
     accepted = min(accepted, drafted)
     model, x, wrong = block(), text(prefix + accepted + 3), text(drafted, seed=7)
     drafts = torch.cat([x[:, prefix : prefix + accepted], wrong[:, accepted:]], dim=1)
-    state, straight = model.new_state(2, rollback=drafted + spare), model.new_state(2)
-    model(x[:, :prefix], state)
-    model(drafts, state)
+    state, straight = model.new_cache(rollback=drafted + spare), model.new_cache()
+    model(x[:, :prefix], cache=state)
+    model(drafts, cache=state)
     state.truncate(prefix + accepted)
-    model(x[:, : prefix + accepted], straight)
+    model(x[:, : prefix + accepted], cache=straight)
     assert state.length == straight.length
     assert max(off(found, expected) for found, expected in zip(contents(state), contents(straight), strict=True)) < 1e-5
     for t in range(prefix + accepted, x.shape[1]):
-        assert off(model(x[:, t : t + 1], state), model(x[:, t : t + 1], straight)) < 1e-5
+        assert off(model(x[:, t : t + 1], cache=state), model(x[:, t : t + 1], cache=straight)) < 1e-5
 
 
 @torch.no_grad()
 def test_going_back_and_forth_gives_the_same_bits() -> None:
     model, x = block(), text(30)
-    state = model.new_state(2, rollback=6)
-    model(x[:, :12], state)
+    state = model.new_cache(rollback=6)
+    model(x[:, :12], cache=state)
     at_12 = [each.clone() for each in contents(state)]
     for wrong in (1, 3, 6):
         for t in range(wrong):
-            model(text(1, seed=50 + t), state)
+            model(text(1, seed=50 + t), cache=state)
         state.truncate(12)
         assert all(torch.equal(now, then) for now, then in zip(contents(state), at_12, strict=True))
 
@@ -381,8 +385,8 @@ def test_going_back_and_forth_gives_the_same_bits() -> None:
 @torch.no_grad()
 def test_how_far_back_a_state_goes() -> None:
     model, x = block(), text(20)
-    state = model.new_state(2, rollback=4)
-    model(x[:, :10], state)
+    state = model.new_cache(rollback=4)
+    model(x[:, :10], cache=state)
     assert state.shortest == 6
     for n in (5, -1, 11):
         with pytest.raises(UsageError, match="can go back to token 6"):
@@ -394,8 +398,8 @@ def test_how_far_back_a_state_goes() -> None:
     with pytest.raises(UsageError, match="rollback above 4"):
         state.truncate(5)
 
-    bare = model.new_state(2)
-    model(x, bare)
+    bare = model.new_cache()
+    model(x, cache=bare)
     with pytest.raises(UsageError, match="restore an earlier snapshot"):
         bare.truncate(19)
 
@@ -403,20 +407,20 @@ def test_how_far_back_a_state_goes() -> None:
 @torch.no_grad()
 def test_a_snapshot_outlives_what_happens_after_it() -> None:
     model, x = block(), text(24)
-    state = model.new_state(2, rollback=3)
-    model(x[:, :11], state)
+    state = model.new_cache(rollback=3)
+    model(x[:, :11], cache=state)
     snapshot = state.snapshot()
-    first = [model(x[:, t : t + 1], state) for t in range(11, 24)]
+    first = [model(x[:, t : t + 1], cache=state) for t in range(11, 24)]
 
-    other = model.new_state(2, rollback=3)
+    other = model.new_cache(rollback=3)
     for again in (state, other):
         again.restore(snapshot)
         assert again.length == again.shortest == 11
-        found = [model(x[:, t : t + 1], again) for t in range(11, 24)]
+        found = [model(x[:, t : t + 1], cache=again) for t in range(11, 24)]
         assert all(torch.equal(one, two) for one, two in zip(found, first, strict=True))
     other.truncate(21)
     with pytest.raises(UsageError, match="shapes"):
-        model.new_state(3).restore(snapshot)
+        MambaState(MambaConfig(n_heads=8, d_state=9, head_dim=4)).restore(snapshot)
 
 
 @torch.no_grad()
@@ -424,11 +428,11 @@ def test_bytes_do_not_grow_with_the_text() -> None:
     model = block()
     channels, matrix = SMALL.d_conv_channels, SMALL.d_inner * SMALL.d_state
     for rollback in (0, 3):
-        state = model.new_state(2, rollback=rollback)
+        state = model.new_cache(rollback=rollback)
         expected = 4 * 2 * ((3 + rollback) * channels + (1 + rollback) * matrix)
+        assert state.bytes == 0
         for length in (1, 40, 1, 400):
-            assert state.bytes == expected
-            model(text(length), state)
+            model(text(length), cache=state)
             held = state._conv_BTC.untyped_storage().nbytes()
             held += sum(each.untyped_storage().nbytes() for each in state._matrices)
             assert held <= state.bytes == expected
@@ -439,11 +443,11 @@ def test_bytes_do_not_grow_with_the_text() -> None:
 
 
 def test_gradients_end_at_the_state() -> None:
-    model, state = block(), MambaState(SMALL, 2, rollback=2)
-    model(text(9).requires_grad_(), state)
+    model, state = block(), MambaState(SMALL, rollback=2)
+    model(text(9).requires_grad_(), cache=state)
     assert not state.conv.requires_grad
     assert not state.matrix.requires_grad
-    model(text(1), state).sum().backward()
+    model(text(1), cache=state).sum().backward()
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------------
@@ -453,43 +457,51 @@ def test_gradients_end_at_the_state() -> None:
     "changes",
     [
         {"d_state": 0},
-        {"head_dim": 5},
+        {"d_state": True},
+        {"d_state": "8"},
         {"n_groups": 3},
         {"n_heads": 0},
-        {"dt_limit": (0.2, 0.1)},
+        {"bias": 1},
+        {"dt_lowest": 0.2, "dt_highest": 0.1},
+        {"dt_lowest": -1.0},
+        {"dt_highest": math.inf},
         {"dt_min": 0.0},
-        {"a_init_range": (-1.0, 1.0)},
+        {"a_min": -1.0},
+        {"a_max": 0.5},
     ],
     ids=str,
 )
 def test_impossible_configs_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        Config(**{"d_model": 16, "head_dim": 4, "d_state": 8, **changes})
+        MambaConfig(**{"n_heads": 8, "head_dim": 4, "d_state": 8, **changes})
 
 
 def test_impossible_calls_are_refused() -> None:
-    model, x, seen = block(), text(6), torch.ones(2, 6, dtype=torch.bool)
-    started = model.new_state(2)
-    model(x, started)
-    padded = seen.clone()
-    padded[:, 0] = False
+    model, x, positions = block(), text(6), torch.arange(6).expand(2, 6)
+    started = model.new_cache()
+    model(x, cache=started)
+    padded, late, first = positions - 1, -positions, positions == 0
+    three = model.new_cache()
+    model(text(1, batch=3), cache=three)
     calls: list[tuple[str, Tensor, dict[str, Any]]] = [
         ("shape", x[0], {}),
         ("at least one token", x[:, :0], {}),
         ("16", x[..., :5], {}),
-        ("a state of 3", x, {"state": model.new_state(3)}),
-        ("packed", x, {"state": model.new_state(2), "starts_BL": seen}),
-        ("padding after a token", x, {"mask_BL": seen.flip(1) & ~padded}),
-        ("middle of a text", x, {"state": started, "mask_BL": padded}),
-        ("mask_BL", x, {"mask_BL": seen.float()}),
-        ("starts_BL", x, {"starts_BL": seen[:, :3]}),
+        ("batch of 3, the new tokens a batch of 2", x, {"cache": three}),
+        ("packed", x, {"cache": model.new_cache(), "starts_BL": first}),
+        ("padding after a token", x, {"positions_BL": late}),
+        ("padding after a token", x, {"positions_BL": late, "cache": started}),
+        ("middle of a text", x, {"cache": started, "positions_BL": padded}),
+        ("the mask", x, {"positions_BL": positions[:, :2]}),
+        ("starts_BL", x, {"starts_BL": first[:, :3]}),
+        ("starts_BL", x, {"starts_BL": first.float()}),
     ]
     for message, given_x, keywords in calls:
         with pytest.raises(UsageError, match=message):
             model(given_x, **keywords)
     assert started.length == 6  # a refused call moves nothing
     with pytest.raises(UsageError):
-        MambaState(SMALL, 0)
+        MambaState(SMALL, rollback=-1)
     with pytest.raises(UsageError):
         ssd_chunked(scan_of(3, batch=1, groups=1, per_group=1, seed=0), chunk=0)
 

@@ -13,8 +13,8 @@ Invariants
 Reading order
     `request`, `engine`   what is asked and answered; submit, step, run, stream, score, suspend
     `scheduler`, `sequence`   who computes what next; all that is known of one sequence
-    `memory`, `blocks`, `paged`, `prefix`   whose tokens lie where, who shares them, how a step sees them
-    `linear`, `probe`   packed weights; whether this machine keeps the bits
+    `memory`, `recurrent`, `blocks`, `paged`, `prefix`   whose tokens lie where, who shares them, how a step sees them
+    `capacity`, `linear`, `probe`   limits; packed weights; whether this machine keeps the bits
     `choosing`, `sampling`, `constraint`, `trie`   the next token
     `detokenize`, `stopping`   from ids to text that may be shown
     `suspending`, `worker`   a sequence in a file; an engine in a thread
@@ -29,12 +29,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from overwinter.engine.engine import Config, Engine, Stats
+    from overwinter.engine.capacity import Config
+    from overwinter.engine.engine import Engine, Stats
     from overwinter.engine.request import Event, Request, Result, TokenLogprob
     from overwinter.engine.sampling import SamplingParams
 
 _HOMES = {
-    "Config": "engine",
+    "Config": "capacity",
     "Engine": "engine",
     "Event": "request",
     "Request": "request",

@@ -17,61 +17,32 @@ from __future__ import annotations
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
-from overwinter.engine import choosing, suspending
+from overwinter.engine import capacity, choosing, recurrent, suspending
 from overwinter.engine.blocks import BlockPool, Exhausted
-from overwinter.engine.blocks import Config as PoolConfig
+from overwinter.engine.capacity import Config
 from overwinter.engine.linear import MIN_ROWS, pack
 from overwinter.engine.memory import PagedLayer, Span, StepMemory
-from overwinter.engine.paged import Config as StoreConfig
+from overwinter.engine.mirror import Mirrors
 from overwinter.engine.paged import PagedStore
 from overwinter.engine.prefix import Fingerprint, PrefixIndex
 from overwinter.engine.request import Event, Request, Result
-from overwinter.engine.scheduler import Config as SchedulerConfig
 from overwinter.engine.scheduler import Piece, Scheduler
 from overwinter.engine.sequence import LiveSequence
 from overwinter.errors import UsageError
-from overwinter.model import Decoder, KVCache
+from overwinter.model import Decoder
 from overwinter.model.cache import Cache
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
     from overwinter.engine.constraint import Constraint
-
-MOST_KV_BYTES = 1 << 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """What an engine may use.
-
-    Args:
-        max_running: sequences that are computed at the same time.
-        step_tokens: tokens of one step; lower shortens the wait of running answers behind long prompts.
-        context: longest prompt and output together; by default what the model was trained for.
-        kv_bytes: memory for keys and values; by default room for `max_running` whole contexts, at most 1 GiB.
-        block_size: tokens of a block.
-        snapshot_bytes: memory for states of recurrent layers at prefix borders.
-        packed: rearrange the weights for speed; without, the plain linears stay.
-        share_prefixes: keep and reuse the memory of prompts.
-    """
-
-    max_running: int = 16
-    step_tokens: int = 512
-    context: int | None = None
-    kv_bytes: int | None = None
-    block_size: int = 16
-    snapshot_bytes: int = 256 << 20
-    packed: bool = True
-    share_prefixes: bool = True
+    from overwinter.model import TextFormat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +64,8 @@ class Stats:
     blocks_referenced: int
     kv_bytes: int
     """Of referenced and cached blocks."""
+    mirror_bytes: int
+    """Of the copies that decoding sequences read from."""
 
 
 @dataclass
@@ -104,56 +77,44 @@ class _Counters:
     prefix_hit_tokens: int = 0
 
 
-@dataclass(frozen=True)
-class _Slots:
-    """Which of the decoder's memories are attention's, in order."""
-
-    attention: tuple[int, ...] = field(default=())
-
-    @classmethod
-    def of(cls, cache: Cache) -> _Slots:
-        return cls(tuple(at for at, layer in enumerate(cache.layers) if isinstance(layer, KVCache)))
-
-
 class Engine:
     """Serves one decoder.
 
     Args:
         decoder: its linears are packed in place, unless the config says otherwise; it can only compute afterwards.
-        tokenizer: for text, stop strings and the end token; None works on ids alone.
+        text: the model's tokenizer and end tokens; None works on ids alone.
         config: limits.
-        end_ids: tokens that end an output.
+        end_ids: tokens that end an output; default is those of `text`.
         clock: seconds, for timeouts.
     """
 
     def __init__(
         self,
         decoder: Decoder,
-        tokenizer: Tokenizer | None = None,
+        text: TextFormat | None = None,
         config: Config | None = None,
         *,
-        end_ids: Sequence[int] = (),
+        end_ids: Iterable[int] | None = None,
         name: str = "model",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config or Config()
         self.decoder = decoder.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
+        self.text = text
         self.name = name
-        self.end_ids = frozenset(end_ids)
+        self.end_ids = frozenset((() if text is None else text.end_ids) if end_ids is None else end_ids)
         self.vocab_size = decoder.config.vocab_size
         self.context_tokens = self.config.context or decoder.config.context
-        self.fingerprint = suspending.fingerprint(decoder, tokenizer)
+        self.fingerprint = suspending.fingerprint(decoder, text)
         self.packed_linears = pack(decoder) if self.config.packed else 0
         self._clock = clock
-        self._slots = _Slots.of(decoder.new_cache())
+        self._slots = capacity.Slots.of(decoder)
         self._device = decoder.embed.weight.device
-        self.store = PagedStore(self._store_config())
-        self.pool = BlockPool(self._pool_config())
+        self.store = PagedStore(capacity.store_config(decoder, self._slots, self.config, self.context_tokens))
+        self.mirrors = Mirrors(self.store, capacity.mirror_bytes(self.config, self.store.size_bytes))
+        self.pool = BlockPool(capacity.pool_config(self.store.config))
         self.prefixes = PrefixIndex(self.pool, snapshot_budget_bytes=self.config.snapshot_bytes)
-        self.scheduler = Scheduler(
-            SchedulerConfig(max_running=self.config.max_running, step_tokens=self.config.step_tokens), self.pool
-        )
+        self.scheduler = Scheduler(capacity.scheduler_config(self._slots, self.config), self.pool)
         self._live: dict[int, LiveSequence] = {}
         self._numbers = itertools.count(1)
         self._count = _Counters()
@@ -161,11 +122,10 @@ class Engine:
     @classmethod
     def load(cls, folder: str | Path, config: Config | None = None, *, dtype: torch.dtype | None = None) -> Engine:
         """An engine for a model folder, its tokenizer and end tokens included."""
-        from overwinter.model import load, load_tokenizer
-        from overwinter.model.checkpoint import end_tokens
+        from overwinter.model import TextFormat, load
 
-        decoder = load(folder, dtype=dtype)
-        return cls(decoder, load_tokenizer(folder), config, end_ids=end_tokens(folder), name=Path(folder).name)
+        text = TextFormat.load(folder)
+        return cls(load(folder, dtype=dtype), text, config, name=text.name)
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
@@ -196,10 +156,10 @@ class Engine:
                 f"the constraint is for {request.constraint.vocab_size} tokens, the model has {self.vocab_size}",
                 "build the constraint for this model's vocabulary",
             )
-        if request.stop and self.tokenizer is None:
+        if request.stop and self.text is None:
             raise UsageError("stop strings need text, and this engine has no tokenizer", "give it one")
         deadline = None if request.timeout_s is None else self._clock() + request.timeout_s
-        decode = None if self.tokenizer is None else cast("Any", self.tokenizer.decode)
+        decode = None if self.text is None else self.text.decode
         return LiveSequence(next(self._numbers), request, self.vocab_size, decode, deadline)
 
     def enter(self, live: LiveSequence) -> int:
@@ -282,14 +242,14 @@ class Engine:
         live = self.prepare(saved.request)
         suspending.rebuild(live, saved)
         table = self.store.restore(self.pool, saved.memory, self._namespace(live)) if saved.memory else None
-        if isinstance(table, Exhausted):
-            table = None  # no room now: what it remembers is computed again when its turn comes
-        live.table = table
-        if table is not None and len(self.scheduler.running) < self.config.max_running:
+        live.table = None if isinstance(table, Exhausted) else table
+        if live.table is not None and len(self.scheduler.running) < self.config.max_running:
+            live.states = recurrent.fresh_states(self._slots.recurrent)
+            recurrent.from_tensors(live, saved.memory)
             self._live[live.number] = live
             self.scheduler.running.append(live)
             return live.number
-        self._release(live)
+        self._release(live)  # no room now: what it remembers is computed again when its turn comes
         return self.enter(live)
 
     @functools.cached_property
@@ -308,6 +268,7 @@ class Engine:
             blocks_cached=self.pool.cached,
             blocks_referenced=self.pool.referenced,
             kv_bytes=(self.pool.cached + self.pool.referenced) * self.store.block_bytes,
+            mirror_bytes=self.mirrors.bytes,
             **vars(self._count),
         )
 
@@ -341,13 +302,17 @@ class Engine:
         while scheduler.waiting:
             live = scheduler.waiting[0]
             known = self._known_for_prefix(live)
-            hit = self.prefixes.lookup(self._namespace(live), known)
+            has_states = bool(self._slots.recurrent)
+            hit = self.prefixes.lookup(self._namespace(live), known, needs_snapshot=has_states)
             needed = self.pool.blocks_for(len(live.ids)) - len(hit.blocks) + hit.revived
             if not scheduler.next_to_admit(needed):
                 return
             scheduler.admit()
             live.table = self.pool.open(self._namespace(live))
-            self.prefixes.attach(live.table, known)
+            live.states = recurrent.fresh_states(self._slots.recurrent)
+            self.prefixes.attach(live.table, known, needs_snapshot=has_states)
+            if hit.snapshot is not None and has_states:
+                recurrent.give(live, hit.snapshot)
             if live.cached_tokens is None:
                 live.cached_tokens = hit.tokens
                 self._count.prompt_tokens += live.prompt_length
@@ -386,10 +351,20 @@ class Engine:
         padding = max(0, MIN_ROWS - len(ids))
         ids_1T = torch.tensor([ids + [0] * padding], device=self._device)
         positions_1T = torch.tensor([positions + [-1] * padding], device=self._device)
-        step = StepMemory(self.store, spans, ids_1T.shape[1])
-        layers = [PagedLayer(step, at) for at in range(len(self._slots.attention))]
-        cache = Cache(cast("list[Any]", layers))
-        return self.decoder.hidden(ids_1T, cache, positions_1T)[0], spans
+        step = StepMemory(self.store, spans, ids_1T.shape[1], self.mirrors)
+        return self.decoder.hidden(ids_1T, self._cache(step, pieces, spans), positions_1T)[0], spans
+
+    def _cache(self, step: StepMemory, pieces: Sequence[Piece], spans: Sequence[Span]) -> Cache:
+        """The step's memories in the decoder's order."""
+        sequences = [piece.sequence for piece in pieces]
+        attention, states = itertools.count(), itertools.count()
+        layers: list[Any] = [
+            PagedLayer(step, next(attention))
+            if is_attention
+            else recurrent.RecurrentLayer(sequences, spans, next(states))
+            for is_attention in self._slots.is_attention
+        ]
+        return Cache(layers)
 
     def _settle(self, pieces: Sequence[Piece]) -> None:
         """Count the work, and let others find what is complete."""
@@ -398,7 +373,25 @@ class Engine:
             self._count.decode_tokens += count if decoded else 0
             self._count.prefill_tokens += 0 if decoded else count
             if self.config.share_prefixes and live.table is not None:
-                self.prefixes.publish(live.table, live.ids)
+                self.prefixes.publish(live.table, self._final(live))
+                self._keep_states(live)
+
+    def _final(self, live: LiveSequence) -> list[int]:
+        """The tokens whose memory others may take: with recurrent layers whole chunks of the prompt alone, for a scan in chunks
+        and one step by step round differently, and what is shared must not depend on who computed it first."""
+        if not self._slots.recurrent:
+            return live.ids
+        align = self.scheduler.config.align
+        return live.ids[: live.prompt_length // align * align]
+
+    def _keep_states(self, live: LiveSequence) -> None:
+        """States at the borders of prompts are kept for whoever comes with the same prefix."""
+        border, computed = self.scheduler.config.border, live.computed
+        if border is None or computed % border or not 0 < computed <= live.prompt_length:
+            return
+        hashes, blocks = cast("Any", live.table).hashes, computed // self.config.block_size
+        if len(hashes) >= blocks and self.prefixes.get_snapshot(hashes[blocks - 1]) is None:
+            self.prefixes.put_snapshot(hashes[blocks - 1], recurrent.take(live))
 
     def _choose(self, pieces: Sequence[Piece], spans: Sequence[Span], rows_TD: Tensor) -> list[Event]:
         """Log-probabilities of prompts, and the next token of each sequence whose last known one was computed."""
@@ -455,32 +448,3 @@ class Engine:
         """The tokens for which memory may be taken from others: not those whose log-probabilities are still wanted."""
         wanted = live.wants_prompt_logprob
         return live.ids if wanted >= live.prompt_length else live.ids[:wanted]
-
-    # --- sizes ----------------------------------------------------------------------------------------------------
-
-    def _store_config(self) -> StoreConfig:
-        shape = self.decoder.config
-        layers, dtype = len(self._slots.attention), self.decoder.embed.weight.dtype
-        token_bytes = 2 * max(layers, 1) * shape.n_kv_heads * shape.d_head * dtype.itemsize
-        block_bytes = token_bytes * self.config.block_size
-        wanted = token_bytes * self.context_tokens * self.config.max_running
-        kv_bytes = min(wanted, MOST_KV_BYTES) if self.config.kv_bytes is None else self.config.kv_bytes
-        if kv_bytes < block_bytes:
-            raise UsageError(
-                f"{kv_bytes} bytes do not hold one block of {block_bytes}", "give the engine more kv_bytes"
-            )
-        return StoreConfig(
-            layers=layers,
-            blocks=-(-kv_bytes // block_bytes),
-            kv_heads=shape.n_kv_heads,
-            head_dim=shape.d_head,
-            block_size=self.config.block_size,
-            dtype=dtype,
-            device=str(self._device),
-        )
-
-    def _pool_config(self) -> PoolConfig:
-        blocks = self.store.config.blocks
-        return PoolConfig(
-            blocks=blocks, block_size=self.config.block_size, watermark_blocks=min(blocks - 1, blocks // 100)
-        )

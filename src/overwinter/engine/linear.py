@@ -91,17 +91,23 @@ def pack(decoder: Decoder) -> int:
     The decoder can still compute, and nothing else: it has no weights to train or save any more. A head that shares the
     embedding's matrix gets a packed copy, for the embedding looks up rows of the plain one.
     """
-    count = 0
-    for module in list(decoder.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, SwiGLU) and all(map(_packable, (child.gate, child.up, child.down))):
-                setattr(module, name, PackedSwiGLU(child))
-                count += 3
-            elif _packable(child):
-                assert isinstance(child, nn.Linear)
-                setattr(module, name, PackedLinear(child.weight, child.bias))
-                count += 1
+    count = _pack_children(decoder)
     if decoder.head is None and can_pack(decoder.embed.weight):
         decoder.head = PackedLinear(decoder.embed.weight)
         count += 1
+    return count
+
+
+def _pack_children(module: nn.Module) -> int:
+    count = 0
+    for name, child in list(module.named_children()):
+        if isinstance(child, SwiGLU) and all(map(_packable, (child.gate, child.up, child.down))):
+            setattr(module, name, PackedSwiGLU(child))
+            count += 3
+        elif _packable(child):
+            assert isinstance(child, nn.Linear)
+            setattr(module, name, PackedLinear(child.weight, child.bias))
+            count += 1
+        else:
+            count += _pack_children(child)
     return count

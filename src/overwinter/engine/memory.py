@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from overwinter.engine.blocks import BlockTable
+from overwinter.engine.mirror import Mirror, Mirrors
 from overwinter.engine.paged import PagedStore
 from overwinter.model.attend import Look
 
@@ -68,22 +69,37 @@ class Group:
     keys: int
     is_whole_step: bool
     """Its rows are 0 to T−1 in order: nothing has to be picked."""
+    mirror: Mirror | None = None
+    """Of decoding sequences, where there is room for one."""
     _masks: dict[tuple[Look, int, torch.dtype], Tensor] = field(default_factory=dict)
 
-    def attend(self, store: PagedStore, layer: int, q_HTC: Tensor, kv_heads: int, look: Look) -> Tensor:
-        """What its queries see, [H, R·L, C]."""
-        (sequences, length), (heads, _, width) = self.rows_RL.shape, q_HTC.shape
+    def attend(
+        self, store: PagedStore, layer: int, q_HTC: Tensor, new_TKC: tuple[Tensor, Tensor], look: Look
+    ) -> Tensor:
+        """What its queries see, [H, R·L, C]; the step's keys and values are in the blocks, and in `new_TKC` too."""
+        (sequences, length), (heads, _, width), kv_heads = self.rows_RL.shape, q_HTC.shape, new_TKC[0].shape[1]
         picked_HNC = q_HTC if self.is_whole_step else q_HTC[:, self.rows_RL.reshape(-1)]
         group = heads // kv_heads
         q_KGRLC = picked_HNC.reshape(kv_heads, group, sequences, length, width)
         q_RKQC = q_KGRLC.permute(2, 0, 1, 3, 4).reshape(sequences, kv_heads, group * length, width)
         queries = group * length
         q_RKQC = functional.pad(q_RKQC, (0, 0, 0, -queries % QUERY_TILE))
-        k_RSKC, v_RSKC = store.gather(layer, self.blocks_RN, self.keys)
+        k_RSKC, v_RSKC = self._past(store, layer, new_TKC)
         k_RKSC, v_RKSC = k_RSKC.transpose(1, 2), v_RSKC.transpose(1, 2)
         y_RKQC = look.attend(q_RKQC, k_RKSC, v_RKSC, self._mask(look, group, q_RKQC.dtype))[:, :, :queries]
         y_KGRLC = y_RKQC.reshape(sequences, kv_heads, group, length, width).permute(1, 2, 0, 3, 4)
         return y_KGRLC.reshape(heads, sequences * length, width)
+
+    def _past(self, store: PagedStore, layer: int, new_TKC: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        if self.mirror is None:
+            return store.gather(layer, self.blocks_RN, self.keys)
+        k_TKC, v_TKC = new_TKC
+        if self.is_whole_step:
+            new = (self.positions_RL[:, 0], k_TKC, v_TKC)
+        else:
+            rows_R = self.rows_RL[:, 0]
+            new = (self.positions_RL[:, 0], k_TKC[rows_R], v_TKC[rows_R])
+        return self.mirror.read(store, layer, self.blocks_RN, self.keys, new)
 
     def _mask(self, look: Look, group: int, dtype: torch.dtype) -> Tensor:
         """One for all layers that look alike: additive, or boolean where the logits are softened by hand [R1QS]."""
@@ -108,9 +124,10 @@ class StepMemory:
         store: holds the blocks.
         spans: in the order of the step's tokens, with room for all of them in their tables.
         rows: tokens of the step, which may end in padding that no span covers.
+        mirrors: of groups that decode together for many steps.
     """
 
-    def __init__(self, store: PagedStore, spans: Sequence[Span], rows: int) -> None:
+    def __init__(self, store: PagedStore, spans: Sequence[Span], rows: int, mirrors: Mirrors) -> None:
         self.store = store
         self.rows = rows
         slots: list[int] = []
@@ -118,9 +135,11 @@ class StepMemory:
             slots += span.table.slots(span.start, span.start + span.length)
         self.tokens = len(slots)
         self.places = store.places(slots)
-        self.groups = [self._group(each) for each in grouped(spans, store.config.block_size)]
+        mirrors.begin()
+        self.groups = [self._group(each, mirrors) for each in grouped(spans, store.config.block_size)]
+        mirrors.end()
 
-    def _group(self, spans: Sequence[Span]) -> Group:
+    def _group(self, spans: Sequence[Span], mirrors: Mirrors) -> Group:
         size, count = self.store.config.block_size, spans[0].length
         keys = max(padded_keys(span.start + span.length, size) for span in spans)
         blocks = [_padded_blocks(span.table.blocks, keys // size) for span in spans]
@@ -130,12 +149,19 @@ class StepMemory:
         steps_L = torch.arange(count, device=device)
         rows_RL = rows_R1 + steps_L
         in_order = rows_RL.numel() == self.rows and rows_RL.reshape(-1).tolist() == list(range(self.rows))
+        starts = [span.start for span in spans]
+        mirror = (
+            mirrors.of([span.table for span in spans], starts, keys)
+            if count == 1 and self.store.config.layers
+            else None
+        )
         return Group(
             rows_RL=rows_RL,
             positions_RL=starts_R1 + steps_L,
             blocks_RN=torch.tensor(blocks, device=device),
             keys=keys,
             is_whole_step=in_order,
+            mirror=mirror,
         )
 
 
@@ -168,14 +194,14 @@ class PagedLayer:
 
     def attend(self, q_BHLC: Tensor, k_BKLC: Tensor, v_BKLC: Tensor, positions_BL: Tensor, look: Look) -> Tensor:  # noqa: ARG002
         step, store = self._step, self._step.store
-        tokens = step.tokens
-        store.write(
-            self._layer, step.places, k_BKLC[0, :, :tokens].transpose(0, 1), v_BKLC[0, :, :tokens].transpose(0, 1)
-        )
-        q_HTC, kv_heads = q_BHLC[0], k_BKLC.shape[1]
+        k_TKC, v_TKC = k_BKLC[0].transpose(0, 1), v_BKLC[0].transpose(0, 1)
+        if step.tokens < step.rows:
+            k_TKC, v_TKC = k_TKC[: step.tokens], v_TKC[: step.tokens]
+        store.write(self._layer, step.places, k_TKC, v_TKC)
+        q_HTC, new_TKC = q_BHLC[0], (k_TKC, v_TKC)
         if len(step.groups) == 1 and step.groups[0].is_whole_step:
-            return step.groups[0].attend(store, self._layer, q_HTC, kv_heads, look)[None]
+            return step.groups[0].attend(store, self._layer, q_HTC, new_TKC, look)[None]
         y_HTC = torch.zeros_like(q_HTC)
         for group in step.groups:
-            y_HTC[:, group.rows_RL.reshape(-1)] = group.attend(store, self._layer, q_HTC, kv_heads, look)
+            y_HTC[:, group.rows_RL.reshape(-1)] = group.attend(store, self._layer, q_HTC, new_TKC, look)
         return y_HTC[None]

@@ -121,6 +121,11 @@ class PagedStore:
 
     def export(self, table: BlockTable) -> dict[str, Tensor]:
         """A sequence's own K and V, out of the blocks: `k` and `v` of (L, length, H, D)."""
+        if not self.config.layers:
+            nothing = torch.empty(
+                (0, table.length, self.config.kv_heads, self.config.head_dim), dtype=self.config.dtype
+            )
+            return {"k": nothing, "v": nothing.clone()}
         index = self.index(table.blocks)
         by_layer = [self.gather(layer, index, table.length) for layer in range(self.config.layers)]
         return {"k": torch.stack([k for k, _ in by_layer]), "v": torch.stack([v for _, v in by_layer])}

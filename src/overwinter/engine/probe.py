@@ -13,7 +13,7 @@ from overwinter.engine.request import Request, Result
 from overwinter.engine.sampling import SamplingParams
 
 if TYPE_CHECKING:
-    from overwinter.engine.engine import Config, Engine
+    from overwinter.engine.capacity import Config
     from overwinter.model import Decoder
 
 LENGTHS = (1, 6, 21, 45)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from overwinter.engine.paged import PagedStore, read_tensors, write_tensors
 from overwinter.engine.prefix import Fingerprint
+from overwinter.engine.recurrent import to_tensors
 from overwinter.engine.request import Request, TokenLogprob
 from overwinter.engine.sampling import SamplingParams
 from overwinter.engine.sequence import LiveSequence
@@ -26,9 +27,8 @@ from overwinter.errors import StoreError, UsageError
 from overwinter.model import Decoder
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
     from overwinter.engine.constraint import Constraint
+    from overwinter.model import TextFormat
 
 _GIVEN_AGAIN = {"sampling", "constraint", "salt", "timeout_s"}
 _KEPT = [field.name for field in dataclasses.fields(Request) if field.name not in _GIVEN_AGAIN]
@@ -48,17 +48,18 @@ class Saved:
     """Keys, values and states; empty where nothing was computed."""
 
 
-def fingerprint(decoder: Decoder, tokenizer: Tokenizer | None) -> Fingerprint:
+def fingerprint(decoder: Decoder, text: TextFormat | None) -> Fingerprint:
     """What K and V depend on beside the tokens: weights and switches, number format, vocabulary."""
     digest = hashlib.blake2b(digest_size=32)
     digest.update(json.dumps(decoder.config.to_dict(), sort_keys=True).encode())
     for name, tensor in sorted(decoder.state_dict().items()):
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    words = "" if tokenizer is None else hashlib.blake2b(tokenizer.to_str().encode(), digest_size=32).hexdigest()
     rope = json.dumps({key: value for key, value in decoder.config.to_dict().items() if key.startswith("rope")})
     dtype = str(decoder.embed.weight.dtype)
-    return Fingerprint(model=digest.hexdigest(), dtype=dtype, rope=rope, tokenizer=words)
+    return Fingerprint(
+        model=digest.hexdigest(), dtype=dtype, rope=rope, tokenizer="" if text is None else text.vocabulary_hash
+    )
 
 
 def write(path: Path, live: LiveSequence, store: PagedStore, mark: Fingerprint) -> None:
@@ -73,7 +74,8 @@ def write(path: Path, live: LiveSequence, store: PagedStore, mark: Fingerprint) 
         "output_ids": json.dumps(live.output_ids),
         "logprobs": json.dumps([live.logprobs, live.prompt_logprobs, live.cached_tokens]),
     }
-    tensors = {} if live.table is None or not live.table.length else store.export(live.table)
+    computed = live.table is not None and live.table.length
+    tensors = store.export(live.table) | to_tensors(live) if live.table is not None and computed else {}
     write_tensors(path, tensors, notes)
 
 

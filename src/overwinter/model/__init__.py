@@ -11,8 +11,9 @@ same logits; what a cache forgets (`truncate`, `restore`) never shows in later l
 that names the tensor and both shapes.
 
 Reading order: `config.py` (the switches), `decoder.py` (the whole network on one page), `mixer.py` (what a layer's token
-mixing must offer, and where the next kind plugs in), `attention.py`, `rope.py`, `cache.py`, then `checkpoint.py` and
-`huggingface.py` for files, and `text.py` for tokenizers and chats. Needs `overwinter[local]`; names load when first used.
+mixing must offer, and where the next kind plugs in), `attention.py`, `rope.py`, `cache.py`, `mamba2.py`, `mamba_state.py`,
+`ssd.py`, then `checkpoint.py` and `huggingface.py` for files, and `text.py` for tokenizers and chats. Needs
+`overwinter[local]`; names load when first used.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from overwinter.model.config import Config, Llama3Scaling, YarnScaling
     from overwinter.model.decoder import Decoder, fresh
     from overwinter.model.huggingface import export
+    from overwinter.model.mamba_state import MambaConfig, MambaState
     from overwinter.model.mixer import Mixer
     from overwinter.model.text import TextFormat, load_tokenizer
 
@@ -38,6 +40,8 @@ _HOMES = {
     "Decoder": "decoder",
     "KVCache": "cache",
     "Llama3Scaling": "config",
+    "MambaConfig": "mamba_state",
+    "MambaState": "mamba_state",
     "Mixer": "mixer",
     "TextFormat": "text",
     "YarnScaling": "config",
@@ -54,6 +58,8 @@ __all__ = [
     "Decoder",
     "KVCache",
     "Llama3Scaling",
+    "MambaConfig",
+    "MambaState",
     "Mixer",
     "TextFormat",
     "YarnScaling",

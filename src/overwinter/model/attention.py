@@ -36,7 +36,7 @@ class Attention(nn.Module):
         self.k_norm = nn.RMSNorm(config.d_head, eps=config.norm_eps) if config.qk_norm else None
         self.rope = Rope(config)
 
-    def new_cache(self) -> KVCache:
+    def new_cache(self, *, rollback: int = 0) -> KVCache:  # noqa: ARG002 (keys and values can be cut anywhere)
         return KVCache()
 
     def forward(self, x_BLD: Tensor, positions_BL: Tensor, cache: LayerCache | None) -> Tensor:

@@ -6,23 +6,27 @@ and `restore` go back to a moment; both leave a cache from which the logits are 
 
 Caches are for inference: what is appended is detached from the graph.
 
-Mixers ask less than a whole cache: attention a `KVMemory`. So an engine can serve the same mixers from memory of its own
-shape, such as blocks shared by many sequences.
+Mixers ask less than a whole cache: attention a `KVMemory`, a recurrent mixer a `RecurrentMemory`. So an engine can serve the
+same mixers from memory of its own shape, such as blocks shared by many sequences, or a pool of states.
 
-Shapes: B batch, H query heads, K key heads, L new tokens, S all tokens so far, C width of a head.
+Shapes: B batch, H query heads, K key heads, L new tokens, S all tokens so far, C width of a head, X what a recurrent mixer makes
+of a token, I what it gives back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from overwinter.errors import UsageError
 from overwinter.model.attend import Look
+
+if TYPE_CHECKING:
+    from overwinter.model.mamba_state import MambaState
 
 FIRST_CAPACITY = 64
 
@@ -39,6 +43,11 @@ class LayerCache(Protocol):
     @property
     def bytes(self) -> int:
         """Memory of the tokens seen, without room kept for more."""
+        ...
+
+    @property
+    def shortest(self) -> int:
+        """The smallest length that `truncate` can go back to."""
         ...
 
     def truncate(self, length: int) -> None:
@@ -63,6 +72,26 @@ class KVMemory(Protocol):
         ...
 
 
+class Core(Protocol):
+    """The part of a recurrent mixer that looks at more than one token: convolution and scan."""
+
+    def __call__(self, projected_BLX: Tensor, state: MambaState | None = None, mask_BL: Tensor | None = None) -> Tensor:
+        """Mix L tokens over time [BLI], each row on its own; a state is read, and moved on by L tokens.
+
+        `mask_BL` is false at padding, which stands before all tokens of its row. It leaves the state as it is.
+        """
+        ...
+
+
+@runtime_checkable
+class RecurrentMemory(Protocol):
+    """All that a recurrent mixer asks of its memory."""
+
+    def mix(self, core: Core, projected_BLX: Tensor, positions_BL: Tensor) -> Tensor:
+        """Run the core on the new tokens from the states of their sequences, and keep the states after them [BLI]."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class KVSnapshot:
     """Copies of keys and values [BKSC] and of positions [BS]."""
@@ -82,6 +111,10 @@ class KVCache:
     @property
     def length(self) -> int:
         return self._length
+
+    @property
+    def shortest(self) -> int:
+        return 0
 
     @property
     def bytes(self) -> int:
@@ -170,7 +203,18 @@ class Cache:
     def bytes(self) -> int:
         return sum(layer.bytes for layer in self.layers)
 
+    @property
+    def shortest(self) -> int:
+        """The smallest length that `truncate` can go back to."""
+        return max(layer.shortest for layer in self.layers)
+
     def truncate(self, length: int) -> None:
+        """Forget all but the first `length` tokens, in every layer or in none."""
+        if not self.shortest <= length <= self.length:
+            raise UsageError(
+                f"cannot cut a cache of {self.length} tokens to {length}: it can go back to {self.shortest}",
+                "give a length in between; recurrent layers go back as far as new_cache(rollback=…) says, or to a snapshot",
+            )
         for layer in self.layers:
             layer.truncate(length)
 

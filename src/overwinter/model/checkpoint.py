@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 MODEL_TYPE, FORMAT = "overwinter", 1
-GENERATION = "generation_config.json"
 
 
 def load(folder: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device = "cpu") -> Decoder:
@@ -68,16 +67,6 @@ def save(decoder: Decoder, folder: str | Path, *, tokenizer: Tokenizer | None = 
         write_json(partial / CONFIG, {"model_type": MODEL_TYPE, "format": FORMAT, **decoder.config.to_dict()})
         if tokenizer is not None:
             tokenizer.save(str(partial / TOKENIZER))
-
-
-def end_tokens(folder: str | Path) -> tuple[int, ...]:
-    """The ids that end an output: of generation_config.json, else of config.json; none where neither says."""
-    for name in (GENERATION, CONFIG):
-        path = Path(folder) / name
-        found = read_json(path).get("eos_token_id") if path.exists() else None
-        if found is not None:
-            return tuple(found) if isinstance(found, list) else (found,)
-    return ()
 
 
 def _own_config(values: dict[str, object]) -> Config:

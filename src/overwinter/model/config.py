@@ -13,8 +13,9 @@ from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Literal
 
 from overwinter.errors import UsageError
+from overwinter.model.mamba_state import MambaConfig
 
-LETTERS = {"A": "attention over everything before", "W": "attention over the last `window` tokens"}
+LETTERS = {"A": "attention over everything before", "W": "attention over the last `window` tokens", "M": "Mamba-2"}
 """The letters of `Config.pattern`. `mixer.py` holds what each stands for."""
 
 _SEE_DOCS = "see docs/model.md for the switches and their values"
@@ -75,6 +76,8 @@ class Config:
     """One letter of `LETTERS` per layer, repeated until there are `n_layers`."""
     window: int | None = None
     """How many tokens a `W` layer sees, its own included."""
+    mamba: MambaConfig | None = None
+    """The sizes of the `M` layers."""
     rope_base: float = 10_000.0
     rope_scaling: RopeScaling | None = None
     qkv_bias: bool = False
@@ -105,6 +108,11 @@ class Config:
             raise UsageError(
                 f"pattern {self.pattern!r} and window {self.window} do not fit",
                 "give `window` if and only if there are W layers",
+            )
+        if ("M" in self.letters) != (self.mamba is not None):
+            raise UsageError(
+                f"pattern {self.pattern!r} and {'no ' if self.mamba is None else ''}`mamba` do not fit",
+                "give `mamba` if and only if there are M layers",
             )
 
     @property
@@ -144,7 +152,10 @@ def part_from_dict(cls: type[Any], values: Any) -> Any:
     return cls(**values)
 
 
-_PARTS: Mapping[str, Callable[[Any], Any]] = {"rope_scaling": _scaling_from_dict}
+_PARTS: Mapping[str, Callable[[Any], Any]] = {
+    "rope_scaling": _scaling_from_dict,
+    "mamba": lambda values: part_from_dict(MambaConfig, values),
+}
 """Fields of `Config` that are dataclasses themselves: name → how to read one from JSON."""
 
 

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from overwinter.model.cache import Cache, LayerCache
 from overwinter.model.config import Config
+from overwinter.model.mamba2 import Mamba2
 from overwinter.model.mixer import Mixer, build_mixer
 
 INIT_STD = 0.02
@@ -77,9 +78,12 @@ class Decoder(nn.Module):
         self.norm = _norm(config)
         self.head: nn.Module | None = None if config.tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
 
-    def new_cache(self) -> Cache:
-        """An empty memory. Give it to every call of one batch of sequences."""
-        return Cache([cast("Mixer", cast("Block", block).mixer).new_cache() for block in self.blocks])
+    def new_cache(self, *, rollback: int = 0) -> Cache:
+        """An empty memory. Give it to every call of one batch of sequences.
+
+        With M layers, `Cache.truncate` takes back at most the last `rollback` tokens; each costs a state per M layer.
+        """
+        return Cache([cast("Mixer", cast("Block", block).mixer).new_cache(rollback=rollback) for block in self.blocks])
 
     def forward(self, ids_BL: Tensor, cache: Cache | None = None, positions_BL: Tensor | None = None) -> Tensor:
         """Logits of the next token after each given one.
@@ -110,7 +114,10 @@ class Decoder(nn.Module):
 
 
 def fresh(config: Config, *, seed: int = 0) -> Decoder:
-    """A decoder with drawn weights: matrices normal(0, 0.02), biases zero, gains one. The same seed gives the same weights."""
+    """A decoder with drawn weights: matrices normal(0, 0.02), biases zero, gains one; what makes Mamba-2 remember by its own rule.
+
+    The same seed gives the same weights.
+    """
     decoder = Decoder(config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -119,6 +126,9 @@ def fresh(config: Config, *, seed: int = 0) -> Decoder:
                 parameter.normal_(0.0, INIT_STD, generator=generator)
             else:
                 parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+        for module in decoder.modules():
+            if isinstance(module, Mamba2):
+                module.init_dynamics(generator)
     return decoder.eval()
 
 

@@ -4,21 +4,22 @@ Idea: each head keeps a P×N matrix that forgets by a factor chosen per token an
     [z | x | B | C | dt] = u W_in        [x|B|C] ← SiLU(causal depthwise conv([x|B|C]))       dt ← clamp(softplus(dt + dt_bias))
     S_t = exp(dt_t·A)·S_{t−1} + dt_t·x_t ⊗ B_t        y_t = S_t C_t + D·x_t        A = −exp(A_log), one scalar per head
     out = W_out · RMSNorm(y ∘ SiLU(z)), the norm per group of channels
-Prefill, chunked prefill and decoding are the same call; `MambaState` carries the memory and can take back the last few tokens.
+Three parts, as in attention: W_in token by token; the `core`, convolution and scan, which alone sees other tokens and the
+memory; gate, norm and W_out token by token. Prefill, chunked prefill and decoding are the same call.
+
+Rows of a batch do not touch each other, and on a CPU in float32 the core gives each row the bits that it has alone.
 
 Source: Dao & Gu 2024, arXiv 2405.21060; state-spaces/mamba `modules/mamba2.py`. Parameter names and their order inside in_proj
 are the published ones. What we changed: the time step is clamped in decoding exactly as in prefill, padding does not
 move the state, rolled-back tokens are possible. docs/mamba2.md has the costs.
 
 Shapes: B batch, L time, D model width, I inner width (H·P), H heads, P head width, G groups, N state size, C conv channels
-(I + 2·G·N), T tokens of conv history.
+(I + 2·G·N), X = C + H what the core reads of a token, T tokens of conv history.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -26,195 +27,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from overwinter.errors import UsageError
+from overwinter.model.cache import LayerCache, RecurrentMemory
+from overwinter.model.mamba_state import MambaConfig, MambaState
+from overwinter.model.pointwise import silu, softplus
 from overwinter.model.ssd import ScanInput, ssd_chunked, ssd_step
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """Sizes and switches of one block."""
-
-    d_model: int
-    d_state: int = 128
-    """N, numbers per channel that are remembered."""
-    d_conv: int = 4
-    expand: int = 2
-    """Inner width over model width; not read where `n_heads` is given."""
-    n_heads: int | None = None
-    """Heads, where they are not expand·d_model / head_dim (Nemotron Nano)."""
-    head_dim: int = 64
-    n_groups: int = 1
-    """B and C are shared by the heads of a group; the gated norm is per group too."""
-    chunk_size: int = 64
-    """Changes the speed, not the result. 64 suits a CPU; checkpoints often say 256, which suits a GPU."""
-    norm_before_gate: bool = False
-    norm_eps: float = 1e-5
-    bias: bool = False
-    """On in_proj and out_proj."""
-    conv_bias: bool = True
-    dt_min: float = 0.001
-    dt_max: float = 0.1
-    dt_init_floor: float = 1e-4
-    """dt_min, dt_max and dt_init_floor say where the time steps begin; training may leave that range."""
-    dt_limit: tuple[float, float] = (0.0, math.inf)
-    """Clamp of the time step in every forward pass."""
-    a_init_range: tuple[float, float] = (1.0, 16.0)
-
-    def __post_init__(self) -> None:
-        sizes = ("d_model", "d_state", "d_conv", "expand", "head_dim", "n_groups", "chunk_size")
-        wrong = {name: getattr(self, name) for name in sizes if getattr(self, name) < 1}
-        if wrong:
-            raise UsageError(f"Mamba-2 sizes below 1: {wrong}", "give positive whole numbers")
-        if self.n_heads is None and self.expand * self.d_model % self.head_dim:
-            problem = f"inner width {self.expand * self.d_model} is not a multiple of head_dim {self.head_dim}"
-            raise UsageError(problem, "choose a head_dim that divides expand·d_model, or give n_heads")
-        if self.heads < 1 or self.heads % self.n_groups:
-            raise UsageError(f"{self.heads} heads, {self.n_groups} groups", "let n_groups divide the number of heads")
-        low, high = self.dt_limit
-        if not (
-            0 <= low <= high and 0 < self.dt_min <= self.dt_max and 0 < self.a_init_range[0] <= self.a_init_range[1]
-        ):
-            problem = f"dt_limit {self.dt_limit}, dt {self.dt_min} to {self.dt_max}, A from {self.a_init_range}"
-            raise UsageError(problem, "give each range as (low, high) with positive numbers; dt_limit may begin at 0")
-
-    @property
-    def heads(self) -> int:
-        return self.expand * self.d_model // self.head_dim if self.n_heads is None else self.n_heads
-
-    @property
-    def d_inner(self) -> int:
-        return self.heads * self.head_dim
-
-    @property
-    def d_conv_channels(self) -> int:
-        return self.d_inner + 2 * self.n_groups * self.d_state
-
-
-@dataclass(frozen=True, kw_only=True)
-class MambaSnapshot:
-    """The memory of a block at one place of the text. Its tensors are never written to; save them as they are."""
-
-    length: int
-    conv: Tensor
-    """BTC: the last d_conv − 1 inputs of the convolution."""
-    matrix: Tensor
-    """BHPN: the recurrent matrix, float32."""
-
-    @property
-    def bytes(self) -> int:
-        return self.conv.nbytes + self.matrix.nbytes
-
-
-class MambaState:
-    """What a block remembers of the tokens so far: the last inputs of its convolution and its recurrent matrix (float32).
-
-    `Mamba2.forward` appends to it. A recurrent state cannot be cut, so the matrices before each of the last `rollback` tokens
-    are kept; drafted tokens that were rejected are taken back with `truncate`. Tensors are replaced, never written to
-    in place, which is why `snapshot` copies no matrix. Gradients end at its border.
-
-    Args:
-        config: of the block.
-        batch: rows; all rows have the same length.
-        rollback: how many tokens `truncate` can take back. Each one costs a matrix.
-        device: where the tensors live.
-        dtype: of the convolution's inputs; that of the activations.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        batch: int,
-        *,
-        rollback: int = 0,
-        device: torch.device | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        if batch < 1 or rollback < 0:
-            raise UsageError(f"a state for {batch} rows and {rollback} tokens back", "give batch ≥ 1 and rollback ≥ 0")
-        self.length = 0
-        self.rollback = rollback
-        self._taps = config.d_conv - 1
-        history = self._taps + rollback
-        self._conv_BTC = torch.zeros(batch, history, config.d_conv_channels, device=device, dtype=dtype)
-        empty = torch.zeros(batch, config.heads, config.head_dim, config.d_state, device=device)
-        self._matrices: deque[Tensor] = deque([empty], maxlen=rollback + 1)  # oldest first; the last is the present
-
-    @property
-    def batch(self) -> int:
-        return self._conv_BTC.shape[0]
-
-    @property
-    def bytes(self) -> int:
-        """Memory when `rollback` tokens are past, whatever the length: (rollback + 1) matrices and the conv history."""
-        return self._conv_BTC.nbytes + (self.rollback + 1) * self._matrices[-1].nbytes
-
-    @property
-    def shortest(self) -> int:
-        """The smallest length that `truncate` can go back to."""
-        return self.length - len(self._matrices) + 1
-
-    @property
-    def conv(self) -> Tensor:
-        """BTC: the last d_conv − 1 inputs of the convolution."""
-        return self._conv_BTC[:, self._conv_BTC.shape[1] - self._taps :]
-
-    @property
-    def matrix(self) -> Tensor:
-        """BHPN: the recurrent matrix now."""
-        return self._matrices[-1]
-
-    def append(self, conv_BLC: Tensor, matrices: list[Tensor]) -> None:
-        """Take in L tokens: their inputs of the convolution, and the matrices after the last min(L, rollback + 1) of them."""
-        assert len(matrices) == min(conv_BLC.shape[1], self.rollback + 1)
-        history = self._conv_BTC.shape[1]
-        joined_BTC = torch.cat([self._conv_BTC, conv_BLC.detach().to(self._conv_BTC.dtype)], dim=1)
-        # Cloned, for a view would keep the whole chunk alive.
-        self._conv_BTC = joined_BTC[:, joined_BTC.shape[1] - history :].clone()
-        self._matrices.extend(each.detach() for each in matrices)
-        self.length += conv_BLC.shape[1]
-
-    def truncate(self, n: int) -> None:
-        """Go back to the first `n` tokens, as if the later ones had never come."""
-        if not self.shortest <= n <= self.length:
-            problem = f"a recurrent state at token {self.length} can go back to token {self.shortest}, not to {n}"
-            raise UsageError(
-                problem, f"make the state with a rollback above {self.rollback}, or restore an earlier snapshot"
-            )
-        back = self.length - n
-        for _ in range(back):
-            self._matrices.pop()
-        kept = self._conv_BTC.shape[1] - back
-        # The zeros in front keep the size; nothing can reach them any more.
-        self._conv_BTC = functional.pad(self._conv_BTC[:, :kept], (0, 0, back, 0))
-        self.length = n
-
-    def snapshot(self) -> MambaSnapshot:
-        """The present alone, to be kept or saved; tokens before it cannot be taken back from it."""
-        return MambaSnapshot(length=self.length, conv=self.conv.clone(), matrix=self.matrix)
-
-    def restore(self, snapshot: MambaSnapshot) -> None:
-        """Continue from a snapshot; `truncate` reaches back to it and no further."""
-        given = (snapshot.conv.shape, snapshot.matrix.shape)
-        own = (self.conv.shape, self.matrix.shape)
-        if given != own:
-            problem = f"the snapshot's shapes {[tuple(s) for s in given]} are not the state's {[tuple(s) for s in own]}"
-            raise UsageError(problem, "restore it into a state of the same config and batch")
-        device, spare = self._conv_BTC.device, self.rollback
-        self._conv_BTC = functional.pad(snapshot.conv.to(device, self._conv_BTC.dtype), (0, 0, spare, 0)).clone()
-        self._matrices.clear()
-        self._matrices.append(snapshot.matrix.to(device, torch.float32))
-        self.length = snapshot.length
 
 
 class GatedRMSNorm(nn.Module):
     """RMSNorm of y ∘ SiLU(z), or RMSNorm(y) ∘ SiLU(z) with `norm_before_gate`; per group of channels, in float32."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: MambaConfig) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(config.d_inner))
         self.groups, self.eps, self.norm_before_gate = config.n_groups, config.norm_eps, config.norm_before_gate
 
     def forward(self, y_BLI: Tensor, z_BLI: Tensor) -> Tensor:
-        gate_BLI = functional.silu(z_BLI.float())
+        gate_BLI = silu(z_BLI.float())
         gated_BLI = y_BLI.float() if self.norm_before_gate else y_BLI.float() * gate_BLI
         grouped = torch.unflatten(gated_BLI, -1, (self.groups, -1))
         scale = torch.rsqrt(grouped.square().mean(-1, keepdim=True) + self.eps)
@@ -225,71 +53,111 @@ class GatedRMSNorm(nn.Module):
 class Mamba2(nn.Module):
     """One Mamba-2 mixer, without the residual and the norm before it.
 
-    Call it with a whole text, with a piece of it, or with one token; with a `MambaState` it goes on from there.
+    Call it with a whole text, with a piece of it, or with one token; with a memory it goes on from there.
     """
 
     NO_DECAY: ClassVar[frozenset[str]] = frozenset({"A_log", "D", "dt_bias"})
     """Parameters that weight decay harms."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, d_model: int, config: MambaConfig) -> None:
         super().__init__()
-        self.config = config
-        inner, channels, heads = config.d_inner, config.d_conv_channels, config.heads
-        self.in_proj = nn.Linear(config.d_model, inner + channels + heads, bias=config.bias)
+        self.d_model, self.config = d_model, config
+        inner, channels, heads = config.d_inner, config.d_conv_channels, config.n_heads
+        self.in_proj = nn.Linear(d_model, inner + channels + heads, bias=config.bias)
         self.conv1d = nn.Conv1d(channels, channels, config.d_conv, groups=channels, bias=config.conv_bias)
         self.A_log = nn.Parameter(torch.empty(heads))
         self.D = nn.Parameter(torch.empty(heads))
         self.dt_bias = nn.Parameter(torch.empty(heads))
         self.norm = GatedRMSNorm(config)
-        self.out_proj = nn.Linear(inner, config.d_model, bias=config.bias)
+        self.out_proj = nn.Linear(inner, d_model, bias=config.bias)
         self.init_dynamics()
 
     @torch.no_grad()
-    def init_dynamics(self) -> None:
-        """A uniform, the time step log-uniform (dt_bias is its inverse softplus), D one; the rest is torch's default."""
+    def init_dynamics(self, generator: torch.Generator | None = None) -> None:
+        """What decides how the block remembers: A uniform, the time step log-uniform (dt_bias is its inverse softplus), D one,
+        the convolution uniform up to 1/√d_conv. The projections and the norm are left alone.
+        """
         config = self.config
-        self.A_log.uniform_(*config.a_init_range).log_()
+        self.A_log.uniform_(config.a_min, config.a_max, generator=generator).log_()
         self.D.fill_(1.0)
         low, high = math.log(config.dt_min), math.log(config.dt_max)
-        dt = torch.empty_like(self.dt_bias).uniform_(low, high).exp().clamp(min=config.dt_init_floor)
+        dt = torch.empty_like(self.dt_bias).uniform_(low, high, generator=generator).exp()
+        dt = dt.clamp(min=config.dt_init_floor)
         self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))
+        for parameter in self.conv1d.parameters():
+            parameter.uniform_(-(config.d_conv**-0.5), config.d_conv**-0.5, generator=generator)
 
-    def new_state(self, batch: int, *, rollback: int = 0) -> MambaState:
-        """An empty state on this block's device, in its dtype."""
-        weight = self.in_proj.weight
-        return MambaState(self.config, batch, rollback=rollback, device=weight.device, dtype=weight.dtype)
+    def new_cache(self, *, rollback: int = 0) -> MambaState:
+        return MambaState(self.config, rollback=rollback)
 
     def forward(
         self,
         x_BLD: Tensor,
-        state: MambaState | None = None,
+        positions_BL: Tensor | None = None,
+        cache: LayerCache | None = None,
         *,
-        mask_BL: Tensor | None = None,
         starts_BL: Tensor | None = None,
     ) -> Tensor:
-        """Mix over time; returns y_BLD. A state is read and moved on by L tokens.
+        """Mix over time; returns y_BLD. A memory is read and moved on by L tokens.
 
         Args:
             x_BLD: the tokens' activations, at least one token.
-            state: what came before; nothing if absent.
-            mask_BL: false at padding, which must come before a row's tokens. Padding neither moves nor fills the state.
+            positions_BL: of which only the sign is read: negative is padding, which must come before a row's tokens. Default
+                is no padding.
+            cache: what came before; nothing if absent.
             starts_BL: true at the first token of each document packed into a row; documents do not see each other. Only
-                without a state.
+                without a memory.
         """
-        self._check(x_BLD, state, mask_BL, starts_BL)
         config = self.config
-        sizes = [config.d_inner, config.d_conv_channels, config.heads]
-        z_BLI, raw_BLC, dt_BLH = torch.split(self.in_proj(x_BLD), sizes, dim=-1)
+        if x_BLD.ndim != 3 or x_BLD.shape[2] != self.d_model or x_BLD.shape[1] < 1:
+            problem = f"Mamba-2 got a tensor of shape {tuple(x_BLD.shape)}"
+            raise UsageError(problem, f"give (batch, at least one token, {self.d_model})")
+        if positions_BL is None:
+            positions_BL = torch.zeros(x_BLD.shape[:2], dtype=torch.long, device=x_BLD.device)
+        rest = config.d_conv_channels + config.n_heads
+        z_BLI, projected_BLX = torch.split(self.in_proj(x_BLD), [config.d_inner, rest], dim=-1)
+        if cache is None:
+            y_BLI = self.core(projected_BLX, mask_BL=positions_BL >= 0, starts_BL=starts_BL)
+        elif starts_BL is not None:
+            problem = "documents packed into one row cannot share a state"
+            raise UsageError(problem, "give each document its own row and state, or pack without a state")
+        else:
+            assert isinstance(cache, RecurrentMemory), "a mixer meets only memories of its kind"
+            y_BLI = cache.mix(self.core, projected_BLX, positions_BL)
+        out_BLD: Tensor = self.out_proj(self.norm(y_BLI, z_BLI).to(z_BLI.dtype))
+        return out_BLD
+
+    def core(
+        self,
+        projected_BLX: Tensor,
+        state: MambaState | None = None,
+        mask_BL: Tensor | None = None,
+        *,
+        starts_BL: Tensor | None = None,
+    ) -> Tensor:
+        """Convolution and scan: y_BLI in float32, before gate and norm. A state is read and moved on by L tokens.
+
+        Args:
+            projected_BLX: what W_in gives after z: x, B, C and dt.
+            state: what came before; nothing if absent.
+            mask_BL: false at padding, which must come before a row's tokens and does not move the state.
+            starts_BL: true at the first token of a packed document; only without a state.
+        """
+        self._check(projected_BLX, state, mask_BL, starts_BL)
+        config = self.config
+        raw_BLC, dt_BLH = torch.split(projected_BLX, [config.d_conv_channels, config.n_heads], dim=-1)
+        if state is not None:
+            state.begin(raw_BLC.shape[0], raw_BLC)
         if mask_BL is not None:
             raw_BLC = raw_BLC * mask_BL[..., None]
-        mixed_BLC = functional.silu(self._conv(raw_BLC, state, starts_BL)).float()
-        dt_BLH = functional.softplus(dt_BLH.float() + self.dt_bias.float()).clamp(*config.dt_limit)
+        mixed_BLC = silu(self._conv(raw_BLC, state, starts_BL))
+        dt_BLH = softplus(dt_BLH.float() + self.dt_bias.float()).clamp(config.dt_lowest, config.dt_highest)
         if mask_BL is not None:
             dt_BLH = dt_BLH * mask_BL[..., None]
 
         wide = config.n_groups * config.d_state
         x_BLI, b_BLM, c_BLM = torch.split(mixed_BLC, [config.d_inner, wide, wide], dim=-1)
-        x_BLHP = torch.unflatten(x_BLI, -1, (config.heads, config.head_dim))
+        x_BLHP = torch.unflatten(x_BLI, -1, (config.n_heads, config.head_dim))
         b_BLGN, c_BLGN = (torch.unflatten(each, -1, (config.n_groups, config.d_state)) for each in (b_BLM, c_BLM))
         decay_BLH = -self.A_log.float().exp() * dt_BLH
         scan = ScanInput(x_BLHP * dt_BLH[..., None], decay_BLH, b_BLGN, c_BLGN)
@@ -298,10 +166,7 @@ class Mamba2(nn.Module):
         else:
             y_BLHP, matrices = self._scan_on(scan, state)
             state.append(raw_BLC, matrices)
-        y_BLHP = y_BLHP + self.D.float()[:, None] * x_BLHP
-        normed_BLI = self.norm(y_BLHP.flatten(-2), z_BLI)
-        out_BLD: Tensor = self.out_proj(normed_BLI.to(z_BLI.dtype))
-        return out_BLD
+        return (y_BLHP + self.D.float()[:, None] * x_BLHP).flatten(-2)
 
     def _scan_on(self, scan: ScanInput, state: MambaState) -> tuple[Tensor, list[Tensor]]:
         """Scan from a state. What can be taken back later goes token by token, everything before it in chunks.
@@ -323,40 +188,36 @@ class Mamba2(nn.Module):
         return torch.cat(outputs, dim=1), matrices
 
     def _conv(self, raw_BLC: Tensor, state: MambaState | None, starts_BL: Tensor | None) -> Tensor:
-        """Causal depthwise convolution over the last d_conv inputs, those of the state among them."""
+        """Causal depthwise convolution over the last d_conv inputs, those of the state among them; float32.
+
+        Tap by tap: faster than `conv1d` on a CPU, and a token's bits depend neither on the length nor on the batch.
+        """
         (batch, length, channels), taps = raw_BLC.shape, self.config.d_conv
-        weight_C1T, bias_C = self.conv1d.weight, self.conv1d.bias
+        weight_TC, bias_C = self.conv1d.weight[:, 0].float().t().contiguous(), self.conv1d.bias
         before_BTC = raw_BLC.new_zeros(batch, taps - 1, channels) if state is None else state.conv.to(raw_BLC.dtype)
-        joined_BTC = torch.cat([before_BTC, raw_BLC], dim=1)
-        if starts_BL is None:
-            mixed_BCL = functional.conv1d(joined_BTC.transpose(1, 2), weight_C1T, bias_C, groups=channels)
-            return mixed_BCL.transpose(1, 2)
-        document_BL = starts_BL.long().cumsum(1)
-        document_BT = functional.pad(document_BL, (taps - 1, 0), value=-1)
-        mixed_BLC = raw_BLC.new_zeros(()) if bias_C is None else bias_C
+        joined_BTC = torch.cat([before_BTC, raw_BLC], dim=1).float()
+        document_BL = None if starts_BL is None else starts_BL.long().cumsum(1)
+        document_BT = None if document_BL is None else functional.pad(document_BL, (taps - 1, 0), value=-1)
+        mixed_BLC = joined_BTC.new_zeros(()) if bias_C is None else bias_C.float()
         for tap in range(taps):
-            seen_BL = document_BT[:, tap : tap + length] == document_BL
-            mixed_BLC = mixed_BLC + joined_BTC[:, tap : tap + length] * seen_BL[..., None] * weight_C1T[:, 0, tap]
+            input_BLC = joined_BTC[:, tap : tap + length]
+            if document_BT is not None and document_BL is not None:
+                input_BLC = input_BLC * (document_BT[:, tap : tap + length] == document_BL)[..., None]
+            mixed_BLC = torch.addcmul(mixed_BLC, input_BLC, weight_TC[tap])
         return mixed_BLC
 
-    def _check(self, x_BLD: Tensor, state: MambaState | None, mask_BL: Tensor | None, starts_BL: Tensor | None) -> None:
-        if x_BLD.ndim != 3 or x_BLD.shape[2] != self.config.d_model or x_BLD.shape[1] < 1:
-            problem = f"Mamba-2 got a tensor of shape {tuple(x_BLD.shape)}"
-            raise UsageError(problem, f"give (batch, at least one token, {self.config.d_model})")
-        for name, given in (("mask_BL", mask_BL), ("starts_BL", starts_BL)):
-            if given is not None and (given.shape != x_BLD.shape[:2] or given.dtype != torch.bool):
+    def _check(
+        self, projected_BLX: Tensor, state: MambaState | None, mask_BL: Tensor | None, starts_BL: Tensor | None
+    ) -> None:
+        rows = tuple(projected_BLX.shape[:2])
+        for name, given in (("the mask", mask_BL), ("starts_BL", starts_BL)):
+            if given is not None and (given.shape != rows or given.dtype != torch.bool):
                 problem = f"{name} has shape {tuple(given.shape)} and type {given.dtype}"
-                raise UsageError(problem, f"give a boolean tensor of shape {tuple(x_BLD.shape[:2])}")
-        if state is not None and state.batch != x_BLD.shape[0]:
-            problem = f"{x_BLD.shape[0]} rows, and a state of {state.batch}"
-            raise UsageError(problem, "make the state with new_state(batch) of the same batch")
-        if state is not None and starts_BL is not None:
-            problem = "documents packed into one row cannot share a state"
-            raise UsageError(problem, "give each document its own row and state, or pack without a state")
+                raise UsageError(problem, f"give a tensor of shape {rows}; what is true or false as bool")
         if mask_BL is None:
             return
         if (mask_BL[:, :-1] & ~mask_BL[:, 1:]).any():
             problem = "there is padding after a token"
-            raise UsageError(problem, "pad on the left; padding on the right needs no mask, for the block is causal")
+            raise UsageError(problem, "pad on the left; padding on the right needs no mark, for the block is causal")
         if state is not None and state.length and not mask_BL.all():
             raise UsageError("padding in the middle of a text", "pad only the first piece, before any token")

@@ -76,7 +76,8 @@ def ssd_step(scan: ScanInput, state_BHPN: Tensor) -> tuple[Tensor, Tensor]:
     added_BGRPN = x_BGRP1 * b_BGN[:, :, None, None, :]
     new_BHPN = torch.addcmul(added_BGRPN.view(state_BHPN.shape), decay_BH.exp()[..., None, None], state_BHPN)
     new_BGMN = new_BHPN.view(batch, groups, heads // groups * width, size)  # M: all channels of a group
-    y_BHP = (new_BGMN @ c_BGN[..., None]).view(batch, heads, width)
+    # Not a matrix product: BLAS takes another path for one row than for many, and other paths give other bits.
+    y_BHP = (new_BGMN * c_BGN[:, :, None]).sum(-1).view(batch, heads, width)
     return y_BHP, new_BHPN
 
 
@@ -87,14 +88,14 @@ def ssd_chunked(
 
     Args:
         scan: inputs of all tokens.
-        chunk: tokens per chunk. It changes the speed and nothing else; 32 or 64 on a CPU, 128 or 256 on a GPU.
+        chunk: tokens per chunk. It changes the speed and nothing else; 32 or 64 on a CPU, 128 or 256 on a GPU. A short end is
+            computed as a whole chunk, so that a text cut at chunk borders gives the bits of the text at once.
         initial_BHPN: the state before the first token; zeros if absent.
         starts_BL: true at the first token of a document: nothing from before it reaches it or what follows.
     """
     if chunk < 1:
         raise UsageError(f"chunk is {chunk}", "give a chunk of at least one token; 64 is right on a CPU")
     batch, length, heads, width = scan.x.shape
-    chunk = min(chunk, length)
     state_BHPN = zero_state(scan) if initial_BHPN is None else initial_BHPN
     x_BKGRQP, decay_BKGRQ, b_BKGQN, c_BKGQN = _in_chunks(scan, chunk)
     until_BKGRQ, pair_BKGRQJ, rest_BKGRQ = _decays(decay_BKGRQ, starts_BL)

@@ -65,7 +65,7 @@ def weight_bytes(engine: Engine) -> int:
 def read_speed() -> float:
     """Bytes per second that torch reads from memory with the threads it has; the best of a few tries."""
     long_N = torch.ones(READ_BYTES // 4)
-    return max(READ_BYTES / _seconds(lambda: long_N.sum()) for _ in range(READS))
+    return max(READ_BYTES / _seconds(long_N.sum) for _ in range(READS))
 
 
 def measure(

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,15 +26,15 @@ from overwinter.loop.model import Completion, Constraint, Limits, Message, ToolC
 from overwinter.loop.models.chat import ChatForm
 
 if TYPE_CHECKING:
+    from overwinter.engine import Config as EngineConfig
     from overwinter.engine import Engine, Request, Result
+    from overwinter.engine.compiling import Constraints
     from overwinter.engine.constraint import Constraint as Compiled
     from overwinter.engine.request import TokenLogprob
-    from overwinter.engine.vocabulary import Vocabulary
     from overwinter.model import TextFormat
 
 DTYPES = ("float32", "bfloat16", "float16")
 THINK, THOUGHT = "<think>", "</think>"
-_MOST_COMPILED = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,8 +73,11 @@ class Config:
             raise UsageError("template_variables is no table", "write names and values, as {enable_thinking = false}")
 
 
-def load(config: Config) -> tuple[Engine, TextFormat]:
+def load(config: Config, engine: EngineConfig | None = None) -> tuple[Engine, TextFormat]:
     """Engine and text side of a model folder.
+
+    Args:
+        engine: other limits of the engine than the config's.
 
     Raises:
         UsageError: the folder is no model, a file of it is damaged, or the install has no torch.
@@ -86,19 +88,23 @@ def load(config: Config) -> tuple[Engine, TextFormat]:
             f"there is no folder {folder}", "name a folder with config.json, safetensors and tokenizer.json"
         )
     from overwinter.model import TextFormat
-    from overwinter.model import load as load_decoder
 
     text = TextFormat.load(folder)
     import torch
 
     from overwinter.engine import Config as EngineConfig
     from overwinter.engine import Engine
+    from overwinter.model import load as load_decoder
 
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     decoder = load_decoder(folder, dtype=getattr(torch, config.dtype) if config.dtype else None)
-    limits = EngineConfig(context=config.context, kv_bytes=config.kv_bytes, step_tokens=config.step_tokens)
-    return Engine(decoder, text.tokenizer, limits, end_ids=sorted(text.end_ids), name=text.name), text
+    return Engine(decoder, text, engine or EngineConfig(**limits_of(config)), name=text.name), text
+
+
+def limits_of(config: Config) -> dict[str, Any]:
+    """The engine's part of a model's settings."""
+    return {"context": config.context, "kv_bytes": config.kv_bytes, "step_tokens": config.step_tokens}
 
 
 class LocalModel:
@@ -116,7 +122,7 @@ class LocalModel:
         self.context_tokens = min(engine.context_tokens, room)
         self._form = ChatForm.of(self._text, config.template_variables)
         self._last: tuple[View, list[int]] | None = None
-        self._compiled: OrderedDict[object, Compiled] = OrderedDict()
+        self._constraints = _constraints(engine, self._text)
 
     def __repr__(self) -> str:
         return f"LocalModel({self.identity!r}, path={self.config.path!r})"
@@ -208,7 +214,6 @@ class LocalModel:
     def close(self) -> None:
         """Let go of weights and memory."""
         self._loaded = None
-        self._compiled.clear()
 
     def _request(self, prompt: Sequence[int], compiled: Compiled | None, limits: Limits, number: int) -> Request:
         from overwinter.engine import Request, SamplingParams
@@ -276,73 +281,14 @@ class LocalModel:
         ]
         return {name: value for name, (_, value) in zip(names, row.top, strict=True)}
 
-    # --- constraints ----------------------------------------------------------------------------------------------
-
     def _constraint(self, view: View, constraint: Constraint) -> Compiled | None:
         if constraint.choices:
-            return self._kept(constraint.choices, lambda: self._choices(constraint.choices))
+            return self._constraints.choices(constraint.choices, lead=self._lead)
         if constraint.json_schema is not None:
-            schema = constraint.json_schema
-            return self._kept(canonical(schema), lambda: self._schema(schema))
+            return self._constraints.json_schema(constraint.json_schema)
         if constraint.call and view.tools:
-            tools = view.tools
-            return self._kept(canonical(["call", *tools]), lambda: self._call(tools))
+            return self._constraints.call(view.tools, tagged=self._form.calls and self._form.tagged)
         return None
-
-    def _kept(self, key: object, build: Callable[[], Compiled]) -> Compiled:
-        """Compiled once while it is in use."""
-        if key not in self._compiled:
-            self._compiled[key] = build()
-            if len(self._compiled) > _MOST_COMPILED:
-                self._compiled.popitem(last=False)
-        self._compiled.move_to_end(key)
-        return self._compiled[key]
-
-    def _choices(self, choices: Sequence[str]) -> Compiled:
-        from overwinter.engine.constraint import choices_constraint
-
-        texts = [self._lead + choice for choice in choices]
-        return choices_constraint(texts, self._text.tokenizer, self._end_ids[0], vocab_size=self._engine.vocab_size)
-
-    def _schema(self, schema: Mapping[str, Any]) -> Compiled:
-        from overwinter.engine.grammar import GrammarConstraint
-
-        return GrammarConstraint.from_json_schema(schema, self._vocabulary)
-
-    def _call(self, tools: Sequence[dict[str, Any]]) -> Compiled:
-        from overwinter.engine.tool_calls import PLAIN, TAGGED, tool_call_constraint
-
-        form = TAGGED if self._form.calls and self._form.tagged else PLAIN
-        try:
-            return tool_call_constraint(tools, self._vocabulary, form=form)
-        except UsageError:
-            # A schema that no grammar can follow whole; the tool's own check still refuses wrong arguments.
-            loose = [self._enforceable(tool) for tool in tools]
-            return tool_call_constraint(loose, self._vocabulary, form=form)
-
-    def _enforceable(self, tool: dict[str, Any]) -> dict[str, Any]:
-        from overwinter.engine.tool_calls import tool_call_constraint
-
-        try:
-            tool_call_constraint([tool], self._vocabulary)
-        except UsageError:
-            return {**tool, "function": {**tool["function"], "strict": False}}
-        return tool
-
-    @cached_property
-    def _vocabulary(self) -> Vocabulary:
-        from overwinter.engine.vocabulary import Vocabulary
-
-        return Vocabulary.of(self._text.tokenizer, end_ids=self._end_ids, vocab_size=self._engine.vocab_size)
-
-    @property
-    def _end_ids(self) -> list[int]:
-        if not self._text.end_ids:
-            raise UsageError(
-                f"{self.name} names no end token, and a constraint needs one",
-                "set eos_token_id in generation_config.json",
-            )
-        return sorted(self._text.end_ids)
 
     def _answer_ids(self, text: str) -> list[int]:
         return self._text.encode(self._lead + text, add_special=False)
@@ -354,6 +300,12 @@ class LocalModel:
             return ""
         first = self._text.encode("x", add_special=False)[:1]
         return "" if first and self._text.token_bytes(first[0]).startswith(b" ") else " "
+
+
+def _constraints(engine: Engine, text: TextFormat) -> Constraints:
+    from overwinter.engine.compiling import Constraints
+
+    return Constraints(text, vocab_size=engine.vocab_size)
 
 
 def seed_of(limits: Limits, number: int) -> int | None:

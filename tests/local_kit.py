@@ -24,8 +24,10 @@ SHAPE: dict[str, Any] = {
 }
 
 
-def make_model(folder: Path, *, seed: int = 0, context: int = 4096, template: str | None = CHATML) -> Path:
-    """A model folder; another seed makes other weights."""
+def make_model(
+    folder: Path, *, seed: int = 0, context: int = 4096, template: str | None = CHATML, end: bool = True
+) -> Path:
+    """A model folder; another seed makes other weights, `end` says whether an end token is named."""
     import torch
 
     from overwinter.model import Config, fresh, save
@@ -39,7 +41,7 @@ def make_model(folder: Path, *, seed: int = 0, context: int = 4096, template: st
             # Large enough for a distribution that is far from even.
             parameter.normal_(1.0 if parameter.dim() == 1 else 0.0, 0.3, generator=generator)
     save(decoder, folder, tokenizer=tokenizer)
-    named = {"eos_token": END, **({} if template is None else {"chat_template": template})}
+    named = {**({"eos_token": END} if end else {}), **({} if template is None else {"chat_template": template})}
     (folder / "tokenizer_config.json").write_text(json.dumps(named))
     return folder
 

@@ -90,7 +90,7 @@ def _root(
 def main() -> None:
     """Run the command line and exit with its code."""
     # A warning is for whoever uses the program, who has no interest in the line of code it comes from.
-    warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
+    before, warnings.formatwarning = warnings.formatwarning, lambda message, *_, **__: f"note: {message}\n"
     try:
         app(prog_name="overwinter")
     except OverwinterError as error:
@@ -100,6 +100,8 @@ def main() -> None:
         # `overwinter log | head`: the reader has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ERROR)
+    finally:
+        warnings.formatwarning = before
 
 
 def _say(error: OverwinterError) -> None:

@@ -346,7 +346,11 @@ RECORD = {
     "day": "2026-11-23",
     "kind": "storm",
     "readings": [-12.5, -9.25, 3, 0, 17.75, 21.5, -1.125, 40],
-    "notes": ["Fuel for eleven days is left.", "Order more before Friday; the road closes then.", "Grüße an die Nachbarn. 雪"],
+    "notes": [
+        "Fuel for eleven days is left.",
+        "Order more before Friday; the road closes then.",
+        "Grüße an die Nachbarn. 雪",
+    ],
 }
 ORDER = {"tool": "order", "arguments": {"fuel": 120.5, "day": "2026-12-01"}}
 TIMED: list[tuple[str, str, Any, str]] = [
@@ -432,9 +436,19 @@ def setup_table(libraries: list[Library], took: dict[str, list[str]]) -> str:
     for library in libraries:
         distribution = _distribution(library.name)
         assert distribution is not None
-        needs = sorted({re.split(r"[^\w.-]", need)[0] for need in distribution.requires or () if "extra ==" not in need})
+        needs = sorted(
+            {re.split(r"[^\w.-]", need)[0] for need in distribution.requires or () if "extra ==" not in need}
+        )
         size = sum((distribution.locate_file(file)).stat().st_size for file in distribution.files or ())
-        rows.append([library.name, distribution.version, f"{size / 1e6:.1f} MB", ", ".join(needs) or "nothing", *took[library.name]])
+        rows.append(
+            [
+                library.name,
+                distribution.version,
+                f"{size / 1e6:.1f} MB",
+                ", ".join(needs) or "nothing",
+                *took[library.name],
+            ]
+        )
     head = ["library", "version", "installed", "requires", *(f"tokenizer of {width}, ms" for width in took["widths"])]
     return table(head, rows)
 
@@ -464,7 +478,9 @@ def report(vocabularies: list[Vocabulary], walks: int, turns: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tokenizer", nargs="?", type=Path, help="a byte-level tokenizer.json whose id 0 is the end token")
+    parser.add_argument(
+        "tokenizer", nargs="?", type=Path, help="a byte-level tokenizer.json whose id 0 is the end token"
+    )
     parser.add_argument("--quick", action="store_true", help="a smoke run: small, and docs/ is left alone")
     options = parser.parse_args()
     vocabularies = [small_vocabulary()]

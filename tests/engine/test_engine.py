@@ -172,14 +172,33 @@ def test_tenants_share_no_prefix() -> None:
     assert engine.stats().prefix_hit_tokens == 48
 
 
-def test_sessions_that_start_together_end_up_sharing_their_prefix() -> None:
-    engine = engine_of()
-    ids = request(96).prompt_ids
-    for tail in range(6):
-        engine.submit(Request(prompt_ids=(*ids, tail), max_tokens=30))
+@pytest.mark.parametrize("switches", [{}, HYBRID], ids=["attention", "hybrid"])
+def test_sessions_that_start_together_compute_their_prefix_once(switches: dict[str, object]) -> None:
+    config, ids = shape(**switches), request(96).prompt_ids
+    engine = engine_of(config, step_tokens=64, snapshot_tokens=32)
+    asked = [Request(prompt_ids=(*ids, tail), max_tokens=30) for tail in range(6)]
+    other = engine.submit(request(20, 3))  # is not held up by those that wait for one another
+    for one in asked:
+        engine.submit(one)
+    early = {event.sequence for _ in range(2) for event in engine.step()}
+    assert other in early
     for _ in range(8):
         engine.step()
-    assert engine.stats().blocks_referenced == 6 + 6
+    stats = engine.stats()
+    assert stats.prefill_tokens == 20 + 97 + 5
+    assert stats.blocks_referenced == 6 + 6
+
+
+def test_who_waits_for_a_prefix_goes_on_when_its_computer_is_gone() -> None:
+    engine = engine_of(step_tokens=32)
+    ids = request(200).prompt_ids
+    first, second = (engine.submit(Request(prompt_ids=(*ids, tail), max_tokens=5)) for tail in range(2))
+    engine.step()
+    engine.cancel(first)
+    ended = {}
+    while engine.has_work:
+        ended |= {event.sequence: event.finish for event in engine.step() if event.finish}
+    assert ended == {first: "cancelled", second: "length"}
 
 
 def test_constraints_hold_in_a_batch_and_end_the_sequence() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from engine_kit import decoder_of, shape
 from torch import nn
 
+from overwinter.engine import Config as EngineConfig
 from overwinter.engine.linear import PackedLinear, can_pack, pack
-from overwinter.model import Config
+from overwinter.engine.probe import is_exact
+from overwinter.model import Config, LowrankConfig, NobleConfig
 from overwinter.model.decoder import SwiGLU
 
 SIZES = ((12, 20), (64, 172), (384, 300), (1536, 64))
@@ -71,6 +75,27 @@ def test_packing_takes_all_linears_and_the_head_and_leaves_nothing_to_train() ->
         assert pack(decoder) == 2 * 7 + 1
         assert not any(isinstance(module, nn.Linear) for module in decoder.modules())
         assert pack(decoder) == 0
+
+
+BENT = {
+    "noble": {"noble": NobleConfig(rank=5)},
+    "noble_silu": {"noble": NobleConfig(rank=5, activation="silu", targets=("q", "up"))},
+    "lowrank": {"lowrank_orthogonal": LowrankConfig(rank=12)},
+    "lowrank_untied": {"lowrank_orthogonal": LowrankConfig(rank=12), "tied": False},
+}
+
+
+@pytest.mark.parametrize("switches", BENT.values(), ids=BENT.keys())
+def test_branches_and_thin_tables_are_packed_too(switches: dict[str, Any]) -> None:
+    """The same logits, every product packed, and a sequence's bits the same alone, in company and from prefixes."""
+    decoder, ids_BL = decoder_of(shape(**switches)), torch.arange(14).view(2, 7)
+    with torch.no_grad():
+        expected_BLV = decoder(ids_BL)
+        assert pack(decoder) > 2 * 7 + 1
+        assert not any(isinstance(module, nn.Linear) for module in decoder.modules())
+        torch.testing.assert_close(decoder(ids_BL), expected_BLV, atol=1e-5, rtol=1e-5)
+    assert pack(decoder) == 0
+    assert is_exact(decoder, EngineConfig())
 
 
 def test_other_number_formats_stay_plain() -> None:

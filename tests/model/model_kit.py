@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from overwinter.model import Config, Decoder, Llama3Scaling, MambaConfig, YarnScaling, fresh
+from overwinter.model import Config, Decoder, Llama3Scaling, LowrankConfig, MambaConfig, NobleConfig, YarnScaling, fresh
 
 torch.set_num_threads(1)
 
@@ -41,6 +41,19 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "relu2": {"mlp": "relu2"},
     "sandwich": {"norm": "sandwich"},
     "tied": {"tied": True},
+    "noble": {"noble": NobleConfig(rank=4)},
+    "noble_other": {
+        "noble": NobleConfig(rank=3, activation="gelu", targets=("q", "o", "down", "ssm_in", "ssm_out")),
+        "mlp": "relu2",
+        "out_bias": True,
+    },
+    "noble_hybrid": {
+        "pattern": "MA",
+        "mamba": MAMBA,
+        "noble": NobleConfig(rank=3, targets=("v", "up", "ssm_in", "ssm_out")),
+    },
+    "lowrank": {"lowrank_orthogonal": LowrankConfig(rank=8)},
+    "lowrank_tied": {"lowrank_orthogonal": LowrankConfig(rank=8), "tied": True, "noble": NobleConfig(rank=2)},
     "everything": {
         "pattern": "AWW",
         "window": 4,

@@ -160,7 +160,9 @@ class Engine:
             raise UsageError("stop strings need text, and this engine has no tokenizer", "give it one")
         deadline = None if request.timeout_s is None else self._clock() + request.timeout_s
         decode = None if self.text is None else self.text.decode
-        return LiveSequence(next(self._numbers), request, self.vocab_size, decode, deadline)
+        live = LiveSequence(next(self._numbers), request, self.vocab_size, decode, deadline)
+        live.namespace = self._namespace(request)
+        return live
 
     def enter(self, live: LiveSequence) -> int:
         """Queue a prepared sequence."""
@@ -241,7 +243,7 @@ class Engine:
         saved = suspending.read(Path(path), self.fingerprint, constraint)
         live = self.prepare(saved.request)
         suspending.rebuild(live, saved)
-        table = self.store.restore(self.pool, saved.memory, self._namespace(live)) if saved.memory else None
+        table = self.store.restore(self.pool, saved.memory, live.namespace) if saved.memory else None
         live.table = None if isinstance(table, Exhausted) else table
         if live.table is not None and len(self.scheduler.running) < self.config.max_running:
             live.states = recurrent.fresh_states(self._slots.recurrent)
@@ -298,25 +300,40 @@ class Engine:
         return cancelled + late
 
     def _admit(self) -> None:
-        scheduler = self.scheduler
-        while scheduler.waiting:
-            live = scheduler.waiting[0]
-            known = self._known_for_prefix(live)
-            has_states = bool(self._slots.recurrent)
-            hit = self.prefixes.lookup(self._namespace(live), known, needs_snapshot=has_states)
+        scheduler, has_states = self.scheduler, bool(self._slots.recurrent)
+        for live in list(scheduler.waiting) if scheduler.has_slot else ():
+            hit = self.prefixes.lookup_chain(self._chain(live), needs_snapshot=has_states)
+            if self._is_being_computed(live, len(hit.blocks)):
+                continue
             needed = self.pool.blocks_for(len(live.ids)) - len(hit.blocks) + hit.revived
-            if not scheduler.next_to_admit(needed):
+            if not (scheduler.has_slot and scheduler.has_room(needed)):
                 return
-            scheduler.admit()
-            live.table = self.pool.open(self._namespace(live))
+            scheduler.admit(live)
+            live.table = self.pool.open(live.namespace)
             live.states = recurrent.fresh_states(self._slots.recurrent)
-            self.prefixes.attach(live.table, known, needs_snapshot=has_states)
+            self.prefixes.attach_hit(live.table, hit)
             if hit.snapshot is not None and has_states:
                 recurrent.give(live, hit.snapshot)
             if live.cached_tokens is None:
                 live.cached_tokens = hit.tokens
                 self._count.prompt_tokens += live.prompt_length
                 self._count.prefix_hit_tokens += hit.tokens
+
+    def _chain(self, live: LiveSequence) -> list[bytes]:
+        """Hashes of the blocks that may be taken from others: not of tokens whose log-probabilities are still wanted."""
+        wanted = live.wants_prompt_logprob
+        known = live.ids if wanted >= live.prompt_length else live.ids[:wanted]
+        live.chain = self.prefixes.chain(live.namespace, known, live.chain)
+        return live.chain
+
+    def _is_being_computed(self, live: LiveSequence, blocks: int) -> bool:
+        """Whether another sequence's prompt is about to bring the block after the first `blocks` ones."""
+        if blocks >= len(live.chain) or self.prefixes.is_published(live.chain[blocks]):
+            return False
+        return any(
+            each.waiting > 1 and len(each.chain) > blocks and each.chain[blocks] == live.chain[blocks]
+            for each in self.scheduler.running
+        )
 
     def _with_room(self, pieces: list[Piece]) -> list[Piece]:
         """The pieces whose tokens have blocks now. Sequences that came last give theirs up for those that came first."""
@@ -436,15 +453,10 @@ class Engine:
             live.table = None
         live.states = []
 
-    def _namespace(self, live: LiveSequence) -> bytes:
+    def _namespace(self, request: Request) -> bytes:
         """Where the hashes of its blocks start; the same prefix under another salt is another prefix."""
         if not self.config.share_prefixes:
             return b""
-        exits = "" if live.request.exit_threshold == 1.0 else f"exit {live.request.exit_threshold!r}"
-        mark = Fingerprint(**{**vars(self.fingerprint), "salt": live.request.salt, "adapter": exits})
+        exits = "" if request.exit_threshold == 1.0 else f"exit {request.exit_threshold!r}"
+        mark = Fingerprint(**{**vars(self.fingerprint), "salt": request.salt, "adapter": exits})
         return mark.namespace(self.config.block_size)
-
-    def _known_for_prefix(self, live: LiveSequence) -> list[int]:
-        """The tokens for which memory may be taken from others: not those whose log-probabilities are still wanted."""
-        wanted = live.wants_prompt_logprob
-        return live.ids if wanted >= live.prompt_length else live.ids[:wanted]

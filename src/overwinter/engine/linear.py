@@ -22,6 +22,8 @@ from torch.nn import functional
 
 from overwinter.model import Decoder
 from overwinter.model.decoder import SwiGLU
+from overwinter.model.embedding import LowrankOrthogonalEmbedding
+from overwinter.model.pointwise import silu
 
 MIN_ROWS = 2
 
@@ -76,6 +78,38 @@ class PackedSwiGLU(nn.Module):
         return y_ND[: x_BLD.shape[:-1].numel()].view(x_BLD.shape)
 
 
+class BentSwiGLU(nn.Module):
+    """A SwiGLU whose linears have branches: they stay apart, and SiLU is the one that rounds every number the same way."""
+
+    def __init__(self, plain: SwiGLU) -> None:
+        super().__init__()
+        self.gate, self.up, self.down = plain.gate, plain.up, plain.down
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        y_BLD: Tensor = self.down(silu(self.gate(x_BLD)) * self.up(x_BLD))
+        return y_BLD
+
+
+class PackedLowrank(nn.Module):
+    """The embedding of low rank with its products packed: r → D after the look-up, and D → r → V as a tied head."""
+
+    def __init__(self, plain: LowrankOrthogonalEmbedding, *, tied: bool) -> None:
+        super().__init__()
+        self.weight, self.outward = plain.table, PackedLinear(plain.basis)
+        self.inward = PackedLinear(plain.basis.T) if tied else None
+        self.head = PackedLinear(plain.table) if tied else None
+
+    def forward(self, ids_BL: Tensor) -> Tensor:
+        x_BLD: Tensor = self.outward(functional.embedding(ids_BL, self.weight))
+        return x_BLD
+
+    def logits(self, h_BLD: Tensor) -> Tensor:
+        assert self.inward is not None, "an untied decoder has a head of its own"
+        assert self.head is not None
+        logits_BLV: Tensor = self.head(self.inward(h_BLD))
+        return logits_BLV
+
+
 def _at_least_two(x_NI: Tensor) -> Tensor:
     return x_NI if x_NI.shape[0] >= MIN_ROWS else functional.pad(x_NI, (0, 0, 0, MIN_ROWS - x_NI.shape[0]))
 
@@ -91,9 +125,14 @@ def pack(decoder: Decoder) -> int:
     The decoder can still compute, and nothing else: it has no weights to train or save any more. A head that shares the
     embedding's matrix gets a packed copy, for the embedding looks up rows of the plain one.
     """
-    count = _pack_children(decoder)
-    if decoder.head is None and can_pack(decoder.embed.weight):
-        decoder.head = PackedLinear(decoder.embed.weight)
+    count, embed = _pack_children(decoder), decoder.embed
+    if not can_pack(embed.weight):
+        return count
+    if isinstance(embed, LowrankOrthogonalEmbedding):
+        decoder.embed = PackedLowrank(embed, tied=decoder.head is None)
+        count += 3 if decoder.head is None else 1
+    elif isinstance(embed, nn.Embedding) and decoder.head is None:
+        decoder.head = PackedLinear(embed.weight)
         count += 1
     return count
 
@@ -104,6 +143,10 @@ def _pack_children(module: nn.Module) -> int:
         if isinstance(child, SwiGLU) and all(map(_packable, (child.gate, child.up, child.down))):
             setattr(module, name, PackedSwiGLU(child))
             count += 3
+        elif isinstance(child, SwiGLU) and can_pack(child.gate.weight):
+            bent = BentSwiGLU(child)
+            setattr(module, name, bent)
+            count += _pack_children(bent)
         elif _packable(child):
             assert isinstance(child, nn.Linear)
             setattr(module, name, PackedLinear(child.weight, child.bias))

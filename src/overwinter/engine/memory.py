@@ -68,7 +68,7 @@ class Group:
     blocks_RN: Tensor
     keys: int
     is_whole_step: bool
-    """Its rows are 0 to T−1 in order: nothing has to be picked."""
+    """Its rows are all the step's tokens in order: nothing has to be picked."""
     mirror: Mirror | None = None
     """Of decoding sequences, where there is room for one."""
     _masks: dict[tuple[Look, int, torch.dtype], Tensor] = field(default_factory=dict)
@@ -148,7 +148,7 @@ class StepMemory:
         rows_R1 = torch.tensor([[span.row] for span in spans], device=device)
         steps_L = torch.arange(count, device=device)
         rows_RL = rows_R1 + steps_L
-        in_order = rows_RL.numel() == self.rows and rows_RL.reshape(-1).tolist() == list(range(self.rows))
+        in_order = rows_RL.reshape(-1).tolist() == list(range(self.tokens))
         starts = [span.start for span in spans]
         mirror = (
             mirrors.of([span.table for span in spans], starts, keys)
@@ -198,10 +198,11 @@ class PagedLayer:
         if step.tokens < step.rows:
             k_TKC, v_TKC = k_TKC[: step.tokens], v_TKC[: step.tokens]
         store.write(self._layer, step.places, k_TKC, v_TKC)
-        q_HTC, new_TKC = q_BHLC[0], (k_TKC, v_TKC)
+        q_HTC, new_TKC, padding = q_BHLC[0, :, : step.tokens], (k_TKC, v_TKC), step.rows - step.tokens
         if len(step.groups) == 1 and step.groups[0].is_whole_step:
-            return step.groups[0].attend(store, self._layer, q_HTC, new_TKC, look)[None]
-        y_HTC = torch.zeros_like(q_HTC)
-        for group in step.groups:
-            y_HTC[:, group.rows_RL.reshape(-1)] = group.attend(store, self._layer, q_HTC, new_TKC, look)
-        return y_HTC[None]
+            y_HTC = step.groups[0].attend(store, self._layer, q_HTC, new_TKC, look)
+        else:
+            y_HTC = torch.empty_like(q_HTC)
+            for group in step.groups:
+                y_HTC[:, group.rows_RL.reshape(-1)] = group.attend(store, self._layer, q_HTC, new_TKC, look)
+        return functional.pad(y_HTC, (0, 0, 0, padding))[None] if padding else y_HTC[None]

@@ -100,20 +100,34 @@ class PrefixIndex:
     def __len__(self) -> int:
         return len(self._block_of)
 
+    def chain(self, namespace: bytes, tokens: Sequence[int], known: Sequence[bytes] = ()) -> list[bytes]:
+        """Content hashes of the whole blocks of `tokens` that leave one token over; `known` are the first ones."""
+        size, hashes = self.pool.config.block_size, list(known)
+        for start in range(len(hashes) * size, len(tokens) - size if namespace else 0, size):
+            parent = hashes[-1] if hashes else namespace
+            hashes.append(block_hash(parent, tokens[start : start + size]))
+        return hashes
+
+    def is_published(self, content: bytes) -> bool:
+        return content in self._block_of
+
     def lookup(self, namespace: bytes, tokens: Sequence[int], *, needs_snapshot: bool = False) -> Hit:
         """The longest prefix of `tokens` in memory: whole blocks, at least one token left over."""
+        return self.lookup_chain(self.chain(namespace, tokens), needs_snapshot=needs_snapshot)
+
+    def lookup_chain(self, chain: Sequence[bytes], *, needs_snapshot: bool = False) -> Hit:
+        """`lookup` for a caller that keeps the hashes."""
         size = self.pool.config.block_size
         blocks: list[int] = []
         hashes: list[bytes] = []
-        usable, parent = 0, namespace
-        for start in range(0, len(tokens) - size if namespace else 0, size):
-            parent = block_hash(parent, tokens[start : start + size])
-            block = self._block_of.get(parent)
+        usable = 0
+        for content in chain:
+            block = self._block_of.get(content)
             if block is None:
                 break
             blocks.append(block)
-            hashes.append(parent)
-            if not needs_snapshot or parent in self._snapshots:
+            hashes.append(content)
+            if not needs_snapshot or content in self._snapshots:
                 usable = len(blocks)
         del blocks[usable:], hashes[usable:]
         revived = sum(not self.pool.references(block) for block in blocks)
@@ -122,9 +136,12 @@ class PrefixIndex:
 
     def attach(self, table: BlockTable, tokens: Sequence[int], *, needs_snapshot: bool = False) -> Hit:
         """Starts an empty table with the longest prefix in memory."""
+        return self.attach_hit(table, self.lookup(table.namespace, tokens, needs_snapshot=needs_snapshot))
+
+    def attach_hit(self, table: BlockTable, hit: Hit) -> Hit:
+        """`attach` for what a lookup has just found."""
         if table.length or not table.is_open:
             raise UsageError("a prefix can only be attached to an empty, open table", "attach before appending")
-        hit = self.lookup(table.namespace, tokens, needs_snapshot=needs_snapshot)
         for block in hit.blocks:
             self.pool.acquire(block)
         table.blocks, table.hashes, table.length = hit.blocks.copy(), hit.hashes.copy(), hit.tokens

@@ -4,8 +4,10 @@ Each step takes the next token of every decoding sequence, then pieces of prompt
 prompt slows the others down by a bounded amount, and never stops them. Among prompts the oldest gets up to half of what is
 left, so that it ends, and the shortest ones the rest, so that a short question does not wait for a long document.
 
-Sequences are admitted in the order in which they came. When memory runs out, the youngest gives its blocks back and waits at the
-front of the queue; published blocks stay where they are until their room is needed, so it often finds most of them again.
+Sequences are admitted in the order in which they came, except that one whose next block is being computed by another waits
+for that block: sessions that begin with the same long text and come at once compute it once. When memory runs out, the
+youngest gives its blocks back and waits at the front of the queue; published blocks stay where they are until their room is
+needed, so it often finds most of them again.
 """
 
 from __future__ import annotations
@@ -64,18 +66,18 @@ class Scheduler:
         self.running: list[LiveSequence] = []
         self.preemptions = 0
 
-    def next_to_admit(self, blocks_needed: int) -> bool:
-        """Whether the first waiting sequence may begin if its prompt takes `blocks_needed` blocks."""
-        has_slot = len(self.running) < self.config.max_running
-        # A sequence alone may take everything: nobody is there to be kept room for.
-        return has_slot and (
-            self.pool.can_admit(blocks_needed) or (not self.running and self.pool.can_allocate(blocks_needed))
-        )
+    @property
+    def has_slot(self) -> bool:
+        return len(self.running) < self.config.max_running
 
-    def admit(self) -> LiveSequence:
-        sequence = self.waiting.popleft()
+    def has_room(self, blocks_needed: int) -> bool:
+        """Whether a waiting sequence may begin if it takes `blocks_needed` blocks."""
+        # A sequence alone may take everything: nobody is there to be kept room for.
+        return self.pool.can_admit(blocks_needed) or (not self.running and self.pool.can_allocate(blocks_needed))
+
+    def admit(self, sequence: LiveSequence) -> None:
+        self.waiting.remove(sequence)
         self.running.append(sequence)
-        return sequence
 
     def plan(self) -> list[Piece]:
         """The pieces of the next step, decoding sequences first."""

@@ -42,6 +42,10 @@ class LiveSequence:
         self.table: BlockTable | None = None
         self.states: list[Any] = []
         """One memory per recurrent layer of the model."""
+        self.namespace = b""
+        """Where its content hashes start; empty if it shares with nobody."""
+        self.chain: list[bytes] = []
+        """Content hashes of its first blocks (prefix.py), as far as somebody has asked for them."""
         self.cached_tokens: int | None = None
         self.is_cancelled = False
         self.finish: Finish | None = None

@@ -29,45 +29,72 @@ if TYPE_CHECKING:
     from overwinter.model.checkpoint import load, save
     from overwinter.model.config import Config, Llama3Scaling, YarnScaling
     from overwinter.model.decoder import Decoder, fresh
+    from overwinter.model.embedding import LowrankConfig, Retraction, retractions
+    from overwinter.model.groups import ParameterGroup, parameter_groups, torch_groups
     from overwinter.model.huggingface import export
+    from overwinter.model.initialise import Init
     from overwinter.model.mamba_state import MambaConfig, MambaState
     from overwinter.model.mixer import Mixer
+    from overwinter.model.noble import NobleConfig, default_rank, noble_cost
+    from overwinter.model.ole import ole_loss
     from overwinter.model.text import TextFormat, load_tokenizer
 
 _HOMES = {
     "Cache": "cache",
     "Config": "config",
     "Decoder": "decoder",
+    "Init": "initialise",
     "KVCache": "cache",
     "Llama3Scaling": "config",
+    "LowrankConfig": "embedding",
     "MambaConfig": "mamba_state",
     "MambaState": "mamba_state",
     "Mixer": "mixer",
+    "NobleConfig": "noble",
+    "ParameterGroup": "groups",
+    "Retraction": "embedding",
     "TextFormat": "text",
     "YarnScaling": "config",
+    "default_rank": "noble",
     "export": "huggingface",
     "fresh": "decoder",
     "load": "checkpoint",
     "load_tokenizer": "text",
+    "noble_cost": "noble",
+    "ole_loss": "ole",
+    "parameter_groups": "groups",
+    "retractions": "embedding",
     "save": "checkpoint",
+    "torch_groups": "groups",
 }
 
 __all__ = [
     "Cache",
     "Config",
     "Decoder",
+    "Init",
     "KVCache",
     "Llama3Scaling",
+    "LowrankConfig",
     "MambaConfig",
     "MambaState",
     "Mixer",
+    "NobleConfig",
+    "ParameterGroup",
+    "Retraction",
     "TextFormat",
     "YarnScaling",
+    "default_rank",
     "export",
     "fresh",
     "load",
     "load_tokenizer",
+    "noble_cost",
+    "ole_loss",
+    "parameter_groups",
+    "retractions",
     "save",
+    "torch_groups",
 ]
 
 _missing = [name for name in ("torch", "safetensors", "tokenizers", "jinja2") if find_spec(name) is None]

@@ -10,10 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from overwinter.errors import UsageError
+from overwinter.model.embedding import LowrankConfig
 from overwinter.model.mamba_state import MambaConfig
+from overwinter.model.noble import NobleConfig
 
 LETTERS = {"A": "attention over everything before", "W": "attention over the last `window` tokens", "M": "Mamba-2"}
 """The letters of `Config.pattern`. `mixer.py` holds what each stands for."""
@@ -78,25 +81,37 @@ class Config:
     """How many tokens a `W` layer sees, its own included."""
     mamba: MambaConfig | None = None
     """The sizes of the `M` layers."""
-    rope_base: float = 10_000.0
+    rope_base: float | None = 10_000.0
+    """None leaves attention without positions, as hybrids may: the layers before it know the order."""
     rope_scaling: RopeScaling | None = None
+    rope_fraction: float = 1.0
+    """Part of each head that is turned, from its first coordinate on."""
     qkv_bias: bool = False
     out_bias: bool = False
     mlp_bias: bool = False
     qk_norm: bool = False
+    attention_scale: float | None = None
+    """Factor on the attention logits; None is 1/√d_head."""
     attn_softcap: float | None = None
     logit_softcap: float | None = None
     mlp: Literal["swiglu", "relu2"] = "swiglu"
     norm: Literal["pre", "sandwich"] = "pre"
     norm_eps: float = 1e-6
     tied: bool = False
+    noble: NobleConfig | None = None
+    """Nonlinear branches beside linear layers."""
+    lowrank_orthogonal: LowrankConfig | None = None
+    """The embedding as a thin table on an orthonormal basis."""
+    embedding_scale: float = 1.0
+    residual_scale: float = 1.0
+    """Factor on what each part adds to the stream."""
+    logit_divisor: float = 1.0
 
     def __post_init__(self) -> None:
         _check_types(self)
         if self.n_heads % self.n_kv_heads:
             raise UsageError(f"{self.n_heads} heads cannot share {self.n_kv_heads} key heads evenly", _SEE_DOCS)
-        if self.d_head % 2:
-            raise UsageError(f"d_head is {self.d_head}; rotary positions turn pairs, so it must be even", _SEE_DOCS)
+        _check_rope(self)
         unknown = sorted(set(self.pattern) - set(LETTERS))
         if unknown or not self.pattern:
             raise UsageError(
@@ -114,6 +129,11 @@ class Config:
                 f"pattern {self.pattern!r} and {'no ' if self.mamba is None else ''}`mamba` do not fit",
                 "give `mamba` if and only if there are M layers",
             )
+
+    @property
+    def d_rope(self) -> int:
+        """How many coordinates of a head are turned."""
+        return 0 if self.rope_base is None else int(self.d_head * self.rope_fraction)
 
     @property
     def letters(self) -> str:
@@ -139,6 +159,19 @@ class Config:
         return cls(**{**values, **made})
 
 
+def _check_rope(config: Config) -> None:
+    if config.rope_base is None:
+        if config.rope_scaling is not None or config.rope_fraction != 1:
+            raise UsageError(
+                "rope_scaling or rope_fraction without rope_base", "leave them out, or give rope_base a number"
+            )
+    elif config.rope_fraction > 1 or config.d_rope < 2 or config.d_rope % 2:
+        raise UsageError(
+            f"rotary positions cannot turn {config.rope_fraction} of a head of {config.d_head}: they turn pairs",
+            "let d_head · rope_fraction be even, and rope_fraction at most 1",
+        )
+
+
 def _scaling_from_dict(values: Any) -> RopeScaling:
     kinds: dict[str, type[RopeScaling]] = {"llama3": Llama3Scaling, "yarn": YarnScaling}
     kind = values.get("kind") if isinstance(values, Mapping) else None
@@ -154,11 +187,14 @@ def part_from_dict(cls: type[Any], values: Any) -> Any:
     if not isinstance(values, Mapping):
         raise UsageError(f"{cls.__name__} cannot be {values!r}", "give an object of its fields, or null for off")
     _check_keys(cls, values)
-    return cls(**values)
+    # JSON has no tuples, and a frozen value no lists.
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 _PARTS: Mapping[str, Callable[[Any], Any]] = {
     "rope_scaling": _scaling_from_dict,
+    "noble": partial(part_from_dict, NobleConfig),
+    "lowrank_orthogonal": partial(part_from_dict, LowrankConfig),
     "mamba": lambda values: part_from_dict(MambaConfig, values),
 }
 """Fields of `Config` that are dataclasses themselves: name → how to read one from JSON."""

@@ -18,18 +18,18 @@ from torch.nn import functional
 
 from overwinter.model.cache import Cache, LayerCache
 from overwinter.model.config import Config
-from overwinter.model.mamba2 import Mamba2
+from overwinter.model.embedding import Embedding, build_embedding
+from overwinter.model.initialise import Init, initialise
 from overwinter.model.mixer import Mixer, build_mixer
-
-INIT_STD = 0.02
+from overwinter.model.noble import linear
 
 
 class SwiGLU(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.gate = nn.Linear(config.d_model, config.d_mlp, bias=config.mlp_bias)
-        self.up = nn.Linear(config.d_model, config.d_mlp, bias=config.mlp_bias)
-        self.down = nn.Linear(config.d_mlp, config.d_model, bias=config.mlp_bias)
+        self.gate = linear(config.noble, "gate", config.d_model, config.d_mlp, bias=config.mlp_bias)
+        self.up = linear(config.noble, "up", config.d_model, config.d_mlp, bias=config.mlp_bias)
+        self.down = linear(config.noble, "down", config.d_mlp, config.d_model, bias=config.mlp_bias)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         y_BLD: Tensor = self.down(functional.silu(self.gate(x_BLD)) * self.up(x_BLD))
@@ -39,8 +39,8 @@ class SwiGLU(nn.Module):
 class ReLU2(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.up = nn.Linear(config.d_model, config.d_mlp, bias=config.mlp_bias)
-        self.down = nn.Linear(config.d_mlp, config.d_model, bias=config.mlp_bias)
+        self.up = linear(config.noble, "up", config.d_model, config.d_mlp, bias=config.mlp_bias)
+        self.down = linear(config.noble, "down", config.d_mlp, config.d_model, bias=config.mlp_bias)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         y_BLD: Tensor = self.down(functional.relu(self.up(x_BLD)).square())
@@ -59,12 +59,16 @@ class Block(nn.Module):
         self.mlp_norm = _norm(config)
         self.mlp = SwiGLU(config) if config.mlp == "swiglu" else ReLU2(config)
         self.mlp_post = _norm(config) if sandwich else None
+        self.scale = config.residual_scale
 
     def forward(self, h_BLD: Tensor, positions_BL: Tensor, cache: LayerCache | None) -> Tensor:
         mixed_BLD: Tensor = self.mixer(self.mixer_norm(h_BLD), positions_BL, cache)
-        h_BLD = h_BLD + (mixed_BLD if self.mixer_post is None else self.mixer_post(mixed_BLD))
+        h_BLD = h_BLD + self._scaled(mixed_BLD if self.mixer_post is None else self.mixer_post(mixed_BLD))
         thought_BLD: Tensor = self.mlp(self.mlp_norm(h_BLD))
-        return h_BLD + (thought_BLD if self.mlp_post is None else self.mlp_post(thought_BLD))
+        return h_BLD + self._scaled(thought_BLD if self.mlp_post is None else self.mlp_post(thought_BLD))
+
+    def _scaled(self, part_BLD: Tensor) -> Tensor:
+        return part_BLD if self.scale == 1 else part_BLD * self.scale
 
 
 class Decoder(nn.Module):
@@ -73,7 +77,7 @@ class Decoder(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.embed = nn.Embedding(config.vocab_size, config.d_model)
+        self.embed: Embedding = build_embedding(config.vocab_size, config.d_model, config.lowrank_orthogonal)
         self.blocks = nn.ModuleList(Block(config, letter) for letter in config.letters)
         self.norm = _norm(config)
         self.head: nn.Module | None = None if config.tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
@@ -101,6 +105,8 @@ class Decoder(nn.Module):
             start = 0 if cache is None else cache.length
             positions_BL = torch.arange(start, start + ids_BL.shape[1], device=ids_BL.device).expand(ids_BL.shape)
         h_BLD: Tensor = self.embed(ids_BL)
+        if self.config.embedding_scale != 1:
+            h_BLD = h_BLD * self.config.embedding_scale
         layers = [None] * len(self.blocks) if cache is None else cache.layers
         for block, layer in zip(self.blocks, layers, strict=True):
             h_BLD = block(h_BLD, positions_BL, layer)
@@ -108,27 +114,17 @@ class Decoder(nn.Module):
         return normed_BLD
 
     def logits(self, h_BLD: Tensor) -> Tensor:
-        logits_BLV = functional.linear(h_BLD, self.embed.weight) if self.head is None else self.head(h_BLD)
+        logits_BLV: Tensor = self.embed.logits(h_BLD) if self.head is None else self.head(h_BLD)
+        if self.config.logit_divisor != 1:
+            logits_BLV = logits_BLV / self.config.logit_divisor
         cap = self.config.logit_softcap
         return logits_BLV if cap is None else cap * torch.tanh(logits_BLV / cap)
 
 
-def fresh(config: Config, *, seed: int = 0) -> Decoder:
-    """A decoder with drawn weights: matrices normal(0, 0.02), biases zero, gains one; what makes Mamba-2 remember by its own rule.
-
-    The same seed gives the same weights.
-    """
+def fresh(config: Config, *, seed: int = 0, init: Init | None = None) -> Decoder:
+    """A decoder with drawn weights. The same seed gives the same weights; without `init`, matrices are normal(0, 0.02)."""
     decoder = Decoder(config)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in decoder.named_parameters():
-            if parameter.dim() >= 2:
-                parameter.normal_(0.0, INIT_STD, generator=generator)
-            else:
-                parameter.fill_(0.0 if name.endswith("bias") else 1.0)
-        for module in decoder.modules():
-            if isinstance(module, Mamba2):
-                module.init_dynamics(generator)
+    initialise(decoder, config, Init() if init is None else init, seed=seed)
     return decoder.eval()
 
 

@@ -1,0 +1,102 @@
+"""Published families of attention alone.
+
+| family | switches |
+|---|---|
+| llama | biases on all of attention or none, biases on the MLP, llama3 and YaRN scaling |
+| mistral | window on every layer |
+| qwen2 | biases on q, k, v; window from a layer on |
+| qwen3 | QK-norm; biases on all of attention or none; window from a layer on |
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from overwinter.errors import UsageError
+from overwinter.model.config import Config
+from overwinter.model.family import Family, Values
+
+
+def shortest_pattern(letters: str) -> str:
+    """The shortest pattern that repeats to these letters."""
+    periods = (n for n in range(1, len(letters) + 1) if (letters[:n] * len(letters))[: len(letters)] == letters)
+    return letters[: next(periods)]
+
+
+def pattern_of(kinds: list[str], known: dict[str, str], n_layers: int) -> str:
+    """A pattern from the kinds of all layers, by the family's names of kinds."""
+    unknown = sorted({str(kind) for kind in kinds} - set(known))
+    if unknown or len(kinds) != n_layers:
+        raise UsageError(
+            f"layer_types has {len(kinds)} entries for {n_layers} layers, of unknown kinds {unknown}",
+            f"known kinds are {sorted(known)}",
+        )
+    return shortest_pattern("".join(known[kind] for kind in kinds))
+
+
+def _llama_switches(values: Values) -> dict[str, Any]:
+    bias = values.get("attention_bias", False)
+    return {"qkv_bias": bias, "out_bias": bias, "mlp_bias": values.get("mlp_bias", False)}
+
+
+def _windows(values: Values) -> dict[str, Any]:
+    """Qwen's windows: written out per layer, or all layers from `max_window_layers` on."""
+    window = values.get("sliding_window", 4096) if values.get("use_sliding_window", False) else None
+    n_layers = int(values["num_hidden_layers"])
+    kinds = values.get("layer_types")
+    if kinds is None:
+        first = values.get("max_window_layers", 28)
+        kinds = [
+            "sliding_attention" if window is not None and i >= first else "full_attention" for i in range(n_layers)
+        ]
+    pattern = pattern_of(kinds, {"full_attention": "A", "sliding_attention": "W"}, n_layers)
+    return {"pattern": pattern, "window": window if "W" in pattern else None}
+
+
+def _window_keys(config: Config) -> dict[str, Any]:
+    kinds = ["sliding_attention" if letter == "W" else "full_attention" for letter in config.letters]
+    first = config.letters.find("W") if config.window else config.n_layers
+    return {
+        "use_sliding_window": config.window is not None,
+        "sliding_window": config.window,
+        "max_window_layers": first,
+        "layer_types": kinds,
+    }
+
+
+def _mistral_switches(values: Values) -> dict[str, Any]:
+    window = values.get("sliding_window", 4096)
+    return {"pattern": "A" if window is None else "W", "window": window}
+
+
+ATTENTION_FAMILIES = {
+    "llama": Family(
+        architecture="LlamaForCausalLM",
+        switches=_llama_switches,
+        keys=lambda c: {"attention_bias": c.qkv_bias, "mlp_bias": c.mlp_bias},
+    ),
+    "mistral": Family(
+        architecture="MistralForCausalLM",
+        defaults={"num_key_value_heads": 8, "max_position_embeddings": 131072},
+        switches=_mistral_switches,
+        keys=lambda c: {"sliding_window": c.window},
+    ),
+    "qwen2": Family(
+        architecture="Qwen2ForCausalLM",
+        defaults={"num_key_value_heads": 32, "max_position_embeddings": 32768},
+        switches=lambda values: {"qkv_bias": True, **_windows(values)},
+        # Older readers know no other width of a head.
+        keys=lambda c: {"head_dim": c.d_model // c.n_heads, **_window_keys(c)},
+    ),
+    "qwen3": Family(
+        architecture="Qwen3ForCausalLM",
+        defaults={"num_key_value_heads": 32, "head_dim": 128, "max_position_embeddings": 32768},
+        switches=lambda values: {
+            "qk_norm": True,
+            "qkv_bias": values.get("attention_bias", False),
+            "out_bias": values.get("attention_bias", False),
+            **_windows(values),
+        },
+        keys=lambda c: {"attention_bias": c.qkv_bias, **_window_keys(c)},
+    ),
+}

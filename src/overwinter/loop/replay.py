@@ -197,8 +197,9 @@ class _Replayer(_Counts):
         return self.parts.world.legal_actions() if self.parts.world is not None else ()
 
     def _check_failed(self, entry: Entry, _: RunState) -> str:
-        """A model that failed then is asked as it was then. Whether it fails again is not the journal's matter."""
-        if entry.body["error"] != LOST and self.parts.model.local and self._asked is not None:
+        """A model with a memory that failed then is asked as it was then. Whether it fails again is not the journal's matter."""
+        remembers = self.parts.model.local and not getattr(self.parts.model, "stateless", False)
+        if entry.body["error"] != LOST and remembers and self._asked is not None:
             view, constraint, limits = self._asked
             with suppress(ModelError):
                 self.parts.model.sample(view, 1, constraint, limits)

@@ -111,6 +111,8 @@ class LocalModel:
     """A `Model` over an engine of this process. Keeps no state between calls but the engine's memory of prefixes."""
 
     local = True
+    stateless = True
+    """An answer depends on the question alone, so a replay need not repeat those that failed."""
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -92,10 +92,10 @@ SWITCHES: dict[str, dict[str, Any]] = {
         "mlp": "relu2",
         "norm": "sandwich",
         "tied": True,
-        "attnres": AttnResConfig(blocks=3),
         "loop": LoopConfig(n_loops=3, coda=1, reinject="concat"),
     },
 }
+SWITCHES["everything_mixed"] = SWITCHES["everything"] | {"residual_scale": 1.0, "attnres": AttnResConfig(blocks=3)}
 
 
 def tiny(seed: int = 0, **switches: Any) -> Decoder:

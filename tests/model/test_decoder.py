@@ -165,8 +165,9 @@ def test_every_letter_has_a_mixer() -> None:
         assert isinstance(build_mixer(letter, config), Mixer)
 
 
-def test_every_parameter_learns() -> None:
-    decoder = tiny(**SWITCHES["everything"])
+@pytest.mark.parametrize("name", ["everything", "everything_mixed"])
+def test_every_parameter_learns(name: str) -> None:
+    decoder = tiny(**SWITCHES[name])
     hidden_BLD = decoder.hidden(some_ids(2, LENGTH))
     (decoder.logits(hidden_BLD).logsumexp(-1).sum() + decoder.loop.exit_gate(hidden_BLD, 0).sum()).backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in decoder.parameters())

@@ -189,7 +189,7 @@ def test_a_source_is_stored_once_for_the_gradient() -> None:
 PATTERNS: tuple[dict[str, Any], ...] = (
     {"pattern": "A"},
     {"pattern": "AW", "window": 4},
-    {"pattern": "MA", "mamba": MAMBA},
+    {"pattern": "MAm", "mamba": MAMBA},
 )
 LOOPS = (None, LoopConfig(n_loops=2), LoopConfig(n_loops=3, prelude=1, reinject="add", loop_norm=False))
 COMBINATIONS = [
@@ -239,3 +239,8 @@ def test_wrong_options_are_refused(wrong: dict[str, Any]) -> None:
         AttnResConfig(**wrong)
     with pytest.raises(UsageError):
         Config.from_dict({**SHAPE, "attnres": wrong})
+
+
+def test_a_scaled_residual_does_not_fit() -> None:
+    with pytest.raises(UsageError, match=r"residual_scale 0\.5"):
+        tiny(attnres=FULL, residual_scale=0.5)

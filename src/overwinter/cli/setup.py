@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from overwinter.loop.goal import Goal
 
 EFFECTS = ("pure", "idempotent", "keyed", "irreversible")
-_MODEL_HELP = "policy:NAME, http://HOST:PORT/v1#MODEL or script:FILE.json"
+_MODEL_HELP = "a model folder, http://HOST:PORT/v1#MODEL, policy:NAME or script:FILE.json"
 _GATE_HELP = "'orders' (consequential acts of a world), an effect class, 'confidence<0.5', or a tool's name (* allowed)"
 
 
@@ -146,6 +146,9 @@ def make_plan(
     given_tools = _tools(settings, tools)
     if given_tools:
         setup["tools"] = given_tools
+    if setup["model"]["kind"] == "local" and "world" in setup and not given_tools:
+        # Nothing to call but the world's actions: the engine lets it utter nothing else.
+        setup["controls"] = []
     rules = [*_rules("deny", gates.deny), *_rules("ask", gates.ask), *_rules("allow", gates.allow), *settings.gates]
     if rules:
         setup["gates"] = rules
@@ -167,7 +170,19 @@ def model_spec(spec: str, settings: Settings, *, judge: bool = False) -> dict[st
         return {"kind": "endpoint", "base_url": url, "model": name, **settings.endpoint}
     if kind == "script" and rest:
         return {"kind": "scripted", "replies": _script(Path(rest))}
+    if kind == "local" and rest:
+        return {"kind": "local", "path": str(model_folder(rest)), **settings.local}
+    if Path(spec).is_dir():
+        return {"kind": "local", "path": str(model_folder(spec)), **settings.local}
     raise UsageError(f"{spec!r} is no {'judge' if judge else 'model'}", f"write {_MODEL_HELP}")
+
+
+def model_folder(path: str) -> Path:
+    """The whole path of a model folder. Raises UsageError where there is none."""
+    folder = Path(path).expanduser().absolute()
+    if not (folder / "config.json").is_file():
+        raise UsageError(f"{folder} is no model folder", "name one with config.json, safetensors and tokenizer.json")
+    return folder
 
 
 def _actor(settings: Settings, place: Place, actor: Actor, *, world: bool) -> dict[str, Any]:
@@ -281,4 +296,5 @@ def _title(text: str | None, setup: dict[str, Any]) -> str:
     if text is not None:
         return text[:80]
     world, model = setup["world"], setup["model"]
-    return f"{world['name']}, seed {world['seed']}, {model.get('policy') or model.get('model') or model['kind']}"
+    player = Path(model["path"]).name if model["kind"] == "local" else model.get("policy") or model.get("model")
+    return f"{world['name']}, seed {world['seed']}, {player or model['kind']}"

@@ -123,6 +123,7 @@ class StepMemory:
 
     def __init__(self, store: PagedStore, spans: Sequence[Span], rows: int, mirrors: Mirrors) -> None:
         self.store = store
+        self.spans = list(spans)
         self.rows = rows
         slots: list[int] = []
         for span in spans:
@@ -132,6 +133,13 @@ class StepMemory:
         mirrors.begin()
         self.groups = [self._group(each, mirrors) for each in grouped(spans, store.config.block_size)]
         mirrors.end()
+
+    def narrowed(self, active_T: Tensor) -> StepMemory:
+        """The step of those sequences alone whose tokens are active, in rows that are closed up. It reads from the blocks."""
+        row_of = (active_T.cumsum(0) - 1).tolist()
+        is_active = active_T.tolist()
+        kept = [span._replace(row=row_of[span.row]) for span in self.spans if is_active[span.row]]
+        return StepMemory(self.store, kept, int(active_T.sum()), Mirrors(self.store, budget_bytes=0))
 
     def _group(self, spans: Sequence[Span], mirrors: Mirrors) -> Group:
         size, count = self.store.config.block_size, spans[0].length
@@ -181,10 +189,24 @@ def _padded_blocks(blocks: Sequence[int], count: int) -> list[int]:
 
 
 class PagedLayer:
-    """One attention layer's memory for one step: the model's `KVMemory`."""
+    """One attention layer's memory for one step: the model's `KVMemory`, and its `NarrowMemory` for loops."""
 
     def __init__(self, step: StepMemory, layer: int) -> None:
         self._step, self._layer = step, layer
+
+    def narrow(self, active_BL: Tensor, source: PagedLayer) -> PagedLayer:
+        """Remember of every token what the loop before does; the returned memory is for those that go on."""
+        step, data_NLSTHD = self._step, self._step.store.data_NLSTHD
+        blocks, offsets = step.places
+        data_NLSTHD[:, self._layer][blocks, :, offsets] = data_NLSTHD[:, source.layer][blocks, :, offsets]
+        for group in step.groups:
+            if group.mirror is not None:
+                group.mirror.forget(self._layer)
+        return PagedLayer(step.narrowed(active_BL[0]), self._layer)
+
+    @property
+    def layer(self) -> int:
+        return self._layer
 
     def attend(self, q_BHLC: Tensor, k_BKLC: Tensor, v_BKLC: Tensor, positions_BL: Tensor, look: Look) -> Tensor:  # noqa: ARG002
         step, store, tokens = self._step, self._step.store, self._step.tokens

@@ -57,6 +57,10 @@ class Mirror:
             held[self._rows_R.to(starts_R.device), starts_R] = kv_R2KC
         return held[:, :keys, 0], held[:, :keys, 1]
 
+    def forget(self, layer: int) -> None:
+        """Something else has written this layer's blocks: copy them anew when they are asked for."""
+        self._layers[layer] = None
+
 
 class Mirrors:
     """The mirrors of the last step's groups.

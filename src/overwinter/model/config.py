@@ -166,6 +166,11 @@ class Config:
             values["rope_scaling"]["kind"] = self.rope_scaling.kind
         return values
 
+    def given(self) -> dict[str, Any]:
+        """`to_dict` without what is as in the plain decoder: says the same, whatever switches are added later."""
+        plain = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in self.to_dict().items() if getattr(self, name) != plain[name]}
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
         _check_keys(cls, values)

@@ -137,7 +137,7 @@ def test_off_is_plain() -> None:
         "pattern": "AAA", "window": None, "mamba": None, "rope_scaling": None, "rope_fraction": 1.0, "qkv_bias": False,
         "out_bias": False, "mlp_bias": False, "qk_norm": False, "attention_scale": None, "attn_softcap": None,
         "logit_softcap": None, "mlp": "swiglu", "norm": "pre", "tied": False, "embedding_scale": 1.0,
-        "residual_scale": 1.0, "logit_divisor": 1.0,
+        "residual_scale": 1.0, "logit_divisor": 1.0, "attnres": None, "loop": None,
     }  # fmt: skip
     plain, ids_BL = tiny(), some_ids(2, LENGTH)
     with torch.no_grad():

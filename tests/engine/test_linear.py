@@ -10,9 +10,10 @@ from engine_kit import decoder_of, shape
 from torch import nn
 
 from overwinter.engine import Config as EngineConfig
+from overwinter.engine.fused import fuse_attention
 from overwinter.engine.linear import PackedLinear, can_pack, pack
 from overwinter.engine.probe import is_exact
-from overwinter.model import Config, LowrankConfig, NobleConfig
+from overwinter.model import Config, LowrankConfig, NobleConfig, YarnScaling
 from overwinter.model.decoder import SwiGLU
 
 SIZES = ((12, 20), (64, 172), (384, 300), (1536, 64))
@@ -102,3 +103,36 @@ def test_other_number_formats_stay_plain() -> None:
     assert not can_pack(torch.zeros(4, 4, dtype=torch.float64))
     decoder = decoder_of().double()
     assert pack(decoder) == 0
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {},
+        {"qk_norm": True, "qkv_bias": True, "out_bias": True, "n_kv_heads": 1},
+        {"rope_base": None, "attention_scale": 0.3},
+        {"rope_fraction": 0.5, "attn_softcap": 4.0},
+        {"pattern": "AW", "window": 7, "n_kv_heads": 4},
+        {"rope_scaling": YarnScaling(factor=4.0, original_context=16)},
+    ],
+)
+def test_fused_attention_is_the_plain_one(switches: dict[str, object]) -> None:
+    config = shape(**switches)
+    plain, fused = decoder_of(config), decoder_of(config)
+    assert fuse_attention(fused) == 4 * config.n_layers
+    ids, cache, other = torch.arange(40)[None], plain.new_cache(), fused.new_cache()
+    with torch.no_grad():
+        torch.testing.assert_close(fused(ids), plain(ids), atol=1e-4, rtol=1e-4)
+        for piece in (ids[:, :17], ids[:, 17:18], ids[:, 18:]):
+            torch.testing.assert_close(fused(piece, other), plain(piece, cache), atol=1e-4, rtol=1e-4)
+
+
+def test_layers_that_turn_alike_share_their_angles() -> None:
+    decoder = decoder_of(shape(n_layers=3))
+    fuse_attention(decoder)
+    angles = {id(block.mixer.angles) for block in decoder.blocks}  # type: ignore[union-attr]
+    assert len(angles) == 1
+
+
+def test_attention_with_branches_is_left_alone() -> None:
+    assert fuse_attention(decoder_of(shape(noble=NobleConfig(rank=4, targets=("q",))))) == 0

@@ -23,8 +23,10 @@ def shortest_pattern(letters: str) -> str:
     return letters[: next(periods)]
 
 
-def pattern_of(kinds: list[str], known: dict[str, str], n_layers: int) -> str:
+def pattern_of(kinds: Any, known: dict[str, str], n_layers: int) -> str:
     """A pattern from the kinds of all layers, by the family's names of kinds."""
+    if not isinstance(kinds, list):
+        raise UsageError(f"layer_types cannot be {kinds!r}", f"it is a list of {sorted(known)}")
     unknown = sorted({str(kind) for kind in kinds} - set(known))
     if unknown or len(kinds) != n_layers:
         raise UsageError(

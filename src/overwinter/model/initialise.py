@@ -108,7 +108,7 @@ def _seed_of(seed: int, name: str) -> int:
 
 def _refuse(config: Config, init: Init) -> None:
     bends = config.noble is not None and config.noble.rank > 0
-    mixes = getattr(config, "attnres", None) is not None
+    mixes = config.attnres is not None
     clashes = {
         "zero": [("NOBLE branches", bends), ("norm='sandwich'", config.norm == "sandwich"), ("attnres", mixes)],
         "scaled": [("attnres, which bounds the stream already,", mixes)],

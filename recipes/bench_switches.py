@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bench_journal import ROOT, spread, table, write_between
 from overwinter.engine.linear import pack
-from overwinter.model import Config, Decoder, LowrankConfig, NobleConfig, fresh
+from overwinter.model import AttnResConfig, Config, Decoder, LoopConfig, LowrankConfig, NobleConfig, fresh
 
 BEGIN, END = "<!-- bench_switches: begin -->", "<!-- bench_switches: end -->"
 SHAPE: dict[str, Any] = {
@@ -36,6 +36,12 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "lowrank_orthogonal, rank 96": {"lowrank_orthogonal": LowrankConfig(rank=96)},
     "tied": {"tied": True},
     "tied, lowrank_orthogonal, rank 96": {"tied": True, "lowrank_orthogonal": LowrankConfig(rank=96)},
+    "attention residuals, 4 blocks": {"attnres": AttnResConfig(blocks=4)},
+    "attention residuals, full": {"attnres": AttnResConfig(kind="full")},
+    "2 loops": {"loop": LoopConfig(n_loops=2)},
+    "4 loops": {"loop": LoopConfig(n_loops=4)},
+    "4 loops, decoding stops after the first": {"loop": LoopConfig(n_loops=4, exit=0.01)},
+    "1 + 2 × 2 + 1 layers, parcae": {"loop": LoopConfig(n_loops=2, prelude=1, coda=1, reinject="parcae")},
 }
 """Name → switches of `Config`. The first row is what all others are compared with."""
 
@@ -94,9 +100,10 @@ MEASURED = {
 
 
 def seconds(measure: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    """Processor time: with one thread it is the time taken, less what other programs took meanwhile."""
+    began = time.process_time()
     measure()
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def main() -> None:

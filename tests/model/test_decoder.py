@@ -137,7 +137,7 @@ def test_off_is_plain() -> None:
         "pattern": "AAA", "window": None, "mamba": None, "rope_scaling": None, "rope_fraction": 1.0, "qkv_bias": False,
         "out_bias": False, "mlp_bias": False, "qk_norm": False, "attention_scale": None, "attn_softcap": None,
         "logit_softcap": None, "mlp": "swiglu", "norm": "pre", "tied": False, "embedding_scale": 1.0,
-        "residual_scale": 1.0, "logit_divisor": 1.0,
+        "residual_scale": 1.0, "logit_divisor": 1.0, "attnres": None, "loop": None,
     }  # fmt: skip
     plain, ids_BL = tiny(), some_ids(2, LENGTH)
     with torch.no_grad():
@@ -165,8 +165,9 @@ def test_every_letter_has_a_mixer() -> None:
         assert isinstance(build_mixer(letter, config), Mixer)
 
 
-def test_every_parameter_learns() -> None:
-    decoder = tiny(**SWITCHES["everything"])
+@pytest.mark.parametrize("name", ["everything", "everything_mixed"])
+def test_every_parameter_learns(name: str) -> None:
+    decoder = tiny(**SWITCHES[name])
     hidden_BLD = decoder.hidden(some_ids(2, LENGTH))
     (decoder.logits(hidden_BLD).logsumexp(-1).sum() + decoder.loop.exit_gate(hidden_BLD, 0).sum()).backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in decoder.parameters())

@@ -188,7 +188,10 @@ def greedy(decoder: Any, ids: list[int], count: int) -> list[int]:
     return new
 
 
-@pytest.mark.parametrize("name", ["attn_softcap", "logit_softcap", "relu2", "sandwich", "mixed_windows", "everything"])
+@pytest.mark.parametrize(
+    "name",
+    ["attn_softcap", "logit_softcap", "relu2", "sandwich", "mixed_windows", "attnres_block", "loop", "everything"],
+)
 def test_what_no_family_has_is_not_exported(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no published family"):
         export(tiny(**SWITCHES[name]), tmp_path / "out")

@@ -136,13 +136,15 @@ def injected(decoder: Decoder, state_BLD: Tensor, e_BLD: Tensor) -> Tensor:
 
 @each_kind
 def test_prefill_in_pieces_and_step_by_step_agree(switches: dict[str, Any]) -> None:
-    decoder, ids_BL = tiny(**switches), some_ids(2, LENGTH)
+    decoder, ids_BL, worst = tiny(**switches), some_ids(2, LENGTH), 0.0
     with torch.no_grad():
         whole_BLV = decoder(ids_BL)
         for pieces in ([LENGTH], [8, 1, 9, 5], [1] * LENGTH):
             cache = decoder.new_cache()
             fed_BLV = torch.cat([decoder(piece, cache) for piece in ids_BL.split(pieces, dim=1)], dim=1)
-            assert relative_error(fed_BLV, whole_BLV) <= bound(switches)
+            worst = max(worst, relative_error(fed_BLV, whole_BLV))
+    print(f"loops fed differently {switches}: {worst:.1e}")
+    assert worst <= bound(switches)
 
 
 @each_kind
@@ -215,7 +217,7 @@ def test_depth_is_the_first_loop_whose_cumulative_probability_reaches_the_thresh
 def test_computing_only_active_tokens_changes_nothing(switches: dict[str, Any], batch: int) -> None:
     """The fast path copies keys and values; its twin computes every token from the input its mixer had."""
     decoder, ids_BL = uneven(tiny(**switches)), some_ids(batch, 20)
-    narrow, wide, depths = decoder.new_cache(), wide_cache(decoder), set()
+    narrow, wide, depths, worst = decoder.new_cache(), wide_cache(decoder), set(), 0.0
     lengths = [6, 1, 1, 1, 1, 1, 1, 1, 1, 3, 3]
     with torch.no_grad():
         for number, piece in enumerate(ids_BL.split(lengths, dim=1)):
@@ -223,8 +225,10 @@ def test_computing_only_active_tokens_changes_nothing(switches: dict[str, Any], 
             fast_BLD, fast_BL = decoder.hidden_and_depth(piece, narrow, exit_thresholds_BL=asked_BL)
             slow_BLD, slow_BL = decoder.hidden_and_depth(piece, wide, exit_thresholds_BL=asked_BL)
             assert torch.equal(fast_BL, slow_BL)
-            assert relative_error(fast_BLD, slow_BLD) <= bound(switches)
+            worst = max(worst, relative_error(fast_BLD, slow_BLD))
             depths |= set(fast_BL.flatten().tolist())
+    print(f"active tokens alone {switches}: {worst:.1e}")
+    assert worst <= bound(switches)
     assert len(depths) > 1, "a test of early exit needs tokens that stop and tokens that go on"
 
 

@@ -20,6 +20,7 @@ from overwinter.cli.flags import takes_groups
 from overwinter.cli.generating import generate
 from overwinter.cli.looking import log, ls, why
 from overwinter.cli.models import bench, convert, info
+from overwinter.cli.serving import serve
 from overwinter.cli.upkeep import doctor, gc
 from overwinter.cli.watching import watch
 from overwinter.cli.working import resume, run
@@ -51,6 +52,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     stop,
     fork,
     replay,
+    serve,
     generate,
     doctor,
     gc,

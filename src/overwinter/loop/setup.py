@@ -36,6 +36,11 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
     Raises:
         UsageError, ToolError: a part is unknown, misspelt or not installed.
     """
+    if "response" in setup:
+        raise UsageError(
+            "this is a response of the server, not a run of the loop",
+            "start `overwinter serve` with this store: it goes on with what is unfinished",
+        )
     check_fields(setup)
     if "code" in setup:
         raise UsageError(

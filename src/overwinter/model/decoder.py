@@ -72,25 +72,25 @@ class Block(nn.Module):
         self, positions_BL: Tensor, memory: Any, carry: Callable[[Tensor], Tensor] | None = None
     ) -> list[SubLayer]:
         """The parts as functions from the stream to what they add to it. `carry` sees what the mixer gets."""
-
-        def mix(h_BLD: Tensor) -> Tensor:
-            x_BLD = self.mixer_norm(h_BLD)
-            mixed_BLD: Tensor = self.mixer(x_BLD if carry is None else carry(x_BLD), positions_BL, memory)
-            return self._scaled(mixed_BLD if self.mixer_post is None else self.mixer_post(mixed_BLD))
-
-        mlp, norm = self.mlp, self.mlp_norm
-        if mlp is None or norm is None:
-            return [mix]
-
-        def think(h_BLD: Tensor) -> Tensor:
-            thought_BLD: Tensor = mlp(norm(h_BLD))
-            return self._scaled(thought_BLD if self.mlp_post is None else self.mlp_post(thought_BLD))
-
-        return [mix, think]
+        mix = partial(self.mix, positions_BL=positions_BL, memory=memory, carry=carry)
+        return [mix] if self.mlp is None else [mix, self.think]
 
     @property
     def n_sublayers(self) -> int:
         return 1 if self.mlp is None else 2
+
+    def mix(
+        self, h_BLD: Tensor, *, positions_BL: Tensor, memory: Any, carry: Callable[[Tensor], Tensor] | None
+    ) -> Tensor:
+        x_BLD = self.mixer_norm(h_BLD)
+        mixed_BLD: Tensor = self.mixer(x_BLD if carry is None else carry(x_BLD), positions_BL, memory)
+        return self._scaled(mixed_BLD if self.mixer_post is None else self.mixer_post(mixed_BLD))
+
+    def think(self, h_BLD: Tensor) -> Tensor:
+        assert self.mlp is not None, "only a block with an MLP thinks"
+        assert self.mlp_norm is not None
+        thought_BLD: Tensor = self.mlp(self.mlp_norm(h_BLD))
+        return self._scaled(thought_BLD if self.mlp_post is None else self.mlp_post(thought_BLD))
 
     def _scaled(self, part_BLD: Tensor) -> Tensor:
         return part_BLD if self.scale == 1 else part_BLD * self.scale

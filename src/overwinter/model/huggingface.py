@@ -144,9 +144,10 @@ def _meaning(config: Config) -> Config:
     if mamba is not None:
         idle = ("chunk_size", "dt_min", "dt_max", "dt_init_floor", "a_min", "a_max")
         mamba = MambaConfig(**{name: value for name, value in vars(mamba).items() if name not in idle})
-    scale, noble = config.attention_scale, config.noble
+    scale, noble, loop = config.attention_scale, config.noble, config.looped
     return replace(
         config,
+        loop=None if loop is None else replace(loop, depth_sampling="fixed", bptt=None),
         noble=None if noble is None or noble.rank == 0 else noble,
         pattern=shortest_pattern(config.letters),
         mamba=mamba,

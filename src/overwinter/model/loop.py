@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, c
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from overwinter.errors import UsageError
 from overwinter.model.cache import NarrowMemory
 from overwinter.model.checks import check_types
+from overwinter.model.pointwise import softplus
 
 if TYPE_CHECKING:
     from overwinter.model.config import Config
@@ -201,7 +201,7 @@ class Parcae(nn.Module):
         self.B.weight.copy_(torch.eye(self.B.in_features))
 
     def forward(self, h_BLD: Tensor, e_BLD: Tensor) -> Tensor:
-        dt_D = functional.softplus(self.dt_bias.float())
+        dt_D = softplus(self.dt_bias.float())
         decay_D = (-dt_D * self.A_log.float().exp()).exp()
         entry_BLD: Tensor = self.B(e_BLD)
         return h_BLD * decay_D.to(h_BLD.dtype) + entry_BLD * dt_D.to(h_BLD.dtype)
@@ -319,9 +319,9 @@ class Loop(nn.Module):
     def _leaving(self, normed_BLD: Tensor, t: int, stay_BL: Tensor, thresholds_BL: Tensor) -> tuple[Tensor, Tensor]:
         """log S after this loop, and who stops here: 1 − S is the probability to have stopped by now."""
         gate_BL = cast("ExitGate", self.exit_gate)(normed_BLD, t)
-        stay_BL = stay_BL + functional.logsigmoid(-gate_BL)
+        stay_BL = stay_BL - softplus(gate_BL)
         # With a saturated gate 1 − S rounds to 1; a threshold of 1 means all loops nevertheless.
-        return stay_BL, (-torch.expm1(stay_BL) >= thresholds_BL) & (thresholds_BL < 1)
+        return stay_BL, (1 - stay_BL.exp() >= thresholds_BL) & (thresholds_BL < 1)
 
     def _real(self, thresholds_BL: Tensor | None) -> Tensor | None:
         """None where no token asks to stop early."""

@@ -4,13 +4,13 @@
     Stage II, the gate:       I_t = max(0, CE_{t−1} − CE_t),   w_t = σ(k·(I_t − γ)),   mean over t ≥ 2 of BCE(1 − λ_t, w_t)
 
 The first is a negative ELBO under a uniform prior over depths; without the entropy the gate collapses onto the last loop. The
-second teaches the frozen model's gate to go on where the last loop helped. Ouro, arXiv 2510.25741, is known to us through
-notes that leave open whether w_t belongs to the gate after loop t or to the one before it, which decides on loop t:
-`gate_label_shift` 1 pairs the latter. Its value to report is neither: compare models by the last loop's cross-entropy (`last_loss`).
+second teaches the frozen model's gate to go on where a loop helps. Source: Ouro, arXiv 2510.25741. Our notes of it leave open whether
+w_t belongs to the gate after loop t or to the one before it, which decides on loop t: `gate_label_shift` chooses. Neither loss is a
+figure to compare models by; the last loop's cross-entropy is (`last_loss`).
 
-Depths drawn per sequence (Parcae, arXiv 2604.12946: per batch, the short depths collapse) and gradients through the last loops
-alone (Huginn, arXiv 2502.05171) are in `loop_losses`. What we changed: a drawn depth is at most 2·n_loops; a loop before
-the ones with gradient trains head and gate on its state as it is.
+Each sequence may draw its own depth (Parcae, arXiv 2604.12946: drawn per batch, the short depths collapse), and gradients may stop
+some loops back (Huginn, arXiv 2502.05171). What we changed: a drawn depth is at most 2·n_loops; a loop before those with gradient
+trains head and gate alone, on its state as it is.
 
 Probabilities are made in log space. Cross-entropies are computed for a few tokens at a time and their logits computed again
 in the backward pass, so that T·B·L·V logits never exist.

@@ -218,10 +218,11 @@ def _with_paths_from(folder: Path, table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _model_from(folder: Path, spec: str) -> str:
-    """A model folder by its whole path; other words for a model as they are."""
-    path = folder / spec.removeprefix("local:")
-    if spec.startswith("local:") or path.is_dir():
-        return f"local:{path}"
+    """A model folder by its whole path; other words for a model as they are, names on the hub among them."""
+    named = spec.removeprefix("local:")
+    on_hub = named.count("/") == 1 and not named.startswith((".", "/", "~"))
+    if (folder / named).is_dir() or (spec.startswith("local:") and not on_hub):
+        return f"local:{folder / Path(named).expanduser()}"
     return spec
 
 

@@ -74,3 +74,17 @@ def test_controls_stay_where_there_are_tools(player: Cli, tmp_path: Path) -> Non
     player("run", *WORLD, "--files", "w", "--max-steps", "1", "--name", "r1")
     setup = next(iter(player("log", "r1", "--json").records))["body"]["setup"]
     assert "controls" not in setup
+
+
+def test_names_of_models(player: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from overwinter.cli.setup import model_spec
+    from overwinter.config import load
+
+    (tmp_path / "overwinter.toml").write_text('model = "local:org/name"\njudge = "local:./models/tiny"\n')
+    settings = load(start=tmp_path).settings
+    assert settings.model == "local:org/name", "a name on the hub is nobody's folder"
+    assert settings.judge == f"local:{tmp_path}/models/tiny"
+    assert model_spec("org/name@1f3a", settings) == {"kind": "local", "path": "org/name@1f3a"}
+    monkeypatch.setattr("overwinter.model.hub.find_spec", lambda _: None)  # no download
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    assert "no complete org/name at main" in player("generate", "x", "--model", "org/name").err

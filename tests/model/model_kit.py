@@ -74,6 +74,15 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "attnres_block": {"attnres": AttnResConfig(blocks=3)},
     "loop": {"loop": LoopConfig(n_loops=3)},
     "loop_middle": {"loop": LoopConfig(n_loops=2, prelude=1, coda=1, reinject="parcae", loop_norm=False)},
+    "width_and_depth": {
+        "pattern": "MA",
+        "mamba": MAMBA,
+        "noble": NobleConfig(rank=3, targets=("q", "o", "up", "down", "ssm_in", "ssm_out")),
+        "lowrank_orthogonal": LowrankConfig(rank=8),
+        "tied": True,
+        "attnres": AttnResConfig(blocks=2),
+        "loop": LoopConfig(n_loops=2, prelude=1),
+    },
     "everything": {
         "pattern": "AWM",
         "window": 4,

@@ -126,7 +126,9 @@ def _model_folders(settings: Settings) -> Iterator[Check]:
         except OverwinterError as error:
             yield Check(check=role, ok=False, value=error.problem, advice=error.next_step)
             continue
-        if made["kind"] == "local":
+        if made["kind"] == "local" and not Path(made["path"]).is_absolute():
+            yield Check(check=role, ok=None, value=f"{made['path']} on the hub", advice="it is found when a run starts")
+        elif made["kind"] == "local":
             weights = list(Path(made["path"]).glob("*.safetensors"))
             yield Check(
                 check=role,

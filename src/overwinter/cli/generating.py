@@ -33,7 +33,8 @@ class Weights:
     """Which model."""
 
     model: Annotated[
-        str | None, typer.Option("--model", metavar="PATH", help="A model folder; default: the configuration's model.")
+        str | None,
+        typer.Option("--model", metavar="PATH", help="A folder, or a name on the hub; default: the configuration's."),
     ] = None
     dtype: Annotated[
         str | None,
@@ -62,6 +63,10 @@ class Choosing:
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="NUMBER", help="The same seed, the same text; default: a new one.")
     ] = None
+    exit_threshold: Annotated[
+        float,
+        typer.Option("--exit-threshold", metavar="SHARE", help="Of looped models: spare loops from here on; 1 is off."),
+    ] = 1.0
     stop: Annotated[
         list[str] | None, typer.Option("--stop", metavar="TEXT", help="Ends the answer; several times for several.")
     ] = None
@@ -226,6 +231,7 @@ def _request(engine: Engine, text: TextFormat, prompt: str, choosing: Choosing, 
         stop=tuple(stops),
         constraint=_constraint(engine, text, form),
         logprobs=form.logprobs,
+        exit_threshold=choosing.exit_threshold,
     )
 
 

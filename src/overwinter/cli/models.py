@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from overwinter.model import TextFormat
 
 FORMATS = ("hf", "overwinter")
-Folder = Annotated[str, typer.Argument(metavar="PATH", help="A model folder.")]
+Folder = Annotated[str, typer.Argument(metavar="PATH", help="A model folder, or a name on the hub.")]
 Dtype = Annotated[
     str | None, typer.Option("--dtype", metavar="NAME", help="float32, bfloat16 or float16; default: as in the files.")
 ]
@@ -48,11 +48,12 @@ def info(path: Folder, *, dtype: Dtype = None, common: Plain) -> None:
     from overwinter.engine.facts import facts
     from overwinter.loop.models.chat import ChatForm
     from overwinter.loop.models.local import load
+    from overwinter.model.hub import find_folder
 
     config = _config(path, dtype)
     engine, text = load(config)
     found, form = facts(engine), ChatForm.of(text)
-    files = sum(each.stat().st_size for each in Path(config.path).glob("*.safetensors"))
+    files = sum(each.stat().st_size for each in find_folder(config.path).glob("*.safetensors"))
     out = Output(as_json=common.json)
     identity = f"{engine.name}@{engine.fingerprint.model[:12]}"
     record = {"path": config.path, "model": identity, "file_bytes": files, **dataclasses.asdict(found)}
@@ -126,10 +127,10 @@ def bench(path: Folder, *, load: Load, dtype: Dtype = None, common: Plain) -> No
 
 
 def _config(path: str, dtype: str | None) -> Config:
-    from overwinter.cli.setup import model_folder
+    from overwinter.cli.setup import model_path
     from overwinter.loop.models.local import Config
 
-    return Config(path=str(model_folder(path.removeprefix("local:"))), dtype=dtype or "")  # type: ignore[arg-type]
+    return Config(path=model_path(path.removeprefix("local:")), dtype=dtype or "")  # type: ignore[arg-type]
 
 
 def _speed_row(speed: Speed) -> list[str]:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from overwinter.loop.goal import Goal
 
 EFFECTS = ("pure", "idempotent", "keyed", "irreversible")
-_MODEL_HELP = "a model folder, http://HOST:PORT/v1#MODEL, policy:NAME or script:FILE.json"
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w.-]+)?")
+"""A model on the Hugging Face hub, with or without a revision (model/hub.py)."""
+_MODEL_HELP = "a model folder, ORG/NAME on the hub, http://HOST:PORT/v1#MODEL, policy:NAME or script:FILE.json"
 _GATE_HELP = "'orders' (consequential acts of a world), an effect class, 'confidence<0.5', or a tool's name (* allowed)"
 
 
@@ -171,18 +173,26 @@ def model_spec(spec: str, settings: Settings, *, judge: bool = False) -> dict[st
     if kind == "script" and rest:
         return {"kind": "scripted", "replies": _script(Path(rest))}
     if kind == "local" and rest:
-        return {"kind": "local", "path": str(model_folder(rest)), **settings.local}
-    if Path(spec).is_dir():
-        return {"kind": "local", "path": str(model_folder(spec)), **settings.local}
+        return {"kind": "local", "path": model_path(rest), **settings.local}
+    if Path(spec).expanduser().exists() or HUB_NAME.fullmatch(spec):
+        return {"kind": "local", "path": model_path(spec), **settings.local}
     raise UsageError(f"{spec!r} is no {'judge' if judge else 'model'}", f"write {_MODEL_HELP}")
 
 
-def model_folder(path: str) -> Path:
-    """The whole path of a model folder. Raises UsageError where there is none."""
-    folder = Path(path).expanduser().absolute()
+def model_path(name: str) -> str:
+    """The whole path of a model folder; a name on the hub as it is, so that another machine finds it too.
+
+    Raises:
+        UsageError: neither.
+    """
+    folder = Path(name).expanduser()
+    if not folder.exists() and HUB_NAME.fullmatch(name):
+        return name
     if not (folder / "config.json").is_file():
-        raise UsageError(f"{folder} is no model folder", "name one with config.json, safetensors and tokenizer.json")
-    return folder
+        raise UsageError(
+            f"{folder.absolute()} is no model folder", "name one with config.json, safetensors and tokenizer.json"
+        )
+    return str(folder.absolute())
 
 
 def _actor(settings: Settings, place: Place, actor: Actor, *, world: bool) -> dict[str, Any]:

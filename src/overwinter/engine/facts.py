@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from overwinter.engine.engine import Engine
-from overwinter.engine.linear import PackedLinear
 from overwinter.model import Config, Decoder, KVCache, fresh
 
 
@@ -57,7 +56,7 @@ def facts(engine: Engine) -> Facts:
         cache_bytes_token=engine.store.token_bytes if engine.store.config.layers else 0,
         state_bytes=_state_bytes(decoder),
         context_tokens=engine.context_tokens,
-        packed=sum(isinstance(module, PackedLinear) for module in decoder.modules()),
+        packed=engine.packed_linears,
         plain=tuple(name for name, module in decoder.named_modules() if isinstance(module, nn.Linear)),
         is_exact=engine.is_exact,
     )

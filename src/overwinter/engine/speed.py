@@ -16,7 +16,7 @@ from statistics import median
 import torch
 
 from overwinter.engine.engine import Engine
-from overwinter.engine.linear import PackedLinear
+from overwinter.engine.linear import PackedLinear, PackedLowrank
 from overwinter.engine.request import Request
 from overwinter.engine.sampling import SamplingParams
 from overwinter.errors import UsageError
@@ -54,10 +54,9 @@ def weight_bytes(engine: Engine) -> int:
     decoder = engine.decoder
     packed = [module for module in decoder.modules() if isinstance(module, PackedLinear)]
     numbers = sum(each.in_features * each.out_features for each in packed)
+    looked_up = decoder.head is not None or isinstance(decoder.embed, PackedLowrank)
     plain = sum(
-        parameter.nbytes
-        for name, parameter in decoder.named_parameters()
-        if name != "embed.weight" or decoder.head is None
+        parameter.nbytes for name, parameter in decoder.named_parameters() if not (looked_up and name == "embed.weight")
     )
     return numbers * decoder.embed.weight.itemsize + plain
 

@@ -16,6 +16,7 @@ import torch
 from overwinter.errors import UsageError
 from overwinter.model import huggingface
 from overwinter.model.checkpoint import MODEL_TYPE, load, save
+from overwinter.model.hub import find_folder
 from overwinter.model.text import (
     GENERATION_CONFIG,
     MORE_TEMPLATES,
@@ -51,11 +52,12 @@ def convert(
     Raises:
         UsageError: no published family has these switches, a file is damaged, or the target has content.
     """
-    decoder = load(source, dtype=getattr(torch, dtype) if dtype else None)
-    text = _text_of(Path(source))
+    folder = find_folder(source)
+    decoder = load(folder, dtype=getattr(torch, dtype) if dtype else None)
+    text = _text_of(folder)
     tokenizer = None if text is None else text.tokenizer
     ids = {} if text is None else _ids(text)
-    files = {} if text is None else _files(Path(source), ids)
+    files = {} if text is None else _files(folder, ids)
     with new_folder(Path(target)) as partial:  # whoever sees the target sees the text files too
         if to == "hf":
             family = huggingface.export(decoder, partial, tokenizer=tokenizer, token_ids=_single(ids))

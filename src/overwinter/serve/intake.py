@@ -236,13 +236,15 @@ class Intake:
     def _deliver(self) -> None:
         # Cleared first: what is put in from now on wakes the loop again, what was put in before is taken here.
         self._is_woken = False
-        now = time.monotonic()
+        now, tokens = time.monotonic(), 0
         while self._inbox:
             ticket, index, event = self._inbox.popleft()
+            tokens += len(event.token_ids)
             self._note(ticket, index, event, now)
             ticket.deliver(index, event)
             if not ticket.open:
                 self._tickets.discard(ticket)
+        self.metrics.output_tokens.inc(tokens)
 
     def _note(self, ticket: Ticket, index: int, event: Event, now: float) -> None:
         if event.token_ids:
@@ -250,7 +252,6 @@ class Intake:
             histogram = self.metrics.first_token_s if before is None else self.metrics.next_token_s
             histogram.observe(now - (ticket.asked_at if before is None else before))
             ticket.last_at[index] = now
-            self.metrics.output_tokens.inc(len(event.token_ids))
         if event.cached_tokens:
             self.metrics.cached_tokens.inc(event.cached_tokens)
         if event.finish is not None:

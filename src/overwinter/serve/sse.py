@@ -21,12 +21,14 @@ from overwinter.serve.errors import as_refusal, log
 DONE = b"data: [DONE]\n\n"
 GONE = 499
 """Nobody reads the answer; the number is for metrics and logs (nginx's)."""
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+"""Made once: `json.dumps` with settings of its own makes one for each call."""
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 def encode(data: Any, event: str | None = None) -> bytes:
     """One event."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    text = _ENCODER.encode(data)
     head = f"event: {event}\n" if event else ""
     return f"{head}data: {text}\n\n".encode()
 

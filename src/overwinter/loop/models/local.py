@@ -17,7 +17,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from overwinter.errors import ModelError, UsageError
@@ -42,13 +41,14 @@ class Config:
     """Which model, and what its engine may use. All of it is in the setup of a run, so a resume makes the same model again.
 
     Attributes:
-        path: a folder with config.json, safetensors and a tokenizer.
+        path: a folder with config.json, safetensors and a tokenizer; or a name on the hub, "org/name" or "org/name@revision".
         dtype: of weights and computing; "" for what the files hold. Bits are promised in float32 alone.
         threads: of the whole process; None leaves torch's choice.
         context: longest prompt and answer together; None for what the model was trained for.
         kv_bytes: memory for keys and values; None for the engine's default.
         step_tokens: tokens computed at once.
         top_k, min_p: cut the unlikely; the loop itself sets temperature and top_p.
+        exit_threshold: for looped models, how sure the exit gate has to be to spare a token further loops; 1 runs all.
         template_variables: further names the chat template reads, such as `enable_thinking`.
     """
 
@@ -60,6 +60,7 @@ class Config:
     step_tokens: int = 512
     top_k: int = 0
     min_p: float = 0.0
+    exit_threshold: float = 1.0
     template_variables: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -82,13 +83,10 @@ def load(config: Config, engine: EngineConfig | None = None) -> tuple[Engine, Te
     Raises:
         UsageError: the folder is no model, a file of it is damaged, or the install has no torch.
     """
-    folder = Path(config.path)
-    if not folder.is_dir():
-        raise UsageError(
-            f"there is no folder {folder}", "name a folder with config.json, safetensors and tokenizer.json"
-        )
     from overwinter.model import TextFormat
+    from overwinter.model.hub import find_folder
 
+    folder = find_folder(config.path)
     text = TextFormat.load(folder)
     import torch
 
@@ -234,6 +232,7 @@ class LocalModel:
             stop=limits.stop if compiled is not None else (*limits.stop, *self._text.turn_stops),
             constraint=compiled,
             logprobs=limits.top_logprobs,
+            exit_threshold=self.config.exit_threshold,
             timeout_s=limits.timeout_s if math.isfinite(limits.timeout_s) else None,
         )
 

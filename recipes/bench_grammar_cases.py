@@ -27,7 +27,9 @@ TEXT, WHOLE, TRUTH = {"type": "string"}, {"type": "integer"}, {"type": "boolean"
 PERSON = an_object({"name": TEXT, "age": WHOLE}, "name")
 TREE = {
     "$ref": "#/$defs/node",
-    "$defs": {"node": an_object({"value": WHOLE, "children": {"type": "array", "items": {"$ref": "#/$defs/node"}}}, "value")},
+    "$defs": {
+        "node": an_object({"value": WHOLE, "children": {"type": "array", "items": {"$ref": "#/$defs/node"}}}, "value")
+    },
 }
 DAY = {"type": "string", "format": "date"}
 CALL = {

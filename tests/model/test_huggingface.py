@@ -11,7 +11,7 @@ import torch
 from model_kit import SWITCHES, relative_error, shared_weights, some_ids, stir, tiny
 
 from overwinter.errors import UsageError
-from overwinter.model import export, load
+from overwinter.model import Decoder, export, load
 
 transformers = pytest.importorskip("transformers", reason="parity needs transformers")
 
@@ -37,6 +37,30 @@ LLAMA3 = {
     "original_max_position_embeddings": 16,
 }
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 16}
+QUARTER = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.25}
+BAMBA = {"mamba_n_heads": 8, "mamba_d_state": 6, "mamba_n_groups": 2, "mamba_chunk_size": 8}
+GRANITE = {
+    "mamba_n_heads": 8,
+    "mamba_d_state": 6,
+    "mamba_chunk_size": 8,
+    "num_local_experts": 0,
+    "shared_intermediate_size": 44,
+    "layer_types": ["mamba", "attention", "mamba"],
+}
+NEMOTRON = {
+    "mamba_num_heads": 6,
+    "mamba_head_dim": 8,
+    "ssm_state_size": 5,
+    "n_groups": 2,
+    "chunk_size": 8,
+    "head_dim": 16,
+}
+FACTORS = {
+    "attention_multiplier": 0.3,
+    "embedding_multiplier": 3.0,
+    "residual_multiplier": 0.7,
+    "logits_scaling": 6.0,
+}
 PLAIN_1M = {"rope_type": "default", "rope_theta": 1e6}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {}),
@@ -60,6 +84,40 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3-tied-bias": ("qwen3", {"head_dim": 8, "attention_bias": True, "tie_word_embeddings": True}),
     "qwen3-window": ("qwen3", {"head_dim": 8, "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 2}),
     "qwen3-yarn": ("qwen3", {"head_dim": 16, "rope_parameters": YARN}),
+    "bamba": ("bamba", {**BAMBA, "attn_layer_indices": [1]}),
+    "bamba-no-attention": ("bamba", {**BAMBA, "tie_word_embeddings": True}),
+    "bamba-biases": (
+        "bamba",
+        {
+            **BAMBA,
+            "attn_layer_indices": [0, 2],
+            "attention_bias": True,
+            "mlp_bias": True,
+            "mamba_proj_bias": True,
+            "mamba_conv_bias": False,
+            "time_step_limit": (0.1, 0.8),
+        },
+    ),
+    "bamba-quarter-rope": ("bamba", {**BAMBA, "attn_layer_indices": [0], "rope_parameters": QUARTER, "head_dim": 16}),
+    "bamba-yarn": ("bamba", {**BAMBA, "attn_layer_indices": [0], "rope_parameters": {**YARN, "rope_theta": 1e6}}),
+    "granite": ("granitemoehybrid", {**GRANITE, **FACTORS}),
+    "granite-rope": ("granitemoehybrid", {**GRANITE, "position_embedding_type": "rope", "attention_bias": True}),
+    "granite-plain-factors": ("granitemoehybrid", {**GRANITE, "tie_word_embeddings": True, "mamba_n_groups": 2}),
+    "nemotron": ("nemotron_h", {**NEMOTRON, "hybrid_override_pattern": "M-M*-"}),
+    "nemotron-biases": (
+        "nemotron_h",
+        {
+            **NEMOTRON,
+            "layers_block_type": ["linear_attention", "full_attention", "mlp", "linear_attention"],
+            "use_bias": True,
+            "mlp_bias": True,
+            "use_conv_bias": False,
+            "time_step_min": 0.4,
+            "layer_norm_epsilon": 1e-3,
+        },
+    ),
+    "nemotron-attention-alone": ("nemotron_h", {**NEMOTRON, "hybrid_override_pattern": "**-"}),
+    "granite-attention-alone": ("granitemoehybrid", {**GRANITE, "layer_types": ["attention"] * 3, "mamba_n_heads": 4}),
 }
 each_case = pytest.mark.parametrize(("family", "options"), CASES.values(), ids=CASES.keys())
 IDS = some_ids(2, 40)
@@ -74,8 +132,7 @@ def published(family: str, **options: Any) -> Any:
 
 def logits(model: Any) -> torch.Tensor:
     with torch.no_grad():
-        out = model(IDS)
-    return out if isinstance(out, torch.Tensor) else out.logits
+        return model(IDS) if isinstance(model, Decoder) else model(IDS, use_cache=False).logits
 
 
 @each_case
@@ -131,7 +188,10 @@ def greedy(decoder: Any, ids: list[int], count: int) -> list[int]:
     return new
 
 
-@pytest.mark.parametrize("name", ["attn_softcap", "logit_softcap", "relu2", "sandwich", "mixed_windows", "everything"])
+@pytest.mark.parametrize(
+    "name",
+    ["attn_softcap", "logit_softcap", "relu2", "sandwich", "mixed_windows", "attnres_block", "loop", "everything"],
+)
 def test_what_no_family_has_is_not_exported(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no published family"):
         export(tiny(**SWITCHES[name]), tmp_path / "out")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from overwinter.loop.state import RunState
 
 WAITING, NOT_VERIFIED = 3, 4
+RESPONSE_PREFIX = "resp_"
+"""Responses of the server are runs too; going on with them is the server's business."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -174,7 +176,9 @@ def _is_due(state: RunState, now_us: int) -> bool:
 
 
 def _newest_unfinished(at: Workplace) -> RunInfo:
-    unfinished = [info for info in at.store.runs() if info.status not in ENDED]
+    unfinished = [
+        info for info in at.store.runs() if info.status not in ENDED and not info.run.startswith(RESPONSE_PREFIX)
+    ]
     free = [info for info in unfinished if not at.is_worked_on(info)]
     if free:
         return free[0]

@@ -90,6 +90,8 @@ class Event:
         finish: why the sequence has ended, in its last event; "fault" where no token could be chosen.
         stop: the stop string that ended it.
         problem: what went wrong, for "fault".
+        prompt_logprobs: in a sequence's first event, from `prompt_logprobs_from` on, where asked for.
+        cached_tokens: in a sequence's first event, tokens of the prompt that came from memory.
     """
 
     sequence: int
@@ -99,6 +101,8 @@ class Event:
     finish: Finish | None = None
     stop: str | None = None
     problem: str = ""
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,6 +42,9 @@ class LiveSequence:
         self.table: BlockTable | None = None
         self.states: list[Any] = []
         """One memory per recurrent layer of the model."""
+        self.by_step = False
+        """Its outputs are computed a token at a time, even again, and not shared: in pieces they would round another way, or loop
+        more often."""
         self.namespace = b""
         """Where its content hashes start; empty if it shares with nobody."""
         self.chain: list[bytes] = []
@@ -114,6 +117,7 @@ class LiveSequence:
             logprobs=() if logprob is None else (logprob,),
             finish=self.finish,
             stop=self._stops.stopped,
+            **self._first_facts(len(self.ids) - self.prompt_length == 1),
         )
 
     def end(self, finish: Finish, problem: str = "") -> Event:
@@ -121,7 +125,14 @@ class LiveSequence:
         self.finish, self.problem = finish, problem
         rest = self._rest()
         self.text += rest
-        return Event(sequence=self.number, text=rest, finish=finish, problem=problem)
+        facts = self._first_facts(len(self.ids) == self.prompt_length)
+        return Event(sequence=self.number, text=rest, finish=finish, problem=problem, **facts)
+
+    def _first_facts(self, is_first: bool) -> dict[str, Any]:
+        """What an event says of the prompt, if it is the first one."""
+        if not is_first:
+            return {}
+        return {"prompt_logprobs": tuple(self.prompt_logprobs), "cached_tokens": self.cached_tokens or 0}
 
     def result(self) -> Result:
         assert self.finish is not None, "a sequence has a result when it has ended"

@@ -3,13 +3,15 @@
 Three parts: queries, keys and values are made token by token; the memory brings the keys and values of earlier tokens and
 carries out the `Look` (attend.py); the output is made token by token. The middle part alone knows which tokens belong to one
 sequence, so a memory of another kind (paged, for many sequences at once) needs no other attention. QK-norm (Qwen3) scales
-each head's query and key to unit RMS with a gain before they are turned.
+each head's query and key to unit RMS with a gain before they are turned. A scale other than 1/√C (Granite) is put into the
+queries, so that memories need not know of it.
 
 Shapes: B batch, L new tokens, D model width, H query heads, K key heads, C width of a head.
 """
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from overwinter.model.attend import Look
 from overwinter.model.cache import KVCache, KVMemory, LayerCache
 from overwinter.model.config import Config
+from overwinter.model.noble import linear
 from overwinter.model.rope import Rope
 
 
@@ -28,13 +31,15 @@ class Attention(nn.Module):
         self.n_heads, self.n_kv_heads, self.d_head = config.n_heads, config.n_kv_heads, config.d_head
         self.look = Look(window=window, softcap=config.attn_softcap)
         d_q, d_kv = config.n_heads * config.d_head, config.n_kv_heads * config.d_head
-        self.q = nn.Linear(config.d_model, d_q, bias=config.qkv_bias)
-        self.k = nn.Linear(config.d_model, d_kv, bias=config.qkv_bias)
-        self.v = nn.Linear(config.d_model, d_kv, bias=config.qkv_bias)
-        self.o = nn.Linear(d_q, config.d_model, bias=config.out_bias)
+        self.q = linear(config.noble, "q", config.d_model, d_q, bias=config.qkv_bias)
+        self.k = linear(config.noble, "k", config.d_model, d_kv, bias=config.qkv_bias)
+        self.v = linear(config.noble, "v", config.d_model, d_kv, bias=config.qkv_bias)
+        self.o = linear(config.noble, "o", d_q, config.d_model, bias=config.out_bias)
         self.q_norm = nn.RMSNorm(config.d_head, eps=config.norm_eps) if config.qk_norm else None
         self.k_norm = nn.RMSNorm(config.d_head, eps=config.norm_eps) if config.qk_norm else None
-        self.rope = Rope(config)
+        self.rope = None if config.rope_base is None else Rope(config)
+        scale = config.attention_scale
+        self.q_scale = None if scale is None else scale * math.sqrt(config.d_head)
 
     def new_cache(self, *, rollback: int = 0) -> KVCache:  # noqa: ARG002 (keys and values can be cut anywhere)
         return KVCache()
@@ -45,7 +50,10 @@ class Attention(nn.Module):
         v_BKLC = self._heads(self.v(x_BLD), self.n_kv_heads)
         if self.q_norm is not None and self.k_norm is not None:
             q_BHLC, k_BKLC = self.q_norm(q_BHLC), self.k_norm(k_BKLC)
-        q_BHLC, k_BKLC = self.rope(q_BHLC, k_BKLC, positions_BL)
+        if self.rope is not None:
+            q_BHLC, k_BKLC = self.rope(q_BHLC, k_BKLC, positions_BL)
+        if self.q_scale is not None:
+            q_BHLC = q_BHLC * self.q_scale
         if cache is None:
             y_BHLC = self.look.attend(q_BHLC, k_BKLC, v_BKLC, self.look.visible(positions_BL, positions_BL))
         else:

@@ -1,6 +1,7 @@
-"""One call loads a folder, whoever wrote it; another saves our own shapes.
+"""One call loads a folder or a name on the hub, whoever wrote it; another saves our own shapes.
 
     decoder = load("path/to/folder")     # config.json says: one of the published families, or "overwinter"
+    decoder = load("org/name")           # a model on the Hugging Face hub, from its cache if it is there
     save(decoder, "path/to/new-folder")
 
 Our config.json is the `Config` field by field under `"model_type": "overwinter"`, with the number of the format. Tensors keep
@@ -18,6 +19,7 @@ from overwinter.errors import UsageError
 from overwinter.model import huggingface
 from overwinter.model.config import Config
 from overwinter.model.decoder import Decoder
+from overwinter.model.hub import find_folder
 from overwinter.model.weights import (
     CONFIG,
     TOKENIZER,
@@ -40,11 +42,11 @@ def load(folder: str | Path, *, dtype: torch.dtype | None = None, device: str | 
     """A decoder with the weights of a folder, ready for inference.
 
     Args:
-        folder: holds config.json and safetensors.
+        folder: holds config.json and safetensors; or a name on the hub (hub.py).
         dtype: default is what the file holds.
         device: where the weights go.
     """
-    folder = Path(folder)
+    folder = find_folder(folder)
     values = read_json(folder / CONFIG)
     own = values.get("model_type") == MODEL_TYPE
     config = _own_config(values) if own else huggingface.read_config(values)
@@ -55,7 +57,7 @@ def load(folder: str | Path, *, dtype: torch.dtype | None = None, device: str | 
     if own:
         fill(decoder, tensors)
     else:
-        renamed, names = huggingface.rename(tensors, decoder)
+        renamed, names = huggingface.rename(tensors, decoder, values)
         fill(decoder, renamed, names=names)
     return decoder.to(device=device, dtype=dtype).eval()
 

@@ -29,6 +29,7 @@ from torch.nn import functional
 from overwinter.errors import UsageError
 from overwinter.model.cache import LayerCache, RecurrentMemory
 from overwinter.model.mamba_state import MambaConfig, MambaState
+from overwinter.model.noble import NobleConfig, linear
 from overwinter.model.pointwise import silu, softplus
 from overwinter.model.ssd import ScanInput, ssd_chunked, ssd_step
 
@@ -59,21 +60,21 @@ class Mamba2(nn.Module):
     NO_DECAY: ClassVar[frozenset[str]] = frozenset({"A_log", "D", "dt_bias"})
     """Parameters that weight decay harms."""
 
-    def __init__(self, d_model: int, config: MambaConfig) -> None:
+    def __init__(self, d_model: int, config: MambaConfig, noble: NobleConfig | None = None) -> None:
         super().__init__()
         self.d_model, self.config = d_model, config
         inner, channels, heads = config.d_inner, config.d_conv_channels, config.n_heads
-        self.in_proj = nn.Linear(d_model, inner + channels + heads, bias=config.bias)
+        self.in_proj = linear(noble, "ssm_in", d_model, inner + channels + heads, bias=config.bias)
         self.conv1d = nn.Conv1d(channels, channels, config.d_conv, groups=channels, bias=config.conv_bias)
         self.A_log = nn.Parameter(torch.empty(heads))
         self.D = nn.Parameter(torch.empty(heads))
         self.dt_bias = nn.Parameter(torch.empty(heads))
         self.norm = GatedRMSNorm(config)
-        self.out_proj = nn.Linear(inner, d_model, bias=config.bias)
-        self.init_dynamics()
+        self.out_proj = linear(noble, "ssm_out", inner, d_model, bias=config.bias)
+        self.init_own()
 
     @torch.no_grad()
-    def init_dynamics(self, generator: torch.Generator | None = None) -> None:
+    def init_own(self, generator: torch.Generator | None = None) -> None:
         """What decides how the block remembers: A uniform, the time step log-uniform (dt_bias is its inverse softplus), D one,
         the convolution uniform up to 1/√d_conv. The projections and the norm are left alone.
         """

@@ -33,7 +33,7 @@ class Mixer(Protocol):
 
 def _mamba(config: Config) -> nn.Module:
     assert config.mamba is not None, "Config asks for `mamba` where there are M layers"
-    return Mamba2(config.d_model, config.mamba)
+    return Mamba2(config.d_model, config.mamba, config.noble)
 
 
 MIXERS: dict[str, Callable[[Config], nn.Module]] = {
@@ -44,6 +44,6 @@ MIXERS: dict[str, Callable[[Config], nn.Module]] = {
 
 
 def build_mixer(letter: str, config: Config) -> nn.Module:
-    mixer = MIXERS[letter](config)
+    mixer = MIXERS[letter.upper()](config)
     assert isinstance(mixer, Mixer), f"letter {letter} does not build a mixer"
     return mixer

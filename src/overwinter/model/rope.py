@@ -1,11 +1,12 @@
 """Rotary positions (RoFormer, arXiv 2104.09864): a head's coordinates are turned in pairs by position times frequency.
 
 Pair i of a head of width C turns by position · base^(−2i/C), so that the product of a query and a key depends on their
-distance alone. Pairs are (i, i + C/2), the layout of Hugging Face checkpoints. Two ways to reach further than the training
-context, both acting on the frequencies only: Llama 3.1's ramp by wavelength and YaRN's ramp by rotations (arXiv 2309.00071),
-which also enlarges cos and sin. Angles are float32 whatever the model's dtype.
+distance alone. Pairs are (i, i + C/2), the layout of Hugging Face checkpoints. With `rope_fraction` the first part of a head is
+turned as if it were all of it, the rest stays. Two ways to reach further than the training context, both acting on the
+frequencies only: Llama 3.1's ramp by wavelength and YaRN's ramp by rotations (arXiv 2309.00071), which also enlarges cos and
+sin. Angles are float32 whatever the model's dtype.
 
-Shapes: B batch, L tokens, H heads, C width of a head, P = C/2 pairs.
+Shapes: B batch, L tokens, H heads, C width of a head, P = C/2 pairs, or half of the part that is turned.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from overwinter.model.config import Config, Llama3Scaling, YarnScaling
 def frequencies(config: Config) -> tuple[Tensor, float]:
     """Radians per position of each pair [P], and the factor on cos and sin."""
     # By name of the device: a decoder built on "meta" for loading still needs real frequencies.
-    exponents_P = torch.arange(0, config.d_head, 2, dtype=torch.float32, device="cpu") / config.d_head
+    assert config.rope_base is not None
+    exponents_P = torch.arange(0, config.d_rope, 2, dtype=torch.float32, device="cpu") / config.d_rope
     plain_P = 1.0 / config.rope_base**exponents_P
     scaling = config.rope_scaling
     if isinstance(scaling, Llama3Scaling):
@@ -46,18 +48,21 @@ def _llama3(plain_P: Tensor, scaling: Llama3Scaling) -> Tensor:
 
 
 def _yarn(plain_P: Tensor, config: Config, scaling: YarnScaling) -> Tensor:
+    base, width = config.rope_base, config.d_rope
+    assert base is not None
+
     def pair_with(turns: float) -> float:
         """The (fractional) dimension that makes so many turns within the original context."""
         rate = math.log(scaling.original_context / (turns * 2 * math.pi))
-        return config.d_head * rate / (2 * math.log(config.rope_base))
+        return width * rate / (2 * math.log(base))
 
     low, high = pair_with(scaling.beta_fast), pair_with(scaling.beta_slow)
     if scaling.truncate:
         low, high = math.floor(low), math.ceil(high)
-    low, high = max(low, 0), min(high, config.d_head - 1)
-    width = high - low if high != low else 0.001
-    pairs_P = torch.arange(config.d_head // 2, dtype=torch.float32, device="cpu")
-    stretch_P = ((pairs_P - low) / width).clamp(0, 1)
+    low, high = max(low, 0), min(high, width - 1)
+    ramp = high - low if high != low else 0.001
+    pairs_P = torch.arange(width // 2, dtype=torch.float32, device="cpu")
+    stretch_P = ((pairs_P - low) / ramp).clamp(0, 1)
     return (1 - stretch_P) * plain_P + stretch_P * plain_P / scaling.factor
 
 
@@ -81,7 +86,9 @@ class Rope(nn.Module):
 
 
 def _turn(x_BHLC: Tensor, cos_B1LP: Tensor, sin_B1LP: Tensor) -> Tensor:
-    first_BHLP, second_BHLP = x_BHLC.chunk(2, dim=-1)
-    return torch.cat(
-        (first_BHLP * cos_B1LP - second_BHLP * sin_B1LP, second_BHLP * cos_B1LP + first_BHLP * sin_B1LP), dim=-1
-    )
+    turned = 2 * cos_B1LP.shape[-1]
+    first_BHLP, second_BHLP = x_BHLC[..., :turned].chunk(2, dim=-1)
+    parts = [first_BHLP * cos_B1LP - second_BHLP * sin_B1LP, second_BHLP * cos_B1LP + first_BHLP * sin_B1LP]
+    if turned < x_BHLC.shape[-1]:
+        parts.append(x_BHLC[..., turned:])
+    return torch.cat(parts, dim=-1)

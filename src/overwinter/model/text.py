@@ -26,6 +26,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from overwinter.errors import UsageError
+from overwinter.model.hub import find_folder, shown_name
 from overwinter.model.llama2c import read_pieces, tokenizer_of
 from overwinter.model.template import DEFAULT, PLAIN, PLAIN_STOPS, ChatTemplate, Message
 from overwinter.model.weights import CONFIG, TOKENIZER, read_json
@@ -41,12 +42,12 @@ _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """The tokenizer of a model folder: tokenizer.json, or llama2.c's tokNNN.bin there or beside it.
+    """The tokenizer of a model folder or hub name: tokenizer.json, or llama2.c's tokNNN.bin there or beside it.
 
     Raises:
         UsageError: there is neither, or the file cannot be read.
     """
-    folder = Path(folder)
+    folder = find_folder(folder)
     path = folder / TOKENIZER
     if path.exists():
         try:
@@ -98,12 +99,12 @@ class TextFormat:
 
     @classmethod
     def load(cls, folder: str | Path) -> TextFormat:
-        """Read a model folder.
+        """Read a model folder, or a name on the hub.
 
         Raises:
             UsageError: the tokenizer is missing, or a file or template is broken.
         """
-        folder = Path(folder)
+        folder = find_folder(folder)
         tokenizer = load_tokenizer(folder)
         configs = [_optional(folder / name) for name in (GENERATION_CONFIG, CONFIG)]
         tokens = _special_tokens(folder)
@@ -122,7 +123,7 @@ class TextFormat:
             end_ids=end_ids,
             adds_bos=adds_bos,
             template=_template(folder),
-            name=folder.resolve().name,
+            name=shown_name(folder),
         )
 
     @property

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from overwinter.config import Effective
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "local": ("torch", "safetensors", "tokenizers", "jinja2", "llguidance", "numpy"),
+    "serve": ("starlette", "uvicorn", "prometheus_client"),
     "postgres": ("psycopg",),
     "mcp": ("mcp",),
     "worlds": ("gymnasium", "minigrid", "numpy"),

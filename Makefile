@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS := local,postgres,mcp,worlds
+EXTRAS := local,postgres,mcp,serve,worlds
 
 .PHONY: demo test check bench docs-figures clean
 

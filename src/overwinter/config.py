@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     pace: dict[str, Any] = Field(default_factory=dict)
     tools: dict[str, Any] = Field(default_factory=dict)
     endpoint: dict[str, Any] = Field(default_factory=dict)
+    local: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod
     def settings_customise_sources(
@@ -111,6 +112,17 @@ class Settings(BaseSettings):
             _refuse_unknown(
                 table, {each.name for each in dataclasses.fields(Config)} - {"base_url", "model", *_SECRET_FIELDS}
             )
+        return table
+
+    @field_validator("local")
+    @classmethod
+    def _check_local(cls, table: dict[str, Any]) -> dict[str, Any]:
+        if table:
+            from overwinter.loop.models.local import Config
+
+            _refuse_unknown(table, {each.name for each in dataclasses.fields(Config)} - {"path"})
+            with _as_value_error():
+                Config(path="", **table)
         return table
 
 
@@ -193,6 +205,9 @@ def _with_paths_from(folder: Path, table: dict[str, Any]) -> dict[str, Any]:
     store, tools = table.get("store"), table.get("tools", {})
     if isinstance(store, str) and not store.startswith(("postgresql://", "postgres://")):
         table["store"] = str(folder / store.removeprefix("sqlite:"))
+    for name in ("model", "judge"):
+        if isinstance(table.get(name), str):
+            table[name] = _model_from(folder, table[name])
     if isinstance(tools, dict):
         for settings in tools.values():
             if isinstance(settings, dict) and isinstance(settings.get("root"), str):
@@ -200,6 +215,15 @@ def _with_paths_from(folder: Path, table: dict[str, Any]) -> dict[str, Any]:
         if isinstance(tools.get("modules"), list):
             tools["modules"] = [str(folder / str(path)) for path in tools["modules"]]
     return table
+
+
+def _model_from(folder: Path, spec: str) -> str:
+    """A model folder by its whole path; other words for a model as they are, names on the hub among them."""
+    named = spec.removeprefix("local:")
+    on_hub = named.count("/") == 1 and not named.startswith((".", "/", "~"))
+    if (folder / named).is_dir() or (spec.startswith("local:") and not on_hub):
+        return f"local:{folder / Path(named).expanduser()}"
+    return spec
 
 
 def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -214,7 +238,10 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     except SettingsError as error:
         raise UsageError(f"{error} ({PREFIX}… variable)", "write tables and lists as JSON") from error
     # A variable is text; in the free tables nothing says that it means a number.
-    return {key: _from_json(value) if key in {"pace", "tools", "endpoint"} else value for key, value in table.items()}
+    return {
+        key: _from_json(value) if key in {"pace", "tools", "endpoint", "local"} else value
+        for key, value in table.items()
+    }
 
 
 def _from_json(value: Any) -> Any:

@@ -15,13 +15,19 @@ from overwinter.engine import Engine, Request, SamplingParams
 from overwinter.engine.constraint import TrieConstraint
 from overwinter.engine.trie import Trie
 from overwinter.errors import StoreError, UsageError
-from overwinter.model import MambaConfig
+from overwinter.model import AttnResConfig, LoopConfig, MambaConfig
 
 MAMBA = MambaConfig(n_heads=4, head_dim=8, d_state=8, chunk_size=16)
 HYBRID = {"pattern": "MMA", "n_layers": 3, "mamba": MAMBA}
+LOOP = {"loop": LoopConfig(n_loops=3, prelude=1), "n_layers": 3}
 SWITCHES = {
+    "loops": LOOP,
     "hybrid": HYBRID,
     "recurrent alone": {"pattern": "M", "mamba": MAMBA},
+    "loops, attention residuals": {
+        "loop": LoopConfig(n_loops=2, prelude=1, reinject="parcae"),
+        "attnres": AttnResConfig(blocks=3),
+    },
     "plain": {},
     "one key head": {"n_kv_heads": 1},
     "as many key heads": {"n_kv_heads": 4},
@@ -295,6 +301,58 @@ def test_memory_that_is_too_small_is_named() -> None:
         engine_of(kv_bytes=2 * _BLOCK_BYTES).submit(request(30, 6))
     with pytest.raises(UsageError, match="do not hold one block"):
         engine_of(kv_bytes=10)
+
+
+# --- loops ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threshold", [0.15, 0.5, 0.9])
+def test_tokens_that_leave_early_say_the_same_in_any_company(threshold: float, tmp_path: Path) -> None:
+    config = shape(**LOOP)
+    dials = (threshold, 1.0, threshold, 0.5, threshold)
+    asked = [request(10 + 9 * at, 24, seed=at, exit_threshold=dial, logprobs=0) for at, dial in enumerate(dials)]
+    alone = [said(engine_of(config).run([one])[0]) for one in asked]
+    together = engine_of(config)
+    assert [said(each) for each in together.run(asked)] == alone
+    assert [said(each) for each in together.run(asked)] == alone  # prompts from memory
+    small = engine_of(config, kv_bytes=12 * together.store.block_bytes, mirror_bytes=0)
+    assert [said(each) for each in small.run(asked)] == alone
+    assert small.stats().preemptions > 0
+    engine = engine_of(config)
+    number = engine.submit(asked[0])
+    for _ in range(9):
+        engine.step()
+    engine.suspend(number, tmp_path / "one")
+    engine.resume(tmp_path / "one")
+    ids: list[int] = []
+    while engine.has_work:
+        for event in engine.step():
+            ids += event.token_ids
+    assert tuple(ids) == alone[0].output_ids[9:]
+
+
+def test_the_exit_dial_is_the_decoders() -> None:
+    """Token by token against the plain decoder with its own cache, which computes every loop and drops what is not wanted."""
+    config, asked = shape(**LOOP), request(20, 12, exit_threshold=0.5)
+    engine = engine_of(config)
+    got = engine.run([asked])[0]
+    decoder = decoder_of(config)
+    cache, ids, loops = decoder.new_cache(), list(asked.prompt_ids), 20 * 3
+    with torch.no_grad():
+        h_BLD = decoder.hidden(torch.tensor([ids]), cache)[:, -1:]
+        for _ in range(12):
+            ids.append(int(decoder.logits(h_BLD)[0, -1].argmax()))
+            given = torch.tensor([[ids[-1]]]), cache, None, torch.tensor([[0.5]])
+            h_BLD, depth_BL = decoder.hidden_and_depth(*given)
+            loops += int(depth_BL) * (len(ids) - 20 < 12)
+    assert list(got.output_ids) == ids[20:]
+    assert engine.stats().loops == loops
+    assert loops < (20 + 11) * 3
+
+
+def test_a_dial_without_loops_is_refused() -> None:
+    with pytest.raises(UsageError, match="no loops"):
+        engine_of().submit(request(5, exit_threshold=0.5))
 
 
 # --- suspend and resume ---------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from overwinter.engine.noise import gumbel_argmax, noise_key, uniform, uniforms
 from overwinter.engine.sampling import (
     FIRST_LOOK,
     SamplerState,
@@ -22,10 +23,7 @@ from overwinter.engine.sampling import (
     choose,
     choose_slowly,
     faults,
-    noise_key,
     token_logprobs,
-    uniform,
-    uniforms,
 )
 from overwinter.errors import ModelError, UsageError
 
@@ -339,3 +337,23 @@ def test_the_page_is_true() -> None:
     names: dict[str, object] = {}
     for number, block in enumerate(blocks):
         exec(compile(block, f"docs/sampling.md, block {number}", "exec", dont_inherit=True), names)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3, 3.0, 30.0])
+@pytest.mark.parametrize("kept", [1.0, 0.5, 0.13, 0.01])
+def test_the_screen_loses_no_winner(spread: float, kept: float) -> None:
+    """Against noise for every token: flat and peaked scores, few and many that cannot be drawn, rows without a lucky token."""
+    generator = torch.Generator().manual_seed(int(spread * 10) + int(kept * 100))
+    for vocabulary in (3, 500, 6000):
+        scores_RV = torch.randn(6, vocabulary, dtype=torch.float64, generator=generator) * spread
+        scores_RV[torch.rand(6, vocabulary, generator=generator) > kept] = -math.inf
+        scores_RV[:, 1] = 0.0
+        keys = [noise_key(seed, 7) for seed in range(6)]
+        noise_RV = torch.stack(
+            [
+                uniforms(torch.full((vocabulary,), key - 2**64 * (key >= 2**63)), torch.arange(vocabulary))
+                for key in keys
+            ]
+        )
+        expected_R = (scores_RV - (-noise_RV.log()).log()).max(dim=-1).indices
+        assert torch.equal(gumbel_argmax(scores_RV.clone(), keys), expected_R)

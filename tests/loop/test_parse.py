@@ -26,7 +26,7 @@ def read(text: str, legal: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
 
 CALL = '{"tool": "put", "arguments": {"x": 1}}'
 PUT = ("put", {"x": 1})
-PAGE = f"say\n```json\n{CALL}\n```\nor <tool_call>{CALL}</tool_call>"
+PAGE = f"say ```{{}}``` or <tool_call>{{}}</tool_call>\n```json\n{CALL}\n```"
 QUOTING = json.dumps({"tool": "write", "arguments": {"text": PAGE}})
 WRITE = ("write", {"text": PAGE})
 

@@ -98,7 +98,11 @@ def test_another_policy(store: SqliteStore, outside: Outside) -> None:
     run_through(store, made(outside))
     other = [*SCRIPT]
     other[2] = "hmm"
-    diverges(replay(store, "r", parts=made(outside, other)), "sample.completion", "token 0 differs")
+    diverges(
+        replay(store, "r", parts=made(outside, other)),
+        "sample.completion",
+        "token 0 of the answer differs: then 28341, now 19333",
+    )
     text_only = ScriptedModel(other, by_turn=True, with_token_ids=False)
     report = replay(store, "r", parts=made(outside, text_only))  # type: ignore[arg-type]
     diverges(report, "sample.completion", "the model's answer differs from character 2 on: then '', now 'm'")

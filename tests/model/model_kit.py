@@ -9,7 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from overwinter.model import Config, Decoder, Llama3Scaling, LowrankConfig, MambaConfig, NobleConfig, YarnScaling, fresh
+from overwinter.model import (
+    AttnResConfig,
+    Config,
+    Decoder,
+    Llama3Scaling,
+    LoopConfig,
+    LowrankConfig,
+    MambaConfig,
+    NobleConfig,
+    YarnScaling,
+    fresh,
+)
 
 torch.set_num_threads(1)
 
@@ -36,6 +47,11 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "mamba": {"pattern": "M", "mamba": MAMBA},
     "hybrid": {"pattern": "MMA", "mamba": MAMBA},
     "hybrid_window": {"pattern": "MW", "window": 5, "mamba": MAMBA},
+    "lone_mixers": {"pattern": "mMa", "mamba": MAMBA},
+    "no_positions": {"rope_base": None},
+    "partial_rope": {"rope_fraction": 0.5},
+    "partial_yarn": {"rope_fraction": 0.5, "rope_scaling": YarnScaling(factor=4.0, original_context=16)},
+    "factors": {"attention_scale": 0.9, "embedding_scale": 2.0, "residual_scale": 0.6, "logit_divisor": 3.0},
     "attn_softcap": {"attn_softcap": 2.0},
     "logit_softcap": {"logit_softcap": 4.0},
     "relu2": {"mlp": "relu2"},
@@ -54,9 +70,27 @@ SWITCHES: dict[str, dict[str, Any]] = {
     },
     "lowrank": {"lowrank_orthogonal": LowrankConfig(rank=8)},
     "lowrank_tied": {"lowrank_orthogonal": LowrankConfig(rank=8), "tied": True, "noble": NobleConfig(rank=2)},
+    "attnres_full": {"attnres": AttnResConfig(kind="full")},
+    "attnres_block": {"attnres": AttnResConfig(blocks=3)},
+    "loop": {"loop": LoopConfig(n_loops=3)},
+    "loop_middle": {"loop": LoopConfig(n_loops=2, prelude=1, coda=1, reinject="parcae", loop_norm=False)},
+    "width_and_depth": {
+        "pattern": "MA",
+        "mamba": MAMBA,
+        "noble": NobleConfig(rank=3, targets=("q", "o", "up", "down", "ssm_in", "ssm_out")),
+        "lowrank_orthogonal": LowrankConfig(rank=8),
+        "tied": True,
+        "attnres": AttnResConfig(blocks=2),
+        "loop": LoopConfig(n_loops=2, prelude=1),
+    },
     "everything": {
-        "pattern": "AWW",
+        "pattern": "AWM",
         "window": 4,
+        "mamba": MAMBA,
+        "rope_fraction": 0.5,
+        "attention_scale": 0.4,
+        "embedding_scale": 1.5,
+        "logit_divisor": 0.7,
         "rope_scaling": YarnScaling(factor=4.0, original_context=16),
         "qkv_bias": True,
         "out_bias": True,
@@ -67,8 +101,10 @@ SWITCHES: dict[str, dict[str, Any]] = {
         "mlp": "relu2",
         "norm": "sandwich",
         "tied": True,
+        "loop": LoopConfig(n_loops=3, coda=1, reinject="concat"),
     },
 }
+SWITCHES["everything_mixed"] = SWITCHES["everything"] | {"residual_scale": 1.0, "attnres": AttnResConfig(blocks=3)}
 
 
 def tiny(seed: int = 0, **switches: Any) -> Decoder:

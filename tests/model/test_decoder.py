@@ -134,14 +134,17 @@ def test_a_switch_that_is_on_shows(name: str) -> None:
 def test_off_is_plain() -> None:
     """Written out, each switch's off value is its default, and what has a limit tends to the plain decoder there."""
     off = {
-        "pattern": "AAA", "window": None, "mamba": None, "rope_scaling": None, "qkv_bias": False, "out_bias": False, "mlp_bias": False,
-        "qk_norm": False, "attn_softcap": None, "logit_softcap": None, "mlp": "swiglu", "norm": "pre", "tied": False,
+        "pattern": "AAA", "window": None, "mamba": None, "rope_scaling": None, "rope_fraction": 1.0, "qkv_bias": False,
+        "out_bias": False, "mlp_bias": False, "qk_norm": False, "attention_scale": None, "attn_softcap": None,
+        "logit_softcap": None, "mlp": "swiglu", "norm": "pre", "tied": False, "embedding_scale": 1.0,
+        "residual_scale": 1.0, "logit_divisor": 1.0, "attnres": None, "loop": None,
     }  # fmt: skip
     plain, ids_BL = tiny(), some_ids(2, LENGTH)
     with torch.no_grad():
         plain_BLV = plain(ids_BL)
         assert torch.equal(tiny(**off)(ids_BL), plain_BLV)
-        for nearly in ({"pattern": "W", "window": LENGTH}, {"attn_softcap": 1e4}, {"logit_softcap": 1e4}):
+        written_out = {"attention_scale": SHAPE["d_head"] ** -0.5}
+        for nearly in ({"pattern": "W", "window": LENGTH}, {"attn_softcap": 1e4}, {"logit_softcap": 1e4}, written_out):
             switched = tiny(**nearly)
             switched.load_state_dict(plain.state_dict())
             assert relative_error(switched(ids_BL), plain_BLV) <= 1e-5
@@ -162,9 +165,11 @@ def test_every_letter_has_a_mixer() -> None:
         assert isinstance(build_mixer(letter, config), Mixer)
 
 
-def test_every_parameter_learns() -> None:
-    decoder = tiny(**SWITCHES["everything"])
-    decoder(some_ids(2, LENGTH)).logsumexp(-1).sum().backward()
+@pytest.mark.parametrize("name", ["everything", "everything_mixed"])
+def test_every_parameter_learns(name: str) -> None:
+    decoder = tiny(**SWITCHES[name])
+    hidden_BLD = decoder.hidden(some_ids(2, LENGTH))
+    (decoder.logits(hidden_BLD).logsumexp(-1).sum() + decoder.loop.exit_gate(hidden_BLD, 0).sum()).backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in decoder.parameters())
 
 

@@ -47,6 +47,14 @@ GRANITE = {
     "shared_intermediate_size": 44,
     "layer_types": ["mamba", "attention", "mamba"],
 }
+NEMOTRON = {
+    "mamba_num_heads": 6,
+    "mamba_head_dim": 8,
+    "ssm_state_size": 5,
+    "n_groups": 2,
+    "chunk_size": 8,
+    "head_dim": 16,
+}
 FACTORS = {
     "attention_multiplier": 0.3,
     "embedding_multiplier": 3.0,
@@ -95,6 +103,20 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "granite": ("granitemoehybrid", {**GRANITE, **FACTORS}),
     "granite-rope": ("granitemoehybrid", {**GRANITE, "position_embedding_type": "rope", "attention_bias": True}),
     "granite-plain-factors": ("granitemoehybrid", {**GRANITE, "tie_word_embeddings": True, "mamba_n_groups": 2}),
+    "nemotron": ("nemotron_h", {**NEMOTRON, "hybrid_override_pattern": "M-M*-"}),
+    "nemotron-biases": (
+        "nemotron_h",
+        {
+            **NEMOTRON,
+            "layers_block_type": ["linear_attention", "full_attention", "mlp", "linear_attention"],
+            "use_bias": True,
+            "mlp_bias": True,
+            "use_conv_bias": False,
+            "time_step_min": 0.4,
+            "layer_norm_epsilon": 1e-3,
+        },
+    ),
+    "nemotron-attention-alone": ("nemotron_h", {**NEMOTRON, "hybrid_override_pattern": "**-"}),
     "granite-attention-alone": ("granitemoehybrid", {**GRANITE, "layer_types": ["attention"] * 3, "mamba_n_heads": 4}),
 }
 each_case = pytest.mark.parametrize(("family", "options"), CASES.values(), ids=CASES.keys())
@@ -166,7 +188,10 @@ def greedy(decoder: Any, ids: list[int], count: int) -> list[int]:
     return new
 
 
-@pytest.mark.parametrize("name", ["attn_softcap", "logit_softcap", "relu2", "sandwich", "mixed_windows", "everything"])
+@pytest.mark.parametrize(
+    "name",
+    ["attn_softcap", "logit_softcap", "relu2", "sandwich", "mixed_windows", "attnres_block", "loop", "everything"],
+)
 def test_what_no_family_has_is_not_exported(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no published family"):
         export(tiny(**SWITCHES[name]), tmp_path / "out")

@@ -10,7 +10,7 @@ import torch
 from model_kit import SHAPE
 
 from overwinter.errors import UsageError
-from overwinter.model import Config, Decoder, Init, LowrankConfig, NobleConfig, fresh
+from overwinter.model import AttnResConfig, Config, Decoder, Init, LowrankConfig, NobleConfig, fresh
 
 WIDE: dict[str, Any] = {
     **SHAPE, "vocab_size": 500, "d_model": 128, "n_heads": 4, "n_kv_heads": 4, "d_head": 32, "d_mlp": 256,
@@ -113,6 +113,7 @@ def test_scaled_outputs_reach_layers_with_a_branch_and_spare_the_branch() -> Non
     [
         ({"noble": NobleConfig(rank=4)}, "NOBLE"),
         ({"norm": "sandwich"}, "sandwich"),
+        ({"attnres": AttnResConfig()}, "attnres"),
         ({"noble": NobleConfig(rank=4), "norm": "sandwich"}, "NOBLE branches and norm"),
     ],
 )
@@ -120,6 +121,12 @@ def test_zero_outputs_are_refused_where_they_spoil_a_switch(switches: dict[str, 
     with pytest.raises(UsageError, match=words):
         fresh(Config(**SHAPE, **switches), init=Init(outputs="zero"))
     fresh(Config(**SHAPE, noble=NobleConfig(rank=0)), init=Init(outputs="zero"))
+
+
+def test_the_stream_is_not_bounded_twice() -> None:
+    with pytest.raises(UsageError, match="bounds the stream already"):
+        fresh(Config(**SHAPE, attnres=AttnResConfig()), init=Init(outputs="scaled"))
+    fresh(Config(**SHAPE, attnres=AttnResConfig()), init=Init(outputs="half"))
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,7 @@ def test_cosines_keep_their_phase_in_bfloat16() -> None:
     """At 8 and more a bfloat16 is uncertain by 0.03; the argument is formed in float32 whether by dtype or by autocast."""
     wave = Wave(64).to(torch.bfloat16)
     wave.draw(torch.Generator().manual_seed(0))
+    wave.requires_grad_(False)
     u_NR = (8 + 4 * rows(50, 64)).to(torch.bfloat16)
     exact_NR = torch.cos(u_NR.double() * wave.omega.double() + wave.phi.double())
     assert float((wave(u_NR) - exact_NR).abs().max()) < 1e-5

@@ -84,7 +84,8 @@ def replay(
         unasked = f"; {report.read_only_samples} answers only read, their model is not here" * bool(
             report.read_only_samples
         )
-        at.out.line(f"run {report.run}: {report.entries} entries, {compared}{unasked}")
+        tokens = f"; {report.tokens} tokens by id and log-probability" * bool(report.tokens)
+        at.out.line(f"run {report.run}: {report.entries} entries, {compared}{tokens}{unasked}")
         if report.divergence is not None:
             found = report.divergence
             at.out.line(f"DIFFERENT from entry {found.seq} ({found.kind}) on: {found.what}", "bold red")

@@ -20,10 +20,10 @@ from overwinter.cli.workplace import mask_password, shown_store
 from overwinter.errors import OverwinterError
 
 if TYPE_CHECKING:
-    from overwinter.config import Effective
+    from overwinter.config import Effective, Settings
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "local": ("torch", "safetensors", "tokenizers", "jinja2", "llguidance", "numpy"),
+    "local": ("torch", "tokenizers", "safetensors", "jinja2", "llguidance"),
     "serve": ("starlette", "uvicorn", "prometheus_client"),
     "postgres": ("psycopg",),
     "mcp": ("mcp",),
@@ -67,6 +67,8 @@ def checks(effective: Effective) -> Iterator[Check]:
     yield _python()
     yield _sqlite()
     yield from _extras()
+    yield from _engine()
+    yield from _model_folders(effective.settings)
     yield from _store(effective.settings.store)
     yield from _sandbox()
 
@@ -96,6 +98,45 @@ def _extras() -> Iterator[Check]:
         else:
             found = ", ".join(f"{module} {importlib.metadata.version(module)}" for module in modules)
             yield Check(check=f"extra {extra}", ok=True, value=found)
+
+
+def _engine() -> Iterator[Check]:
+    """What the engine of this process can promise here; nothing where it is not installed."""
+    if any(importlib.util.find_spec(module) is None for module in EXTRAS["local"]):
+        return
+    from overwinter.engine.facts import machine
+
+    here = machine()
+    linears = "packed linears" if here.packs else "plain linears"
+    exact = "the same last bits in any batch" if here.is_exact else "last bits depend on company"
+    advice = "" if here.is_exact else "replays of local models compare to the last bit and may differ here"
+    value = f"{here.threads} threads, {linears}, {exact} (float32)"
+    yield Check(check="engine", ok=True if here.is_exact else None, value=value, advice=advice)
+
+
+def _model_folders(settings: Settings) -> Iterator[Check]:
+    """Whether the folders that the configuration names hold models; their weights are not read."""
+    from overwinter.cli.setup import model_spec
+
+    for role in ("model", "judge"):
+        spec = getattr(settings, role)
+        if not spec:
+            continue
+        try:
+            made = model_spec(spec, settings, judge=role == "judge")
+        except OverwinterError as error:
+            yield Check(check=role, ok=False, value=error.problem, advice=error.next_step)
+            continue
+        if made["kind"] == "local" and not Path(made["path"]).is_absolute():
+            yield Check(check=role, ok=None, value=f"{made['path']} on the hub", advice="it is found when a run starts")
+        elif made["kind"] == "local":
+            weights = list(Path(made["path"]).glob("*.safetensors"))
+            yield Check(
+                check=role,
+                ok=bool(weights),
+                value=f"{made['path']}: {len(weights)} files of weights",
+                advice="" if weights else "put safetensors there; other formats are not read",
+            )
 
 
 def _store(url: str) -> Iterator[Check]:

@@ -62,16 +62,22 @@ def _fields(group: type) -> list[inspect.Parameter]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Common:
+class Plain:
     """What every command takes."""
 
     json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False
-    store: Annotated[
-        str | None, typer.Option("--store", metavar="URL", help="The journal: a file, sqlite:FILE or postgresql://…")
-    ] = None
     config: Annotated[
         Path | None,
         typer.Option("--config", metavar="FILE", help="Read this overwinter.toml instead of searching for one."),
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Common(Plain):
+    """What every command takes that works with a journal."""
+
+    store: Annotated[
+        str | None, typer.Option("--store", metavar="URL", help="The journal: a file, sqlite:FILE or postgresql://…")
     ] = None
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import typer
@@ -16,7 +17,9 @@ import typer
 from overwinter.cli.answers import approve, deny, send, stop
 from overwinter.cli.branching import fork, replay
 from overwinter.cli.flags import takes_groups
+from overwinter.cli.generating import generate
 from overwinter.cli.looking import log, ls, why
+from overwinter.cli.models import bench, convert, info
 from overwinter.cli.serving import serve
 from overwinter.cli.upkeep import doctor, gc
 from overwinter.cli.watching import watch
@@ -50,11 +53,20 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     fork,
     replay,
     serve,
+    generate,
     doctor,
     gc,
 )
 for _command in COMMANDS:
     app.command(_command.__name__)(takes_groups(_command))
+
+GROUPS: Mapping[str, tuple[Callable[..., None], ...]] = {"model": (info, convert, bench)}
+_HELP = {"model": "Model folders: look at one, convert it, measure it."}
+for _name, _commands in GROUPS.items():
+    _group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP[_name])
+    for _command in _commands:
+        _group.command(_command.__name__)(takes_groups(_command))
+    app.add_typer(_group, name=_name)
 
 
 def _version(wanted: bool) -> None:
@@ -79,6 +91,8 @@ def _root(
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    # A warning is for whoever uses the program, who has no interest in the line of code it comes from.
+    before, warnings.formatwarning = warnings.formatwarning, lambda message, *_, **__: f"note: {message}\n"
     try:
         app(prog_name="overwinter")
     except OverwinterError as error:
@@ -88,6 +102,8 @@ def main() -> None:
         # `overwinter log | head`: the reader has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ERROR)
+    finally:
+        warnings.formatwarning = before
 
 
 def _say(error: OverwinterError) -> None:

@@ -63,6 +63,12 @@ class Output:
         if not self.as_json:
             self.console.print(visible(text), style=style or None, soft_wrap=True)
 
+    def piece(self, text: str) -> None:
+        """A piece of a line that is still being written, at once; nothing with --json."""
+        if not self.as_json:
+            sys.stdout.write(visible(text))
+            sys.stdout.flush()
+
     def parts(self, parts: Iterable[tuple[str, str]]) -> None:
         """A line of (text, style) parts, cut at the terminal's edge."""
         if self.as_json:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from overwinter.loop.goal import Goal
 
 EFFECTS = ("pure", "idempotent", "keyed", "irreversible")
-_MODEL_HELP = "policy:NAME, http://HOST:PORT/v1#MODEL or script:FILE.json"
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w.-]+)?")
+"""A model on the Hugging Face hub, with or without a revision (model/hub.py)."""
+_MODEL_HELP = "a model folder, ORG/NAME on the hub, http://HOST:PORT/v1#MODEL, policy:NAME or script:FILE.json"
 _GATE_HELP = "'orders' (consequential acts of a world), an effect class, 'confidence<0.5', or a tool's name (* allowed)"
 
 
@@ -146,6 +148,9 @@ def make_plan(
     given_tools = _tools(settings, tools)
     if given_tools:
         setup["tools"] = given_tools
+    if setup["model"]["kind"] == "local" and "world" in setup and not given_tools:
+        # Nothing to call but the world's actions: the engine lets it utter nothing else.
+        setup["controls"] = []
     rules = [*_rules("deny", gates.deny), *_rules("ask", gates.ask), *_rules("allow", gates.allow), *settings.gates]
     if rules:
         setup["gates"] = rules
@@ -167,7 +172,27 @@ def model_spec(spec: str, settings: Settings, *, judge: bool = False) -> dict[st
         return {"kind": "endpoint", "base_url": url, "model": name, **settings.endpoint}
     if kind == "script" and rest:
         return {"kind": "scripted", "replies": _script(Path(rest))}
+    if kind == "local" and rest:
+        return {"kind": "local", "path": model_path(rest), **settings.local}
+    if Path(spec).expanduser().exists() or HUB_NAME.fullmatch(spec):
+        return {"kind": "local", "path": model_path(spec), **settings.local}
     raise UsageError(f"{spec!r} is no {'judge' if judge else 'model'}", f"write {_MODEL_HELP}")
+
+
+def model_path(name: str) -> str:
+    """The whole path of a model folder; a name on the hub as it is, so that another machine finds it too.
+
+    Raises:
+        UsageError: neither.
+    """
+    folder = Path(name).expanduser()
+    if not folder.exists() and HUB_NAME.fullmatch(name):
+        return name
+    if not (folder / "config.json").is_file():
+        raise UsageError(
+            f"{folder.absolute()} is no model folder", "name one with config.json, safetensors and tokenizer.json"
+        )
+    return str(folder.absolute())
 
 
 def _actor(settings: Settings, place: Place, actor: Actor, *, world: bool) -> dict[str, Any]:
@@ -281,4 +306,5 @@ def _title(text: str | None, setup: dict[str, Any]) -> str:
     if text is not None:
         return text[:80]
     world, model = setup["world"], setup["model"]
-    return f"{world['name']}, seed {world['seed']}, {model.get('policy') or model.get('model') or model['kind']}"
+    player = Path(model["path"]).name if model["kind"] == "local" else model.get("policy") or model.get("model")
+    return f"{world['name']}, seed {world['seed']}, {player or model['kind']}"

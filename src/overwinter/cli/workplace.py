@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from overwinter.cli.flags import Common
+from overwinter.cli.flags import Common, Plain
 from overwinter.cli.output import Output
 from overwinter.errors import UsageError
 
@@ -89,10 +89,11 @@ def standing(store: Store, info: RunInfo) -> str:
     return "ready" if info.head_seq == info.fork_seq + 1 else "interrupted"
 
 
-def load_settings(common: Common, flags: Mapping[str, Any] | None = None) -> Effective:
+def load_settings(common: Plain, flags: Mapping[str, Any] | None = None) -> Effective:
     from overwinter.config import load
 
-    return load({"store": common.store, **(flags or {})}, file=common.config)
+    store = common.store if isinstance(common, Common) else None
+    return load({"store": store, **(flags or {})}, file=common.config)
 
 
 @contextmanager

@@ -106,5 +106,4 @@ def scheduler_config(slots: Slots, config: Config) -> SchedulerConfig:
         step_tokens=max(config.step_tokens, config.max_running + align),
         align=align,
         border=-(-config.snapshot_tokens // align) * align,
-        one_by_one=True,
     )

@@ -46,7 +46,11 @@ class Constraint(Protocol):
         ...
 
     def constrain_(self, logits_RV: Tensor, states: Sequence[Any]) -> None:
-        """Set what may not follow to -inf, in place; one state for each row. At least one logit of a row stays finite."""
+        """Set what may not follow to -inf, in place; one state for each row.
+
+        At least one logit of a row stays finite. The exception is a row whose constraint has failed: it keeps none, so that
+        its sequence ends in a fault and the others go on.
+        """
         ...
 
     def advance(self, state: Any, token: int) -> Any:

@@ -58,6 +58,8 @@ class Stats:
     prefill_tokens: int
     """Computed tokens of prompts, and outputs computed again after preemption."""
     decode_tokens: int
+    loops: int
+    """Times that a token went through the looped layers; without loops, tokens computed."""
     prefix_hit_tokens: int
     preemptions: int
     blocks_free: int
@@ -75,6 +77,7 @@ class _Counters:
     prompt_tokens: int = 0
     prefill_tokens: int = 0
     decode_tokens: int = 0
+    loops: int = 0
     prefix_hit_tokens: int = 0
 
 
@@ -157,12 +160,15 @@ class Engine:
                 f"the constraint is for {request.constraint.vocab_size} tokens, the model has {self.vocab_size}",
                 "build the constraint for this model's vocabulary",
             )
+        if request.exit_threshold < 1 and (self.decoder.loop is None or self.decoder.loop.exit_gate is None):
+            raise UsageError(f"{self.name} has no loops that a token could leave", "leave exit_threshold at 1")
         if request.stop and self.text is None:
             raise UsageError("stop strings need text, and this engine has no tokenizer", "give it one")
         deadline = None if request.timeout_s is None else self._clock() + request.timeout_s
         decode = None if self.text is None else self.text.decode
         live = LiveSequence(next(self._numbers), request, self.vocab_size, decode, deadline)
         live.namespace = self._namespace(request)
+        live.by_step = bool(self._slots.recurrent) or request.exit_threshold < 1
         return live
 
     def enter(self, live: LiveSequence) -> int:
@@ -360,17 +366,27 @@ class Engine:
         spans: list[Span] = []
         ids: list[int] = []
         positions: list[int] = []
+        thresholds: list[float] = []
         for live, count in pieces:
             assert live.table is not None
             start = live.table.length - count
             spans.append(Span(live.table, len(ids), start, count))
             ids += live.ids[start : start + count]
             positions += range(start, start + count)
+            thresholds += [
+                live.request.exit_threshold if at >= live.prompt_length else 1.0 for at in positions[-count:]
+            ]
         padding = max(0, MIN_ROWS - len(ids))
         ids_1T = torch.tensor([ids + [0] * padding], device=self._device)
         positions_1T = torch.tensor([positions + [-1] * padding], device=self._device)
         step = StepMemory(self.store, spans, ids_1T.shape[1], self.mirrors)
-        return self.decoder.hidden(ids_1T, self._cache(step, pieces, spans), positions_1T)[0], spans
+        early_1T = None
+        if any(threshold < 1 for threshold in thresholds):
+            early_1T = torch.tensor([thresholds + [1e-9] * padding], device=self._device)
+        cache = self._cache(step, pieces, spans)
+        rows_1TD, depth_1T = self.decoder.hidden_and_depth(ids_1T, cache, positions_1T, early_1T)
+        self._count.loops += int(depth_1T[0, : len(ids)].sum())
+        return rows_1TD[0], spans
 
     def _cache(self, step: StepMemory, pieces: Sequence[Piece], spans: Sequence[Span]) -> Cache:
         """The step's memories in the decoder's order."""
@@ -395,12 +411,11 @@ class Engine:
                 self._keep_states(live)
 
     def _final(self, live: LiveSequence) -> list[int]:
-        """The tokens whose memory others may take: with recurrent layers whole chunks of the prompt alone, for a scan in chunks
-        and one step by step round differently, and what is shared must not depend on who computed it first."""
-        if not self._slots.recurrent:
-            return live.ids
+        """The tokens whose memory others may take: what is shared must not depend on who computed it first. A scan in chunks and one
+        step by step round differently, so with recurrent layers only whole chunks of prompts; outputs that left a loop early
+        are like no prompt's."""
         align = self.scheduler.config.align
-        return live.ids[: live.prompt_length // align * align]
+        return live.ids[: live.prompt_length // align * align] if live.by_step else live.ids
 
     def _keep_states(self, live: LiveSequence) -> None:
         """States at the borders of prompts are kept for whoever comes with the same prefix."""

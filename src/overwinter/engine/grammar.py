@@ -14,6 +14,7 @@ Legend: R rows, V vocabulary, W words of 32 bits, W4 their bytes.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -23,10 +24,10 @@ import torch
 from torch import Tensor
 
 from overwinter.engine.constraint import refused
-from overwinter.engine.json_schema import checked_text, place_of
+from overwinter.engine.json_schema import checked, place_of
 from overwinter.engine.trie import BYTE_TO_BOOLS
 from overwinter.engine.vocabulary import Vocabulary, library
-from overwinter.errors import ModelError, UsageError
+from overwinter.errors import UsageError
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
@@ -35,6 +36,10 @@ __all__ = ["GrammarConstraint", "GrammarState"]
 
 SPACE = r" |\r?\n[ \t]{0,40}"
 """Space between the parts of a JSON text: one blank, or a new line and its indentation. A model cannot lose itself in it."""
+MAX_ITEMS = 2000
+"""Parser items at one place of a text. 300 optional properties need more than 1,000."""
+MAX_ITEMS_OF_GRAMMAR = 500
+"""The same for grammars that a user writes: an ambiguous one grows with each token, and a step costs the square of it."""
 TEMPERED_RULE = re.compile(r"^\s*[?!]?[\w-]+\[[^\]\n]*\btemperature\s*=", re.MULTILINE)
 
 
@@ -54,14 +59,16 @@ class GrammarConstraint:
     Make one by `from_json_schema`, `from_regex`, `from_grammar` or `json_object`.
     """
 
-    def __init__(self, grammar: str, vocabulary: Vocabulary, refuse: Callable[[str], UsageError]) -> None:
+    def __init__(
+        self, grammar: str, vocabulary: Vocabulary, refuse: Callable[[str], UsageError], max_items: int = MAX_ITEMS
+    ) -> None:
         """
         Args:
             grammar: as the library's `LLMatcher.grammar_from_…` gives it.
             refuse: makes the error from what the library says against it.
         """
         self.vocabulary = vocabulary
-        self._fresh = _matcher(grammar, vocabulary)
+        self._fresh = _matcher(grammar, vocabulary, max_items)
         problem = _problem(self._fresh)
         if not problem:
             probe = self._fresh.deep_copy()
@@ -84,7 +91,7 @@ class GrammarConstraint:
         Raises:
             UsageError: the schema is wrong, cannot be satisfied, or has a keyword that would not be enforced; with its place.
         """
-        checked_text(schema)
+        schema = checked(schema)
 
         def problem_of(part: Any) -> str:
             return _problem(_matcher(_schema_grammar(part, compact), vocabulary))
@@ -98,7 +105,8 @@ class GrammarConstraint:
             return alone
         before, behind = (f" {json.dumps(text, ensure_ascii=False)} " if text else "" for text in around)
         whole = json.dumps({**_as_mapping(schema), "x-guidance": _options(compact)}, ensure_ascii=False)
-        return cls.from_grammar(f"start:{before}json{behind}\njson: %json {whole}\n", vocabulary)
+        lark = f"start:{before}json{behind}\njson: %json {whole}\n"
+        return cls(library().LLMatcher.grammar_from_lark(lark), vocabulary, refuse)
 
     @classmethod
     def json_object(cls, vocabulary: Vocabulary, *, compact: bool = False) -> GrammarConstraint:
@@ -137,7 +145,7 @@ class GrammarConstraint:
                 f"the grammar cannot be used: {_said(problem)}", "correct it there; docs/constraints.md has an example"
             )
 
-        return cls(library().LLMatcher.grammar_from_lark(grammar), vocabulary, refuse)
+        return cls(library().LLMatcher.grammar_from_lark(grammar), vocabulary, refuse, MAX_ITEMS_OF_GRAMMAR)
 
     @property
     def vocab_size(self) -> int:
@@ -151,7 +159,8 @@ class GrammarConstraint:
         return GrammarState(state.matcher.deep_copy(), ended=state.ended)
 
     def constrain_(self, logits_RV: Tensor, states: Sequence[GrammarState]) -> None:
-        """See the protocol. A row whose grammar has outgrown the library's limits is left the end alone; `advance` says why.
+        """See the protocol. A row whose grammar has outgrown the library's limits gets no token at all: its sequence fails,
+        and no other.
 
         Raises:
             UsageError: the logits do not fit the states or the vocabulary.
@@ -167,44 +176,54 @@ class GrammarConstraint:
         row_bytes = bits_RW.shape[1] * 4
         for row, state in enumerate(states):
             state.matcher.unsafe_compute_mask_ptr(bits_RW.data_ptr() + row * row_bytes, row_bytes)
+            if state.matcher.is_error():  # the library would have it end here, as if all were well
+                bits_RW[row] = 0
         forbidden_RW4 = bits_RW.bitwise_not_().to(logits_RV.device).view(torch.uint8)
-        unpack = BYTE_TO_BOOLS.to(logits_RV.device)
-        forbidden_RV = unpack[forbidden_RW4.long()].view(torch.bool)[:, : self.vocab_size]
+        forbidden_RV = _byte_to_bools(logits_RV.device)[forbidden_RW4.long()].view(torch.bool)[:, : self.vocab_size]
         logits_RV[:, : self.vocab_size].masked_fill_(forbidden_RV, float("-inf"))
         logits_RV[:, self.vocab_size :] = float("-inf")
 
     def allowed(self, state: GrammarState) -> list[int]:
         """The tokens that may follow, ascending."""
         bits = state.matcher.compute_bitmask()
+        if state.matcher.is_error():
+            return []
         return [token for token in range(self.vocab_size) if bits[token >> 3] >> (token & 7) & 1]
 
     def advance(self, state: GrammarState, token: int) -> GrammarState:
-        """See the protocol; the state is changed and returned.
+        """See the protocol; the state is changed and returned. A grammar that outgrows the library's limits here shows it at
+        the next mask.
 
         Raises:
-            ModelError: the token may not follow, or the grammar has outgrown the library's limits.
+            ModelError: the token may not follow.
         """
         matcher, is_end = state.matcher, token in self.vocabulary.end_ids
-        in_range = 0 <= token < self.vocab_size
-        if not state.ended and in_range and matcher.try_consume_tokens([token]) == 1:
-            state.ended = is_end and matcher.is_stopped()
-            return state
-        if problem := _problem(matcher):
-            raise ModelError(
-                f"the grammar cannot be followed any further: {_said(problem)}",
-                "simplify the schema or grammar, and ask again",
-            )
+        if not state.ended and 0 <= token < self.vocab_size and not matcher.is_error():
+            if matcher.try_consume_tokens([token]) == 1:
+                state.ended = is_end and matcher.is_stopped()
+                return state
+            if matcher.is_error():
+                return state
         if not is_end or not (state.ended or matcher.is_accepting()):
             raise refused(token, self.allowed(state))
         state.ended = True
         return state
 
+    def problem(self, state: GrammarState) -> str:
+        """Why nothing can follow any more; "" while all is well."""
+        return _said(_problem(state.matcher))
+
     def is_complete(self, state: GrammarState) -> bool:
         return state.ended or (bool(state.matcher.is_stopped()) and not state.matcher.is_error())
 
 
-def _matcher(grammar: str, vocabulary: Vocabulary) -> LLMatcher:
-    limits = library().LLParserLimits(verbose_errors=False)
+@functools.cache
+def _byte_to_bools(device: torch.device) -> Tensor:
+    return BYTE_TO_BOOLS.to(device)
+
+
+def _matcher(grammar: str, vocabulary: Vocabulary, max_items: int = MAX_ITEMS) -> LLMatcher:
+    limits = library().LLParserLimits(verbose_errors=False, max_items_in_row=max_items)
     matcher: LLMatcher = library().LLMatcher(vocabulary.for_library(), grammar, log_level=0, limits=limits)
     return matcher
 

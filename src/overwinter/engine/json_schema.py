@@ -9,10 +9,8 @@ and only the first three are walked. A property that happens to be called "not" 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import unquote
 
 from overwinter.errors import UsageError
 
@@ -66,20 +64,20 @@ INSTEAD = {
 }
 
 
-def checked_text(schema: Any) -> str:
-    """The schema as JSON text, after every keyword in it was found to be honoured.
+def checked(schema: Any) -> Any:
+    """A copy of the schema in plain JSON values, after every keyword in it was found to be honoured.
 
     Raises:
         UsageError: not JSON, not a schema, or a keyword that would not be enforced; with its place.
     """
     try:
-        text = json.dumps(schema, allow_nan=False)
+        copy = json.loads(json.dumps(schema, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as reason:
         raise UsageError(f"the schema is no JSON: {reason}", "give a JSON schema made of plain values") from reason
-    for place, part in walk(schema):
+    for place, part in walk(copy):
         if not isinstance(part, bool):
             _check_keywords(place, part)
-    return text
+    return copy
 
 
 def walk(schema: Any, place: str = "") -> Iterator[tuple[str, Any]]:
@@ -132,24 +130,30 @@ def _check_keywords(place: str, part: Mapping[str, Any]) -> None:
 def place_of(schema: Any, problem: str, problem_of: Callable[[Any], str]) -> str:
     """The innermost place that has the problem by itself, in words.
 
-    The library says what is wrong, and where only if it came there by a reference. So from there, or from the top, the parts
-    are asked one by one, with the definitions they may refer to; the way leads into the first part with the same problem.
+    The library says what is wrong and not where. So the parts are asked one by one, with the definitions they may refer to;
+    the way leads into the first part with the same problem, until none has it.
     """
-    referred = re.search(r"while processing json-schema:///#(\S+)", problem)
-    place = unquote(referred[1]) if referred is not None else ""
-    part = dict(walk(schema)).get(place, schema)
-    problem = problem.partition("\n  while processing")[0]
     definitions = {
         key: schema[key] for key in ("$defs", "definitions") if isinstance(schema, Mapping) and key in schema
     }
+    place, part, problem = "", schema, _without_route(problem)
     while True:
-        for inside, inner in children(place, part):
+        # Definitions first: what only refers to a wrong one has the same problem.
+        inner_parts = sorted(
+            children(place, part), key=lambda child: not child[0].startswith(("/$defs/", "/definitions/"))
+        )
+        for inside, inner in inner_parts:
             whole = {**definitions, **inner} if isinstance(inner, Mapping) else inner
-            if problem_of(whole).partition("\n  while processing")[0] == problem:
+            if _without_route(problem_of(whole)) == problem:
                 place, part = inside, inner
                 break
         else:
             return at(place)
+
+
+def _without_route(problem: str) -> str:
+    """The same problem, whichever reference the library followed to it."""
+    return problem.partition("\n  while processing")[0]
 
 
 def at(place: str) -> str:

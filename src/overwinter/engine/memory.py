@@ -73,33 +73,27 @@ class Group:
     """Of decoding sequences, where there is room for one."""
     _masks: dict[tuple[Look, int, torch.dtype], Tensor] = field(default_factory=dict)
 
-    def attend(
-        self, store: PagedStore, layer: int, q_HTC: Tensor, new_TKC: tuple[Tensor, Tensor], look: Look
-    ) -> Tensor:
-        """What its queries see, [H, R·L, C]; the step's keys and values are in the blocks, and in `new_TKC` too."""
-        (sequences, length), (heads, _, width), kv_heads = self.rows_RL.shape, q_HTC.shape, new_TKC[0].shape[1]
-        picked_HNC = q_HTC if self.is_whole_step else q_HTC[:, self.rows_RL.reshape(-1)]
+    def attend(self, store: PagedStore, layer: int, q_THC: Tensor, kv_T2KC: Tensor, look: Look) -> Tensor:
+        """What its queries see, [R·L, H, C]; the step's keys and values are in the blocks, and in `kv_T2KC` too."""
+        (sequences, length), (_, heads, width), kv_heads = self.rows_RL.shape, q_THC.shape, kv_T2KC.shape[2]
         group = heads // kv_heads
-        q_KGRLC = picked_HNC.reshape(kv_heads, group, sequences, length, width)
-        q_RKQC = q_KGRLC.permute(2, 0, 1, 3, 4).reshape(sequences, kv_heads, group * length, width)
         queries = group * length
-        q_RKQC = functional.pad(q_RKQC, (0, 0, 0, -queries % QUERY_TILE))
-        k_RSKC, v_RSKC = self._past(store, layer, new_TKC)
-        k_RKSC, v_RKSC = k_RSKC.transpose(1, 2), v_RSKC.transpose(1, 2)
-        y_RKQC = look.attend(q_RKQC, k_RKSC, v_RKSC, self._mask(look, group, q_RKQC.dtype))[:, :, :queries]
-        y_KGRLC = y_RKQC.reshape(sequences, kv_heads, group, length, width).permute(1, 2, 0, 3, 4)
-        return y_KGRLC.reshape(heads, sequences * length, width)
+        picked_NHC = q_THC if self.is_whole_step else q_THC[self.rows_RL.reshape(-1)]
+        q_RLKGC = picked_NHC.reshape(sequences, length, kv_heads, group, width)
+        q_RKQC = q_RLKGC.permute(0, 2, 3, 1, 4).reshape(sequences, kv_heads, queries, width)
+        if queries % QUERY_TILE:
+            q_RKQC = functional.pad(q_RKQC, (0, 0, 0, -queries % QUERY_TILE))
+        k_RSKC, v_RSKC = self._past(store, layer, kv_T2KC)
+        mask = self._mask(look, group, q_RKQC.dtype)
+        y_RKQC = look.attend(q_RKQC, k_RSKC.transpose(1, 2), v_RSKC.transpose(1, 2), mask)[:, :, :queries]
+        y_RKGLC = y_RKQC.reshape(sequences, kv_heads, group, length, width)
+        return y_RKGLC.permute(0, 3, 1, 2, 4).reshape(sequences * length, heads, width)
 
-    def _past(self, store: PagedStore, layer: int, new_TKC: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def _past(self, store: PagedStore, layer: int, kv_T2KC: Tensor) -> tuple[Tensor, Tensor]:
         if self.mirror is None:
             return store.gather(layer, self.blocks_RN, self.keys)
-        k_TKC, v_TKC = new_TKC
-        if self.is_whole_step:
-            new = (self.positions_RL[:, 0], k_TKC, v_TKC)
-        else:
-            rows_R = self.rows_RL[:, 0]
-            new = (self.positions_RL[:, 0], k_TKC[rows_R], v_TKC[rows_R])
-        return self.mirror.read(store, layer, self.blocks_RN, self.keys, new)
+        new_R2KC = kv_T2KC if self.is_whole_step else kv_T2KC[self.rows_RL[:, 0]]
+        return self.mirror.read(store, layer, self.blocks_RN, self.keys, (self.positions_RL[:, 0], new_R2KC))
 
     def _mask(self, look: Look, group: int, dtype: torch.dtype) -> Tensor:
         """One for all layers that look alike: additive, or boolean where the logits are softened by hand [R1QS]."""
@@ -129,6 +123,7 @@ class StepMemory:
 
     def __init__(self, store: PagedStore, spans: Sequence[Span], rows: int, mirrors: Mirrors) -> None:
         self.store = store
+        self.spans = list(spans)
         self.rows = rows
         slots: list[int] = []
         for span in spans:
@@ -138,6 +133,13 @@ class StepMemory:
         mirrors.begin()
         self.groups = [self._group(each, mirrors) for each in grouped(spans, store.config.block_size)]
         mirrors.end()
+
+    def narrowed(self, active_T: Tensor) -> StepMemory:
+        """The step of those sequences alone whose tokens are active, in rows that are closed up. It reads from the blocks."""
+        row_of = (active_T.cumsum(0) - 1).tolist()
+        is_active = active_T.tolist()
+        kept = [span._replace(row=row_of[span.row]) for span in self.spans if is_active[span.row]]
+        return StepMemory(self.store, kept, int(active_T.sum()), Mirrors(self.store, budget_bytes=0))
 
     def _group(self, spans: Sequence[Span], mirrors: Mirrors) -> Group:
         size, count = self.store.config.block_size, spans[0].length
@@ -187,22 +189,36 @@ def _padded_blocks(blocks: Sequence[int], count: int) -> list[int]:
 
 
 class PagedLayer:
-    """One attention layer's memory for one step: the model's `KVMemory`."""
+    """One attention layer's memory for one step: the model's `KVMemory`, and its `NarrowMemory` for loops."""
 
     def __init__(self, step: StepMemory, layer: int) -> None:
         self._step, self._layer = step, layer
 
+    def narrow(self, active_BL: Tensor, source: PagedLayer) -> PagedLayer:
+        """Remember of every token what the loop before does; the returned memory is for those that go on."""
+        step, data_NLSTHD = self._step, self._step.store.data_NLSTHD
+        blocks, offsets = step.places
+        data_NLSTHD[:, self._layer][blocks, :, offsets] = data_NLSTHD[:, source.layer][blocks, :, offsets]
+        for group in step.groups:
+            if group.mirror is not None:
+                group.mirror.forget(self._layer)
+        return PagedLayer(step.narrowed(active_BL[0]), self._layer)
+
+    @property
+    def layer(self) -> int:
+        return self._layer
+
     def attend(self, q_BHLC: Tensor, k_BKLC: Tensor, v_BKLC: Tensor, positions_BL: Tensor, look: Look) -> Tensor:  # noqa: ARG002
-        step, store = self._step, self._step.store
-        k_TKC, v_TKC = k_BKLC[0].transpose(0, 1), v_BKLC[0].transpose(0, 1)
-        if step.tokens < step.rows:
-            k_TKC, v_TKC = k_TKC[: step.tokens], v_TKC[: step.tokens]
-        store.write(self._layer, step.places, k_TKC, v_TKC)
-        q_HTC, new_TKC, padding = q_BHLC[0, :, : step.tokens], (k_TKC, v_TKC), step.rows - step.tokens
+        step, store, tokens = self._step, self._step.store, self._step.tokens
+        kv_T2KC = torch.stack((k_BKLC[0].transpose(0, 1), v_BKLC[0].transpose(0, 1)), dim=1)[:tokens]
+        store.write_both(self._layer, step.places, kv_T2KC)
+        q_THC = q_BHLC[0].transpose(0, 1)[:tokens]
         if len(step.groups) == 1 and step.groups[0].is_whole_step:
-            y_HTC = step.groups[0].attend(store, self._layer, q_HTC, new_TKC, look)
+            y_THC = step.groups[0].attend(store, self._layer, q_THC, kv_T2KC, look)
         else:
-            y_HTC = torch.empty_like(q_HTC)
+            y_THC = q_THC.new_empty(q_THC.shape)
             for group in step.groups:
-                y_HTC[:, group.rows_RL.reshape(-1)] = group.attend(store, self._layer, q_HTC, new_TKC, look)
-        return functional.pad(y_HTC, (0, 0, 0, padding))[None] if padding else y_HTC[None]
+                y_THC[group.rows_RL.reshape(-1)] = group.attend(store, self._layer, q_THC, kv_T2KC, look)
+        if tokens < step.rows:
+            y_THC = functional.pad(y_THC, (0, 0, 0, 0, 0, step.rows - tokens))
+        return y_THC.transpose(0, 1)[None]

@@ -29,7 +29,9 @@ class Mirror:
         self.room = room
         self.lengths: tuple[int, ...] = ()
         """Tokens of each sequence that the mirror holds, once the step under way is over."""
-        self._layers: list[tuple[Tensor, Tensor] | None] = [None] * layers
+        self._layers: list[Tensor | None] = [None] * layers
+        """Keys and values [R, S, 2, K, C]."""
+        self._rows_R = torch.arange(len(tables))
 
     def follows(self, tables: Sequence[BlockTable], starts: Sequence[int], keys: int) -> bool:
         """Whether it holds just what these tables held before the step's tokens, in this order."""
@@ -37,31 +39,27 @@ class Mirror:
         return same and self.lengths == tuple(starts) and keys <= self.room
 
     def read(
-        self, store: PagedStore, layer: int, blocks_RN: Tensor, keys: int, new: tuple[Tensor, Tensor, Tensor]
+        self, store: PagedStore, layer: int, blocks_RN: Tensor, keys: int, new: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """The first `keys` of all sequences [RSKC], the step's own tokens included.
 
         Args:
-            new: the positions [R] of the step's tokens and their keys and values [RKC], which the blocks hold already.
+            new: the positions [R] of the step's tokens and their keys and values [R2KC], which the blocks hold already.
         """
-        starts_R, k_RKC, v_RKC = new
         held = self._layers[layer]
         if held is None:
-            held = self._layers[layer] = self._copied(store, layer, blocks_RN, keys)
+            k_RSKC, v_RSKC = store.gather(layer, blocks_RN, keys)
+            sequences, _, heads, width = k_RSKC.shape
+            held = self._layers[layer] = k_RSKC.new_zeros(sequences, self.room, 2, heads, width)
+            held[:, :keys, 0], held[:, :keys, 1] = k_RSKC, v_RSKC
         else:
-            rows_R = torch.arange(len(starts_R), device=starts_R.device)
-            held[0][rows_R, starts_R] = k_RKC
-            held[1][rows_R, starts_R] = v_RKC
-        return held[0][:, :keys], held[1][:, :keys]
+            starts_R, kv_R2KC = new
+            held[self._rows_R.to(starts_R.device), starts_R] = kv_R2KC
+        return held[:, :keys, 0], held[:, :keys, 1]
 
-    def _copied(self, store: PagedStore, layer: int, blocks_RN: Tensor, keys: int) -> tuple[Tensor, Tensor]:
-        found = []
-        for gathered_RSKC in store.gather(layer, blocks_RN, keys):
-            sequences, _, heads, width = gathered_RSKC.shape
-            room_RSKC = gathered_RSKC.new_zeros(sequences, self.room, heads, width)
-            room_RSKC[:, :keys] = gathered_RSKC
-            found.append(room_RSKC)
-        return found[0], found[1]
+    def forget(self, layer: int) -> None:
+        """Something else has written this layer's blocks: copy them anew when they are asked for."""
+        self._layers[layer] = None
 
 
 class Mirrors:

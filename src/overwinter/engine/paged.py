@@ -88,8 +88,11 @@ class PagedStore:
 
     def write(self, layer: int, places: Places, k_BHD: Tensor, v_BHD: Tensor) -> None:
         """Puts one layer's K and V of new tokens where `BlockTable.append` made room."""
-        self.k_LNTHD[layer][places.blocks, places.offsets] = k_BHD
-        self.v_LNTHD[layer][places.blocks, places.offsets] = v_BHD
+        self.write_both(layer, places, torch.stack((k_BHD, v_BHD), dim=1))
+
+    def write_both(self, layer: int, places: Places, kv_B2HD: Tensor) -> None:
+        """`write` for K and V that lie side by side."""
+        self.data_NLSTHD[:, layer][places.blocks, :, places.offsets] = kv_B2HD
 
     def gather(self, layer: int, blocks_XN: Tensor, length: int) -> tuple[Tensor, Tensor]:
         """The first `length` tokens of K and V in order, contiguous within a sequence: (X, length, H, D) each.

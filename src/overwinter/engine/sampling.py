@@ -12,7 +12,7 @@ Notable ideas:
 
 Order: allowed mask, banned ids, bias, penalties, temperature, min-p, top-k, top-p, draw. docs/sampling.md has the formulas.
 
-Shapes: B rows of the batch, R rows that need a step, V vocabulary, K listed log-probabilities, N surviving (row, token) pairs.
+Shapes: B rows of the batch, R rows that need a step, V vocabulary, K listed log-probabilities.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from overwinter.engine.noise import gumbel_argmax, noise_key, uniform
 from overwinter.errors import ModelError, UsageError
 
 NEVER = -math.inf
@@ -167,47 +168,6 @@ class SamplerState:
         del self.output_ids[length:]
 
 
-# --- noise ------------------------------------------------------------------------------------------------------------
-
-_MASK = 2**64 - 1
-_GOLDEN, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-
-
-def _mix(word: int) -> int:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014): every output bit depends on every input bit."""
-    word = ((word ^ (word >> 30)) * _MIX_1) & _MASK
-    word = ((word ^ (word >> 27)) * _MIX_2) & _MASK
-    return word ^ (word >> 31)
-
-
-def noise_key(seed: int, position: int) -> int:
-    """Start of the SplitMix64 stream that belongs to one step of one sequence."""
-    return _mix((_mix((seed + _GOLDEN) & _MASK) + (position + 1) * _GOLDEN) & _MASK)
-
-
-def uniform(key: int, token: int) -> float:
-    """A number strictly between 0 and 1: the token-th of the stream, from its upper 52 bits."""
-    return ((_mix((key + (token + 1) * _GOLDEN) & _MASK) >> 12) + 0.5) * 2.0**-52
-
-
-def _signed(word: int) -> int:
-    return word - 2**64 if word >= 2**63 else word
-
-
-def _shift_xor(words: Tensor, bits: int) -> Tensor:
-    # int64 shifts copy the sign down; the mask makes them the unsigned ones.
-    return words ^ ((words >> bits) & ((1 << (64 - bits)) - 1))
-
-
-def uniforms(keys_N: Tensor, tokens_N: Tensor) -> Tensor:
-    """`uniform` for many pairs, bit for bit; int64 arithmetic wraps as the unsigned does."""
-    words_N = keys_N + (tokens_N + 1) * _signed(_GOLDEN)
-    words_N = _shift_xor(words_N, 30) * _signed(_MIX_1)
-    words_N = _shift_xor(words_N, 27) * _signed(_MIX_2)
-    words_N = _shift_xor(words_N, 31)
-    return (((words_N >> 12) & ((1 << 52) - 1)).double() + 0.5) * 2.0**-52
-
-
 # --- the batch --------------------------------------------------------------------------------------------------------
 
 
@@ -320,13 +280,10 @@ def _drawn(scores_RV: Tensor, states: Sequence[SamplerState]) -> Tensor:
     params = [states[row].params for row in hot]
     temperatures_R = scores_RV.new_tensor([one.temperature for one in params])
     # The best score becomes 0: no temperature, however small, overflows.
-    scores_RV = (scores_RV[hot] - best_R.values[hot, None]) / temperatures_R[:, None]
+    scores_RV = scores_RV[hot].sub_(best_R.values[hot, None]).div_(temperatures_R[:, None])
     _truncate(scores_RV, params)
-    rows_N, tokens_N = (scores_RV > NEVER).nonzero(as_tuple=True)
-    keys = [_signed(noise_key(states[row].seed, states[row].position)) for row in hot]
-    uniform_N = uniforms(torch.tensor(keys, device=scores_RV.device)[rows_N], tokens_N)
-    scores_RV[rows_N, tokens_N] -= uniform_N.log_().neg_().log_()
-    chosen_R[hot] = scores_RV.max(dim=-1).indices
+    keys = [noise_key(states[row].seed, states[row].position) for row in hot]
+    chosen_R[hot] = gumbel_argmax(scores_RV, keys)
     return chosen_R
 
 

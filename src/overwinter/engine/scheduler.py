@@ -30,14 +30,12 @@ class Config:
         step_tokens: tokens of one step; what a running answer waits at most for the prompts of others.
         align: prompts are cut at multiples of this, so that recurrent layers see the same chunks however prompts are cut.
         border: a piece of a prompt does not go past a multiple of this; None for no such places.
-        one_by_one: outputs are computed a token at a time when they have to be computed again, as they were at first.
     """
 
     max_running: int = 16
     step_tokens: int = 512
     align: int = 1
     border: int | None = None
-    one_by_one: bool = False
 
     def __post_init__(self) -> None:
         if self.max_running < 1 or self.align < 1:
@@ -99,7 +97,7 @@ class Scheduler:
     def _cut(self, sequence: LiveSequence, room: int) -> int:
         """How much of a sequence fits: all of it, or up to a multiple of `align`."""
         start, known, config = sequence.computed, len(sequence.ids), self.config
-        if config.one_by_one:
+        if sequence.by_step:
             known = max(sequence.prompt_length, start + 1)
         if config.border is not None:
             known = min(known, (start // config.border + 1) * config.border)

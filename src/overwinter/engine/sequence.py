@@ -42,6 +42,9 @@ class LiveSequence:
         self.table: BlockTable | None = None
         self.states: list[Any] = []
         """One memory per recurrent layer of the model."""
+        self.by_step = False
+        """Its outputs are computed a token at a time, even again, and not shared: in pieces they would round another way, or loop
+        more often."""
         self.namespace = b""
         """Where its content hashes start; empty if it shares with nobody."""
         self.chain: list[bytes] = []

@@ -51,7 +51,7 @@ class Saved:
 def fingerprint(decoder: Decoder, text: TextFormat | None) -> Fingerprint:
     """What K and V depend on beside the tokens: weights and switches, number format, vocabulary."""
     digest = hashlib.blake2b(digest_size=32)
-    digest.update(json.dumps(decoder.config.to_dict(), sort_keys=True).encode())
+    digest.update(json.dumps(decoder.config.given(), sort_keys=True).encode())
     for name, tensor in sorted(decoder.state_dict().items()):
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

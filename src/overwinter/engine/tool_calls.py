@@ -6,13 +6,12 @@ the words of the OpenAI API: none, auto, required, or one tool by name.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from overwinter.engine.grammar import GrammarConstraint
-from overwinter.engine.json_schema import at, checked_text, shortened, walk
+from overwinter.engine.json_schema import at, checked, shortened, walk
 from overwinter.engine.vocabulary import Vocabulary
 from overwinter.errors import UsageError
 
@@ -91,7 +90,7 @@ def rebased(schema: Any, root: str) -> Any:
     Raises:
         UsageError: a reference by name or to another document, which would change its meaning there.
     """
-    copy = json.loads(checked_text(schema))
+    copy = checked(schema)
     if isinstance(copy, dict):  # as a part of another it has no name and no dialect of its own
         copy = {key: value for key, value in copy.items() if key not in {"$schema", "$id", "id"}}
     for place, part in walk(copy):
@@ -113,9 +112,9 @@ def tool_call_constraint(
     Raises:
         UsageError: what `tool_call_schema` refuses, or a schema that cannot be enforced; with the tool's name and the place.
     """
-    around = (form.begin, form.end)
+    schema = tool_call_schema(tools, form=form)
     try:
-        return GrammarConstraint.from_json_schema(tool_call_schema(tools, form=form), vocabulary, around=around)
+        return GrammarConstraint.from_json_schema(schema, vocabulary, around=(form.begin, form.end))
     except UsageError:
         for tool in tools:  # whose schema is it?
             name, arguments = named_parameters(tool)

@@ -1,11 +1,9 @@
 """What each token of a model writes, as bytes: the common ground between a tokenizer and a grammar over text.
 
 A grammar knows bytes, a model knows token ids. The table between them is made once for each tokenizer and shared by all
-constraints. It must agree with what the detokenizer shows, so it is read from the tokenizer's decoder:
-
-    ByteLevel                   each character of a token stands for one byte
-    ByteFallback, Metaspace     `▁` is a space, `<0x41>` is one byte; the space that a decoder strips from the very beginning
-                                of a text is there in any text that goes on from a prompt, and is kept
+constraints. It must agree with what the detokenizer shows, so decoders that make different texts of a token in different
+places are refused. The one exception: the space that a SentencePiece decoder strips from the very beginning of a text is
+there in any text that goes on from a prompt, and counts.
 
 Special tokens write nothing and may never follow, end tokens apart. A head that is wider than the tokenizer is padded with
 tokens that may never follow either.
@@ -19,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from overwinter.errors import UsageError
+from overwinter.model.text import TextFormat
 
 if TYPE_CHECKING:
     from llguidance import LLTokenizer
@@ -206,18 +205,19 @@ def _bare(part: Any) -> Any:
 
 def _written(tokenizer: Tokenizer) -> Mapping[int, bytes]:
     """What each id writes behind other text."""
-    steps = _decoder_steps(tokenizer)
+    _demand_own_texts(tokenizer)
+    text = TextFormat(tokenizer)
     special = {token for token, added in tokenizer.get_added_tokens_decoder().items() if added.special}
     found = {}
     for name, token in tokenizer.get_vocab(with_added_tokens=True).items():
-        entry = SPECIAL_MARK + name.encode() if token in special else _bytes_of(name, steps)
+        entry = SPECIAL_MARK + name.encode() if token in special else text.token_bytes(token)
         # A token whose text begins with that very byte is no text.
         found[token] = b"" if token not in special and entry.startswith(SPECIAL_MARK) else entry
     return found
 
 
-def _decoder_steps(tokenizer: Tokenizer) -> list[Mapping[str, Any]]:
-    """The steps by which the decoder turns one token into text, whatever stands beside it."""
+def _demand_own_texts(tokenizer: Tokenizer) -> None:
+    """Only decoders that make the same text of a token wherever it stands."""
     decoder: Any = tokenizer.decoder
     state: dict[str, Any] = json.loads(decoder.__getstate__()) if decoder is not None else {"type": "none"}
     steps: list[Mapping[str, Any]] = state["decoders"] if state["type"] == "Sequence" else [state]
@@ -228,28 +228,3 @@ def _decoder_steps(tokenizer: Tokenizer) -> list[Mapping[str, Any]]:
                 f"a grammar cannot follow a tokenizer whose decoder is {step['type']!r}: what a token writes depends on others",
                 "use a byte-level or SentencePiece tokenizer, or generate without a schema, regular expression or grammar",
             )
-    return steps
-
-
-def _bytes_of(name: str, steps: Sequence[Mapping[str, Any]]) -> bytes:
-    for step in steps:
-        match step["type"]:
-            case "ByteLevel" if all(character in BYTE_OF for character in name):
-                return bytes(BYTE_OF[character] for character in name)
-            case "ByteFallback" if len(name) == 6 and name.startswith("<0x") and name.endswith(">"):
-                return bytes([int(name[3:5], 16)])
-            case "Replace":
-                name = name.replace(step["pattern"]["String"], step["content"])
-            case "Metaspace":
-                name = name.replace(step["replacement"], " ")
-    return name.encode()
-
-
-def _byte_of() -> dict[str, int]:
-    """GPT-2's alphabet: printable Latin-1 characters stand for their own byte, the other bytes for characters from 256 on."""
-    own = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = [byte for byte in range(256) if byte not in own]
-    return {chr(byte): byte for byte in own} | {chr(256 + place): byte for place, byte in enumerate(others)}
-
-
-BYTE_OF = _byte_of()

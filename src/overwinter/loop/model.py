@@ -62,15 +62,18 @@ class View:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Constraint:
-    """What the text of a completion must satisfy. At most one of the two is set; an endpoint that cannot enforce it says so.
+    """What the text of a completion must satisfy. At most one of the three is set; an endpoint that cannot enforce it says so.
 
     Attributes:
         choices: the text is one of these strings.
         json_schema: the text is JSON of this schema.
+        call: the text is a call of one of the view's tools. The view asks for it in words too, so a model that enforces
+            nothing ignores this.
     """
 
     choices: tuple[str, ...] = ()
     json_schema: Mapping[str, Any] | None = None
+    call: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +85,8 @@ class Limits:
         timeout_s: wall time of the whole call, retries included.
         top_logprobs: how many alternatives per token to ask for (0 asks for none, the chosen token's included).
         seed: passed on where the model takes one.
-        idempotency_key: the same for every attempt of one journalled call, so that a server that knows it bills once.
+        idempotency_key: the same for every attempt of one journalled call, so that a server that knows it bills once. Our own
+            engine makes a seed of it where none is given.
     """
 
     max_tokens: int = 1024
@@ -180,3 +184,15 @@ class Model(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class CountsViews(Protocol):
+    """A model that has its tokenizer and template at hand, and so knows how long a view becomes as a prompt."""
+
+    turn_tokens: int
+    """What the template adds to a turn, about."""
+
+    def count_view(self, view: View) -> int:
+        """Tokens of the whole prompt, exactly."""
+        ...

@@ -3,7 +3,8 @@
 Nothing outside is touched and no remote model is asked. What is checked, entry by entry:
 
     views        rendered anew from the journal, compared by digest
-    samples      of models in this process (policies, scripts, our engine): asked again, texts and token ids compared;
+    samples      of models in this process (policies, scripts, our engine): asked again; texts, token ids and
+                 log-probabilities compared to the last bit, prompts too;
                  of remote models: their recorded text is read again, and must mean the same calls
     gates        asked again about the same call
     worlds       stepped again, observations compared
@@ -12,6 +13,7 @@ Nothing outside is touched and no remote model is asked. What is checked, entry 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,11 +24,11 @@ from overwinter.journal import Entry, Store, unpack
 from overwinter.loop.gates import Gates, Question, speculative_rules
 from overwinter.loop.model import Completion, Constraint, Limits, View
 from overwinter.loop.parse import read_calls
-from overwinter.loop.sampling import LOST, actor_constraint
+from overwinter.loop.sampling import LOST, actor_constraint, sample_key
 from overwinter.loop.session import Parts, episode, view_builder
 from overwinter.loop.setup import build_parts
 from overwinter.loop.state import ACTING, RunState, is_visible
-from overwinter.loop.tokens import read_tokens
+from overwinter.loop.tokens import PromptReader, first_difference, read_tokens
 from overwinter.loop.world import ACT
 from overwinter.tools import idempotency_key
 
@@ -46,6 +48,7 @@ class ReplayReport:
 
     Attributes:
         views, samples, calls: how many were compared: renderings, model answers asked for again, actions and gates.
+        tokens: tokens of those answers that were compared by id and log-probability, not only as text.
         read_only_samples: answers of models that cannot be asked again here.
     """
 
@@ -55,6 +58,7 @@ class ReplayReport:
     samples: int
     read_only_samples: int
     calls: int
+    tokens: int
     divergence: Divergence | None
 
     @property
@@ -99,12 +103,13 @@ def replay(
         samples=counts.samples,
         read_only_samples=counts.read_only,
         calls=counts.calls,
+        tokens=counts.tokens,
         divergence=divergence,
     )
 
 
 class _Counts:
-    views = samples = read_only = calls = 0
+    views = samples = read_only = calls = tokens = 0
 
 
 class _Replayer(_Counts):
@@ -115,6 +120,7 @@ class _Replayer(_Counts):
         self.parts = parts
         self._view = view_builder(store, parts)
         self._in_code = parts_in_code
+        self._prompts = PromptReader(store)
         self._asked: tuple[View, Constraint, Limits] | None = None
         self._checks: dict[str, Callable[[Entry, RunState], str]] = {
             "observed": self._check_observed,
@@ -175,17 +181,25 @@ class _Replayer(_Counts):
         if measured.digest != recorded["digest"]:
             return "the view renders differently"
         limits = entry.body["limits"]
-        settings = Limits(max_tokens=limits["max_tokens"], temperature=limits["temperature"], seed=limits["seed"])
+        settings = Limits(
+            max_tokens=limits["max_tokens"],
+            temperature=limits["temperature"],
+            seed=limits["seed"],
+            top_logprobs=self.parts.pace.top_logprobs,
+            timeout_s=math.inf,  # how long it took then, or takes now, is not the journal's matter
+            idempotency_key=sample_key(entry.run, entry.seq, ACTING),
+        )
         # Asked when the answer is due: a question that was lost with its process got none, and a policy has a memory.
-        self._asked = (measured.view, actor_constraint(self.parts, legal), settings)
+        self._asked = (measured.view, actor_constraint(self.parts, measured), settings)
         return ""
 
     def _legal_actions(self) -> tuple[str, ...]:
         return self.parts.world.legal_actions() if self.parts.world is not None else ()
 
     def _check_failed(self, entry: Entry, _: RunState) -> str:
-        """A model that failed then is asked as it was then. Whether it fails again is not the journal's matter."""
-        if entry.body["error"] != LOST and self.parts.model.local and self._asked is not None:
+        """A model with a memory that failed then is asked as it was then. Whether it fails again is not the journal's matter."""
+        remembers = self.parts.model.local and not getattr(self.parts.model, "stateless", False)
+        if entry.body["error"] != LOST and remembers and self._asked is not None:
             view, constraint, limits = self._asked
             with suppress(ModelError):
                 self.parts.model.sample(view, 1, constraint, limits)
@@ -200,13 +214,27 @@ class _Replayer(_Counts):
         self.samples += 1
         view, constraint, limits = self._asked
         answer = self.parts.model.sample(view, 1, constraint, limits)[0]
-        ids, now = read_tokens(self._store, entry).get("ids"), answer.token_ids
-        if ids is not None and now is not None and ids != list(now):
-            place = next((i for i, (a, b) in enumerate(zip(ids, now, strict=False)) if a != b), min(len(ids), len(now)))
-            return f"the model's token {place} differs"
-        return _differ("the model's answer", text, answer.text) or _differ_in_calls(
-            entry, read_calls(answer, view.legal_actions, ACT, "")
+        record = read_tokens(self._store, entry)
+        found = first_difference(record, self._prompts.read(entry, record), answer)
+        if "ids" in record and answer.token_ids is not None:
+            self.tokens += len(record["ids"])
+        return self._of_model(
+            entry,
+            answer,
+            found
+            or _differ("the model's answer", text, answer.text)
+            or _differ_in_calls(entry, read_calls(answer, view.legal_actions, ACT, "")),
         )
+
+    def _of_model(self, entry: Entry, answer: Completion, found: str) -> str:
+        """A difference, with what may explain it."""
+        if not found:
+            return ""
+        if entry.body["model"] != answer.model:
+            return f"{found}; asked now is {answer.model}, then it was {entry.body['model']}"
+        if not getattr(self.parts.model, "is_exact", True):
+            return f"{found}; the last bits do not keep on this machine (see `overwinter model info`)"
+        return found
 
     def _check_reading(self, entry: Entry, text: str) -> str:
         """A remote model is not asked; where its calls were read out of its text, they must still read the same."""

@@ -47,14 +47,22 @@ def take_step(session: Session) -> Iterator[Entry]:
     legal = session.parts.world.legal_actions() if session.parts.world is not None else ()
     observation = session.parts.world.observation.data if session.parts.world is not None else {}
     measured = session.view.build(session.state, left, observation, legal)
-    yield from ask(session, session.parts.model, measured, left=left, constraint=actor_constraint(session.parts, legal))
+    yield from ask(
+        session, session.parts.model, measured, left=left, constraint=actor_constraint(session.parts, measured)
+    )
 
 
-def actor_constraint(parts: Parts, legal_actions: tuple[str, ...]) -> Constraint:
+def actor_constraint(parts: Parts, measured: Measured) -> Constraint:
     """Only the world's legal actions may be uttered, where nothing else can be called: with other tools at hand, the constraint
-    would put them (finish and sleep too) out of reach."""
-    only_acts = not parts.controls and all(tool.name == ACT for tool in parts.toolbox)
-    return Constraint(choices=legal_actions if only_acts else ())
+    would put them (finish and sleep too) out of reach. There, whoever called nothing last time has to call something now."""
+    if parts.only_acts:
+        return Constraint(choices=measured.view.legal_actions)
+    return Constraint(call=measured.needs_call)
+
+
+def sample_key(run: str, intent: int, purpose: str) -> str:
+    """The idempotency key of the question that entry `intent` journals."""
+    return idempotency_key(run, intent, "sample", {"purpose": purpose})
 
 
 def ask(
@@ -75,7 +83,7 @@ def ask(
         seed=pace.seed,
         top_logprobs=pace.top_logprobs,
         timeout_s=reserve["wall_ms"] / 1000,
-        idempotency_key=idempotency_key(session.run, state.head_seq + 1, "sample", {"purpose": purpose}),
+        idempotency_key=sample_key(session.run, state.head_seq + 1, purpose),
     )
     intent = Draft(
         kind="sample.intent", body=_intent_body(session, measured, left, limits, constraint, reserve, purpose)
@@ -150,7 +158,11 @@ def _intent_body(
             "tokens": measured.tokens,
         },
         "limits": {"max_tokens": limits.max_tokens, "temperature": limits.temperature, "seed": limits.seed},
-        "constraint": {"choices": len(constraint.choices), "json_schema": constraint.json_schema is not None},
+        "constraint": {
+            "choices": len(constraint.choices),
+            "json_schema": constraint.json_schema is not None,
+            **({"call": True} if constraint.call else {}),
+        },
         "reserve": reserve,
     }
     if purpose != ACTING:

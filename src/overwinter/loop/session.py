@@ -72,6 +72,11 @@ class Parts:
         if shared:
             raise UsageError(f"tools bear the names of controls: {shared}", "rename them with @tool(name=…)")
 
+    @property
+    def only_acts(self) -> bool:
+        """Nothing can be called but the actions of the world."""
+        return self.world is not None and not self.controls and all(tool.name == ACT for tool in self.toolbox)
+
     def close(self) -> None:
         """Close tools and models, the later ones also when an earlier one fails."""
         with ExitStack() as stack:
@@ -302,5 +307,5 @@ def room_for_view(model: Model, pace: Pace) -> int:
 def view_builder(store: Store, parts: Parts) -> ViewBuilder:
     """The view of a run with these parts: the window is what the model's context leaves beside the completion."""
     room = room_for_view(parts.model, parts.pace)
-    schemas = [*parts.toolbox.schemas(), *Toolbox(parts.controls.values()).schemas()]
+    schemas = [*parts.toolbox.schemas(), *Toolbox(parts.controls.values()).schemas()] if not parts.only_acts else []
     return ViewBuilder(store, parts.model, min(parts.pace.window_tokens or room, room), schemas)

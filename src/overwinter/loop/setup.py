@@ -90,7 +90,7 @@ def build_pace(raw: Mapping[str, Any]) -> Pace:
 
 
 def build_model(spec: Mapping[str, Any], world: WorldSession | None) -> Model:
-    """A model of `{"kind": "policy" | "endpoint" | "scripted", …}`."""
+    """A model of `{"kind": "policy" | "endpoint" | "local" | "scripted", …}`."""
     settings = {key: value for key, value in spec.items() if key != "kind"}
     try:
         return _model_of_kind(spec.get("kind"), settings, world)
@@ -111,11 +111,16 @@ def _model_of_kind(kind: Any, settings: dict[str, Any], world: WorldSession | No
         from overwinter.loop.models.endpoint import Config, EndpointModel
 
         return EndpointModel(Config(**settings))
+    if kind == "local":
+        from overwinter.loop.models.local import Config as LocalConfig
+        from overwinter.loop.models.local import LocalModel
+
+        return LocalModel(LocalConfig(**settings))
     if kind == "scripted":
         from overwinter.loop.models.scripted import ScriptedModel
 
         return ScriptedModel(settings.pop("replies"), **{"by_turn": True, **settings})
-    raise UsageError(f"unknown kind of model {kind!r}", "use policy, endpoint or scripted")
+    raise UsageError(f"unknown kind of model {kind!r}", "use policy, endpoint, local or scripted")
 
 
 def _said(error: Exception) -> str:

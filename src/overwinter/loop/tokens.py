@@ -9,7 +9,7 @@ A `tokens` payload holds `ids`, `logprobs`, `top_logprobs` of the completion, an
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from overwinter.errors import StoreError
@@ -64,6 +64,57 @@ def read_tokens(store: Store, entry: Entry) -> dict[str, Any]:
     """The record of a sample.completion; {} for a text-only one."""
     payload = entry.body.get("tokens")
     return dict(unpack_json(store, payload)) if payload is not None else {}
+
+
+class PromptReader:
+    """Puts prompts together again while a journal is read from its start: `prompt_ids` without walking back each time."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._seq: int | None = None
+        self._ids: list[int] = []
+
+    def read(self, entry: Entry, record: Mapping[str, Any]) -> list[int] | None:
+        """The whole prompt of a completion with this record; None where it holds none."""
+        if "prompt" not in record:
+            return None
+        prompt = record["prompt"]
+        if prompt["after"] is None or prompt["after"] == self._seq:
+            ids = [*self._ids[: prompt["keep"]], *prompt["ids"]]
+        else:  # it goes on from another question, such as a judge's
+            ids = prompt_ids(self._store, entry.run, entry) or []
+        self._seq, self._ids = entry.seq, [*ids, *record.get("ids", ())]
+        return ids
+
+
+def first_difference(record: Mapping[str, Any], prompt: Sequence[int] | None, now: Completion) -> str:
+    """Where an answer is not to the bit what the record holds, with both values; "" where it is, or one of them has no ids."""
+    if "ids" not in record or now.token_ids is None:
+        return ""
+    if prompt is not None and now.prompt_token_ids is not None:
+        found = _difference("token {} of the prompt", prompt, now.prompt_token_ids)
+        if found:
+            return found
+    found = _difference("token {} of the answer", record["ids"], now.token_ids)
+    if found or "logprobs" not in record or now.logprobs is None:
+        return found
+    found = _difference(
+        "the log-probability of token {}", record["logprobs"], [_finite(value) for value in now.logprobs]
+    )
+    if found or "top_logprobs" not in record:
+        return found
+    rows = [{token: _finite(value) for token, value in row.items()} for row in now.top_logprobs]
+    return _difference("the alternatives of token {}", record["top_logprobs"], rows)
+
+
+def _difference(what: str, then: Sequence[Any], now: Sequence[Any]) -> str:
+    for place, (old, new) in enumerate(zip(then, now, strict=False)):
+        if old != new:
+            # Both are written out in full: the shortest form of a float that reads back as the same one.
+            return f"{what.format(place)} differs: then {old!r}, now {new!r}"
+    if len(then) != len(now):
+        return f"{what.format(min(len(then), len(now)))} differs: then there were {len(then)}, now {len(now)}"
+    return ""
 
 
 def prompt_ids(store: Store, run: str, entry: Entry) -> list[int] | None:

@@ -18,7 +18,7 @@ from typing import Any
 from overwinter.errors import ToolError
 from overwinter.journal import Draft, Entry, Packer, unpack
 from overwinter.loop.goal import Criterion, Goal
-from overwinter.loop.model import Constraint, Message, Model, View
+from overwinter.loop.model import Constraint, CountsViews, Message, Model, View
 from overwinter.loop.sampling import ask
 from overwinter.loop.session import Session, room_for_view
 from overwinter.loop.state import CHECK_SOURCE, JUDGING
@@ -164,7 +164,10 @@ def _by_judge(session: Session, criterion: Criterion) -> Generator[Entry, None, 
     done = session.state.checked.get(criterion.id)
     if done is None:
         view = _judge_view(session, criterion, model, room_for_view(model, session.parts.pace))
-        tokens = sum(model.count_tokens(message.text) + TURN_TOKENS for message in view.messages)
+        if isinstance(model, CountsViews):
+            tokens = model.count_view(view)
+        else:
+            tokens = sum(model.count_tokens(message.text) + TURN_TOKENS for message in view.messages)
         measured = Measured(view=view, tokens=tokens, digest=view_digest(view))
         purpose, form = f"{JUDGING}:{criterion.id}", Constraint(json_schema=JUDGE_SCHEMA)
         yield from ask(session, model, measured, left=session.left(), purpose=purpose, constraint=form)

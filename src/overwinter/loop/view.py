@@ -20,7 +20,7 @@ from typing import Any
 
 from overwinter.journal import Draft, Entry, Packer, Store, unpack
 from overwinter.journal.canonical import canonical, digest
-from overwinter.loop.model import Message, Model, ToolCall, View
+from overwinter.loop.model import CountsViews, Message, Model, ToolCall, View
 from overwinter.loop.state import RunState
 from overwinter.tools.fence import FENCE_RULE, fence
 
@@ -34,7 +34,9 @@ LINE_CHARS = 160
 MIN_SHOWN_TOKENS = 24
 """No turn is cut shorter than this."""
 TURN_TOKENS = 4
-"""What a chat template adds to a turn, about."""
+"""What a chat template adds to a turn, about, where the model does not say."""
+FIT_ATTEMPTS = 4
+"""How often turns are cut again where the whole prompt turns out longer than its parts."""
 
 INSTRUCTIONS = """\
 You work on a goal until it is verified by a checker that is not you. Everything you do is journalled.
@@ -42,6 +44,11 @@ Each turn, call exactly one of the tools. To call one in text, write a line of J
 {"tool": "NAME", "arguments": {…}}
 Call `finish` only when every line of the acceptance list holds; it is checked. Call `sleep` to wait: waiting is free.
 """
+ACTING_INSTRUCTIONS = """\
+You work on a goal until it is verified by a checker that is not you. Everything you do is journalled.
+Each turn, answer with exactly one of the possible actions, and nothing else.
+"""
+"""Where nothing can be called: a world is played, and its actions are all there is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,11 +62,16 @@ class Rendered:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """A view, its size in tokens (tool schemas included) and its digest."""
+    """A view, its size in tokens (tool schemas included) and its digest.
+
+    Attributes:
+        needs_call: the last answer asked for nothing that could be carried out, so this one has to be a call.
+    """
 
     view: View
     tokens: int
     digest: str
+    needs_call: bool = False
 
 
 class ViewBuilder:
@@ -75,6 +87,7 @@ class ViewBuilder:
         self.window_tokens = window_tokens
         self._tools = tuple(tools)
         self._rendered: dict[int, Rendered] = {}
+        self._turn_tokens = turn_tokens(model)
         self._schema_tokens = model.count_tokens(canonical(list(tools)).decode()) if tools else 0
 
     def add(self, entry: Entry) -> None:
@@ -98,19 +111,27 @@ class ViewBuilder:
             fixed.append(self._rendered[state.compacted])
         text = _status(left, legal_actions, silent=silent)
         status = [self._measure(Message(role="user", text=text))] if text else []
-        taken = self._schema_tokens + sum(row.tokens for row in fixed + status)
-        rows = fixed + self._fitted(turns, self.window_tokens - taken) + status
+        room = self.window_tokens - self._schema_tokens - sum(row.tokens for row in fixed + status)
         shown = _shown(state)
-        view = View(
-            messages=tuple(row.message for row in rows),
-            tools=self._tools,
-            observation=observation,
-            legal_actions=legal_actions,
-            shown=shown,
-            hidden=state.head_seq + 1 - sum(last - first + 1 for first, last in shown),
-        )
-        tokens = self._schema_tokens + sum(row.tokens for row in rows)
-        return Measured(view=view, tokens=tokens, digest=_digest_of([row.digest for row in rows], view))
+        for _ in range(FIT_ATTEMPTS):
+            rows = fixed + self._fitted(turns, room) + status
+            view = View(
+                messages=tuple(row.message for row in rows),
+                tools=self._tools,
+                observation=observation,
+                legal_actions=legal_actions,
+                shown=shown,
+                hidden=state.head_seq + 1 - sum(last - first + 1 for first, last in shown),
+            )
+            tokens = self._schema_tokens + sum(row.tokens for row in rows)
+            if not isinstance(self._model, CountsViews):
+                break
+            tokens = self._model.count_view(view)
+            if tokens <= self.window_tokens:
+                break
+            room -= tokens - self.window_tokens
+        digest = _digest_of([row.digest for row in rows], view)
+        return Measured(view=view, tokens=tokens, digest=digest, needs_call=silent and bool(self._tools))
 
     def compaction(
         self, state: RunState, packer: Packer, left: Mapping[str, int], legal_actions: Sequence[str]
@@ -182,7 +203,8 @@ class ViewBuilder:
         return "\n".join(reversed(kept))
 
     def _head(self, state: RunState) -> Message:
-        lines = [INSTRUCTIONS + FENCE_RULE, "", f"GOAL: {state.goal}"]
+        instructions = INSTRUCTIONS if self._tools else ACTING_INSTRUCTIONS
+        lines = [instructions + FENCE_RULE, "", f"GOAL: {state.goal}"]
         if state.acceptance:
             lines += ["ACCEPTANCE LIST:", *(f"- [{row['id']}] {row['text']}" for row in state.acceptance)]
         if state.commitments:
@@ -191,8 +213,12 @@ class ViewBuilder:
         return Message(role="system", text="\n".join(lines))
 
     def _measure(self, message: Message) -> Rendered:
-        calls = [[call.tool, call.arguments] for call in message.tool_calls]
-        tokens = self._model.count_tokens(message.text + (canonical(calls).decode() if calls else "")) + TURN_TOKENS
+        # Where nothing can be called, an action's words are all that is shown of it.
+        asked = message.tool_calls if self._tools or not message.text else ()
+        calls = [[call.tool, call.arguments] for call in asked]
+        tokens = (
+            self._model.count_tokens(message.text + (canonical(calls).decode() if calls else "")) + self._turn_tokens
+        )
         return Rendered(message=message, tokens=tokens, digest=message_digest(message))
 
 
@@ -307,6 +333,11 @@ def _status(left: Mapping[str, int], legal_actions: Sequence[str], *, silent: bo
     if legal_actions:
         rows.append("Possible actions: " + "; ".join(legal_actions))
     return "\n".join(rows)
+
+
+def turn_tokens(model: Model) -> int:
+    """What the model's template adds to a turn, as far as it says."""
+    return model.turn_tokens if isinstance(model, CountsViews) else TURN_TOKENS
 
 
 def message_digest(message: Message) -> str:

@@ -12,8 +12,8 @@ that names the tensor and both shapes.
 
 Reading order: `config.py` (the switches), `decoder.py` (the whole network on one page), `mixer.py` (what a layer's token
 mixing must offer, and where the next kind plugs in), `attention.py`, `rope.py`, `cache.py`, `mamba2.py`, `mamba_state.py`,
-`ssd.py`, then `checkpoint.py` and `huggingface.py` for files, and `text.py` for tokenizers and chats. Needs
-`overwinter[local]`; names load when first used.
+`ssd.py`; `residual.py`, `loop.py` and `loop_training.py` for depth; then `checkpoint.py` and `huggingface.py` for files, and
+`text.py` for tokenizers and chats. Needs `overwinter[local]`; names load when first used.
 """
 
 from __future__ import annotations
@@ -33,19 +33,25 @@ if TYPE_CHECKING:
     from overwinter.model.groups import ParameterGroup, parameter_groups, torch_groups
     from overwinter.model.huggingface import export
     from overwinter.model.initialise import Init
+    from overwinter.model.loop import LoopConfig
+    from overwinter.model.loop_training import LoopLosses, gate_loss, joint_loss, last_loss, loop_losses, sample_depths
     from overwinter.model.mamba_state import MambaConfig, MambaState
     from overwinter.model.mixer import Mixer
     from overwinter.model.noble import NobleConfig, default_rank, noble_cost
     from overwinter.model.ole import ole_loss
+    from overwinter.model.residual import AttnResConfig
     from overwinter.model.text import TextFormat, load_tokenizer
 
 _HOMES = {
+    "AttnResConfig": "residual",
     "Cache": "cache",
     "Config": "config",
     "Decoder": "decoder",
     "Init": "initialise",
     "KVCache": "cache",
     "Llama3Scaling": "config",
+    "LoopConfig": "loop",
+    "LoopLosses": "loop_training",
     "LowrankConfig": "embedding",
     "MambaConfig": "mamba_state",
     "MambaState": "mamba_state",
@@ -58,23 +64,31 @@ _HOMES = {
     "default_rank": "noble",
     "export": "huggingface",
     "fresh": "decoder",
+    "gate_loss": "loop_training",
+    "joint_loss": "loop_training",
+    "last_loss": "loop_training",
     "load": "checkpoint",
     "load_tokenizer": "text",
+    "loop_losses": "loop_training",
     "noble_cost": "noble",
     "ole_loss": "ole",
     "parameter_groups": "groups",
     "retractions": "embedding",
+    "sample_depths": "loop_training",
     "save": "checkpoint",
     "torch_groups": "groups",
 }
 
 __all__ = [
+    "AttnResConfig",
     "Cache",
     "Config",
     "Decoder",
     "Init",
     "KVCache",
     "Llama3Scaling",
+    "LoopConfig",
+    "LoopLosses",
     "LowrankConfig",
     "MambaConfig",
     "MambaState",
@@ -87,12 +101,17 @@ __all__ = [
     "default_rank",
     "export",
     "fresh",
+    "gate_loss",
+    "joint_loss",
+    "last_loss",
     "load",
     "load_tokenizer",
+    "loop_losses",
     "noble_cost",
     "ole_loss",
     "parameter_groups",
     "retractions",
+    "sample_depths",
     "save",
     "torch_groups",
 ]

@@ -92,6 +92,20 @@ class RecurrentMemory(Protocol):
         ...
 
 
+@runtime_checkable
+class NarrowMemory(Protocol):
+    """A memory that can take in tokens of which only some are computed; loops that tokens leave early ask for it.
+
+    `narrow` is called in place of the mixer's own call, once per loop and layer, after `source` (the memory of the same layer
+    in the loop before) has taken in the same tokens. It takes in all tokens, each with what `source` remembers of it, and
+    returns a `KVMemory` for the active ones: its `attend` gets only those, remembers their keys and values over what was
+    copied, and returns only their outputs. With a batch of one row the active tokens come as one shorter row; with one token
+    per row they come as fewer rows. Where no token is active, what `narrow` returns is not used.
+    """
+
+    def narrow(self, active_BL: Tensor, source: Any) -> KVMemory: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class KVSnapshot:
     """Copies of keys and values [BKSC] and of positions [BS]."""
@@ -140,6 +154,18 @@ class KVCache:
         k_BKSC, v_BKSC, positions_BS = self._seen()
         return k_BKSC, v_BKSC, positions_BS
 
+    def narrow(self, active_BL: Tensor, source: KVCache) -> KVMemory:
+        """See `NarrowMemory`."""
+        assert source is not self
+        self.append(*source.newest(active_BL.shape[1]))
+        return NarrowKV(self, active_BL)
+
+    def newest(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Keys, values and positions of the last `count` tokens, as views."""
+        assert self._buffers is not None, "something was taken in before"
+        k_BKLC, v_BKLC, positions_BL = (_tokens(buffer, self._length - count, self._length) for buffer in self._buffers)
+        return k_BKLC, v_BKLC, positions_BL
+
     def truncate(self, length: int) -> None:
         if not 0 <= length <= self._length:
             raise UsageError(
@@ -171,6 +197,24 @@ class KVCache:
         for old, new in zip(self._seen(), (k, v, positions), strict=False):
             _tokens(new, 0, self._length).copy_(old)
         self._buffers = (k, v, positions)
+
+
+class NarrowKV:
+    """A `KVCache` for those of its newest tokens that are computed: A of B·L, as one row or as rows of one token."""
+
+    def __init__(self, cache: KVCache, active_BL: Tensor) -> None:
+        self._cache, self._active_BL = cache, active_BL
+
+    def attend(self, q_BHLC: Tensor, k_BKLC: Tensor, v_BKLC: Tensor, positions_BL: Tensor, look: Look) -> Tensor:
+        batch, count = self._active_BL.shape
+        for place_BKLC, part_BKLC in zip(self._cache.newest(count), (k_BKLC, v_BKLC), strict=False):
+            place_BKLC.transpose(1, 2)[self._active_BL] = part_BKLC.detach().transpose(1, 2).flatten(0, 1)
+        seen = self._cache.newest(self._cache.length)
+        if batch > 1:
+            rows = self._active_BL[:, 0].nonzero()[:, 0]
+            seen = (seen[0][rows], seen[1][rows], seen[2][rows])
+        k_BKSC, v_BKSC, positions_BS = seen
+        return look.attend(q_BHLC, k_BKSC, v_BKSC, look.visible(positions_BL, positions_BS))
 
 
 def _tokens(buffer: Tensor, start: int, end: int) -> Tensor:

@@ -7,21 +7,21 @@ is here because it works: there are none for what is planned. Unknown keys in a 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, asdict, dataclass, fields
 from functools import partial
 from typing import Any, ClassVar, Literal
 
 from overwinter.errors import UsageError
+from overwinter.model.checks import SEE_DOCS, check_types
 from overwinter.model.embedding import LowrankConfig
+from overwinter.model.loop import LoopConfig
 from overwinter.model.mamba_state import MambaConfig
 from overwinter.model.noble import NobleConfig
+from overwinter.model.residual import AttnResConfig
 
 LETTERS = {"A": "attention over everything before", "W": "attention over the last `window` tokens", "M": "Mamba-2"}
-"""The letters of `Config.pattern`. `mixer.py` holds what each stands for."""
-
-_SEE_DOCS = "see docs/model.md for the switches and their values"
+"""The letters of `Config.pattern`. `mixer.py` holds what each stands for. A small letter is the same mixer without an MLP."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +35,9 @@ class Llama3Scaling:
     high_freq_factor: float = 4.0
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        check_types(self)
         if self.high_freq_factor <= self.low_freq_factor:
-            raise UsageError("llama3 scaling needs high_freq_factor above low_freq_factor", _SEE_DOCS)
+            raise UsageError("llama3 scaling needs high_freq_factor above low_freq_factor", SEE_DOCS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class YarnScaling:
     """Round the ramp's ends to whole dimensions."""
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        check_types(self)
 
 
 RopeScaling = Llama3Scaling | YarnScaling
@@ -76,7 +76,7 @@ class Config:
     """Tokens the weights were trained for. Not a limit of the code: the engine decides what to admit."""
 
     pattern: str = "A"
-    """One letter of `LETTERS` per layer, repeated until there are `n_layers`."""
+    """One letter of `LETTERS` per layer, repeated until there are `n_layers`; a small letter for a layer without an MLP."""
     window: int | None = None
     """How many tokens a `W` layer sees, its own included."""
     mamba: MambaConfig | None = None
@@ -106,28 +106,42 @@ class Config:
     residual_scale: float = 1.0
     """Factor on what each part adds to the stream."""
     logit_divisor: float = 1.0
+    attnres: AttnResConfig | None = None
+    """Each part mixes the outputs of all parts before it, where the plain stream adds them up."""
+    loop: LoopConfig | None = None
+    """Layers that are run several times."""
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        check_types(self)
         if self.n_heads % self.n_kv_heads:
-            raise UsageError(f"{self.n_heads} heads cannot share {self.n_kv_heads} key heads evenly", _SEE_DOCS)
+            raise UsageError(f"{self.n_heads} heads cannot share {self.n_kv_heads} key heads evenly", SEE_DOCS)
         _check_rope(self)
-        unknown = sorted(set(self.pattern) - set(LETTERS))
+        unknown = sorted(set(self.pattern.upper()) - set(LETTERS))
         if unknown or not self.pattern:
             raise UsageError(
                 f"pattern {self.pattern!r} has unknown letters {unknown}", f"use letters of {sorted(LETTERS)}"
             )
         if len(self.pattern) > self.n_layers:
             raise UsageError(f"pattern {self.pattern!r} is longer than {self.n_layers} layers", "shorten the pattern")
-        if ("W" in self.letters) != (self.window is not None):
+        if ("W" in self.letters.upper()) != (self.window is not None):
             raise UsageError(
                 f"pattern {self.pattern!r} and window {self.window} do not fit",
                 "give `window` if and only if there are W layers",
             )
-        if ("M" in self.letters) != (self.mamba is not None):
+        if ("M" in self.letters.upper()) != (self.mamba is not None):
             raise UsageError(
                 f"pattern {self.pattern!r} and {'no ' if self.mamba is None else ''}`mamba` do not fit",
                 "give `mamba` if and only if there are M layers",
+            )
+        if self.attnres is not None and self.residual_scale != 1:
+            raise UsageError(
+                f"attnres and residual_scale {self.residual_scale} do not fit: its mixing bounds the stream already",
+                "leave residual_scale at 1",
+            )
+        if self.loop is not None and self.loop.prelude + self.loop.coda >= self.n_layers:
+            raise UsageError(
+                f"prelude {self.loop.prelude} and coda {self.loop.coda} leave no layer of {self.n_layers} to loop",
+                "shorten prelude or coda",
             )
 
     @property
@@ -140,12 +154,22 @@ class Config:
         """The pattern written out: one letter per layer."""
         return (self.pattern * self.n_layers)[: self.n_layers]
 
+    @property
+    def looped(self) -> LoopConfig | None:
+        """The loop, if it is one: once through is the plain decoder."""
+        return self.loop if self.loop is not None and self.loop.n_loops > 1 else None
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` gives the same config back."""
         values = asdict(self)
         if self.rope_scaling is not None:
             values["rope_scaling"]["kind"] = self.rope_scaling.kind
         return values
+
+    def given(self) -> dict[str, Any]:
+        """`to_dict` without what is as in the plain decoder: says the same, whatever switches are added later."""
+        plain = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in self.to_dict().items() if getattr(self, name) != plain[name]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
@@ -190,7 +214,9 @@ _PARTS: Mapping[str, Callable[[Any], Any]] = {
     "rope_scaling": _scaling_from_dict,
     "noble": partial(part_from_dict, NobleConfig),
     "lowrank_orthogonal": partial(part_from_dict, LowrankConfig),
-    "mamba": lambda values: part_from_dict(MambaConfig, values),
+    "mamba": partial(part_from_dict, MambaConfig),
+    "attnres": partial(part_from_dict, AttnResConfig),
+    "loop": partial(part_from_dict, LoopConfig),
 }
 """Fields of `Config` that are dataclasses themselves: name → how to read one from JSON."""
 
@@ -202,30 +228,8 @@ def _check_keys(cls: type[Any], values: Mapping[str, Any]) -> None:
         raise UsageError(f"{cls.__name__} has no {', '.join(map(repr, unknown))}", f"known are {', '.join(known)}")
     missing = sorted(name for name, field in known.items() if name not in values and _required(field))
     if missing:
-        raise UsageError(f"{cls.__name__} needs {', '.join(missing)}", _SEE_DOCS)
+        raise UsageError(f"{cls.__name__} needs {', '.join(missing)}", SEE_DOCS)
 
 
 def _required(field: Field[Any]) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
-
-
-def _check_types(value: Any) -> None:
-    """Whole numbers are at least 1, real ones finite and positive, switches true or false, names of the listed ones."""
-    choices = {"mlp": ("swiglu", "relu2"), "norm": ("pre", "sandwich")}
-    for field in fields(value):
-        given, annotation = getattr(value, field.name), str(field.type)
-        if given is None and "None" in annotation:
-            continue
-        if annotation.startswith("int"):
-            right = isinstance(given, int) and not isinstance(given, bool) and given >= 1
-        elif annotation.startswith("float"):
-            real = isinstance(given, int | float) and not isinstance(given, bool)
-            right = real and math.isfinite(given) and given > 0
-        elif annotation == "bool":
-            right = isinstance(given, bool)
-        elif is_dataclass(given):
-            right = type(given).__name__ in annotation or isinstance(given, RopeScaling)
-        else:
-            right = isinstance(given, str) and given in choices.get(field.name, (given,))
-        if not right:
-            raise UsageError(f"{type(value).__name__}.{field.name} cannot be {given!r}", _SEE_DOCS)

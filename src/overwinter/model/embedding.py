@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from overwinter.errors import UsageError
+from overwinter.model.checks import check_types
 
 NEWTON_SCHULZ_STEPS, NEAR = 5, 0.5
 
@@ -35,8 +36,7 @@ class LowrankConfig:
     rank: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rank, int) or isinstance(self.rank, bool) or self.rank < 1:
-            raise UsageError(f"LowrankConfig.rank cannot be {self.rank!r}", "give a whole number from 1 to d_model")
+        check_types(self)
 
 
 class PlainEmbedding(nn.Embedding):

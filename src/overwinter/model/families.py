@@ -6,6 +6,11 @@
 | mistral | window on every layer |
 | qwen2 | biases on q, k, v; window from a layer on |
 | qwen3 | QK-norm; biases on all of attention or none; window from a layer on |
+| ouro | all layers looped, norms before and after each part, an exit gate with one bias; window from a layer on |
+
+Ouro (arXiv 2510.25741) is no part of transformers: its checkpoints bring their own code. Names and order of things are those of
+that code and of vLLM's `ouro.py`. Its code computes all loops and then picks one per token by the threshold, prompt included;
+ours takes all loops for a prompt, and stops for good when decoding (`loop.py`). At the published threshold, 1.0, both are the same.
 """
 
 from __future__ import annotations
@@ -14,7 +19,8 @@ from typing import Any
 
 from overwinter.errors import UsageError
 from overwinter.model.config import Config
-from overwinter.model.family import Family, Values
+from overwinter.model.family import PARTS, TOP, Family, Names, Values
+from overwinter.model.loop import LoopConfig
 
 
 def shortest_pattern(letters: str) -> str:
@@ -23,8 +29,10 @@ def shortest_pattern(letters: str) -> str:
     return letters[: next(periods)]
 
 
-def pattern_of(kinds: list[str], known: dict[str, str], n_layers: int) -> str:
+def pattern_of(kinds: Any, known: dict[str, str], n_layers: int) -> str:
     """A pattern from the kinds of all layers, by the family's names of kinds."""
+    if not isinstance(kinds, list):
+        raise UsageError(f"layer_types cannot be {kinds!r}", f"it is a list of {sorted(known)}")
     unknown = sorted({str(kind) for kind in kinds} - set(known))
     if unknown or len(kinds) != n_layers:
         raise UsageError(
@@ -69,6 +77,29 @@ def _mistral_switches(values: Values) -> dict[str, Any]:
     return {"pattern": "A" if window is None else "W", "window": window}
 
 
+def _ouro_switches(values: Values) -> dict[str, Any]:
+    n_loops, threshold = values.get("total_ut_steps", 4), values.get("early_exit_threshold")
+    if n_loops == 1:
+        raise UsageError(
+            "total_ut_steps is 1, where the gate of the checkpoint has nothing to decide",
+            "load all loops and ask for a low exit threshold",
+        )
+    loop = LoopConfig(n_loops=n_loops, gate_bias="shared", exit=1.0 if threshold is None else threshold)
+    return {"norm": "sandwich", "loop": loop, **_windows(values)}
+
+
+def _ouro_keys(config: Config) -> dict[str, Any]:
+    if config.looped is None:
+        return {}
+    loop = config.looped
+    return {"total_ut_steps": loop.n_loops, "early_exit_threshold": loop.exit, **_window_keys(config)}
+
+
+_OURO_NAMES = Names(
+    top=TOP | {f"loop.exit_gate.{part}": f"model.early_exit_gate.{part}" for part in ("weight", "bias")},
+    parts=PARTS | {"mixer_post": "input_layernorm_2", "mlp_post": "post_attention_layernorm_2"},
+)
+
 ATTENTION_FAMILIES = {
     "llama": Family(
         architecture="LlamaForCausalLM",
@@ -98,5 +129,12 @@ ATTENTION_FAMILIES = {
             **_windows(values),
         },
         keys=lambda c: {"attention_bias": c.qkv_bias, **_window_keys(c)},
+    ),
+    "ouro": Family(
+        architecture="OuroForCausalLM",
+        defaults={"num_key_value_heads": 32, "max_position_embeddings": 32768},
+        switches=_ouro_switches,
+        keys=_ouro_keys,
+        names=_OURO_NAMES,
     ),
 }

@@ -50,13 +50,18 @@ class Names:
     layers: str = "model.layers"
     halves: tuple[str, ...] = ()
     """Two modules of a block that are one there, the first above the second."""
+    split_blocks: bool = False
+    """Mixer and MLP are layers of their own there."""
 
-    def published(self, name: str) -> str:
+    def published(self, name: str, letters: str) -> str:
         """The name of one of our tensors in the family's files; a half of a tensor is "name (1 of 2)"."""
         if name in self.top:
             return self.top[name]
-        _, layer, part = name.split(".", 2)
+        _, number, part = name.split(".", 2)
         module, _, kind = part.rpartition(".")
+        layer = int(number)
+        if self.split_blocks:
+            layer += sum(letter.isupper() for letter in letters[:layer]) + module.startswith("mlp")
         half = f" ({self.halves.index(module) + 1} of 2)" if module in self.halves else ""
         return f"{self.layers}.{layer}.{self.parts[module]}.{kind}{half}"
 
@@ -168,4 +173,9 @@ class Family:
     """Its values, with the common keys under their common names."""
     rope: Callable[[Values], dict[str, Any]] = whole_rope_switches
     """Config fields of the rotary positions."""
+    rope_keys: Callable[[Config], dict[str, Any]] = lambda c: {
+        "rope_theta": c.rope_base,
+        "rope_scaling": scaling_keys(c.rope_scaling),
+    }
+    """Keys of config.json for them."""
     names: Names = field(default_factory=Names)

@@ -45,6 +45,7 @@ KINDS = (
     Kind(name="conv", pattern=r"(^|\.)conv1d\.weight$"),
     Kind(name="depth_query", pattern=r"(^|\.)depth_(query|key_norm)$"),
     Kind(name="gate", pattern=r"(^|\.)exit_gate\."),
+    Kind(name="reinjection", pattern=r"(^|\.)injection\.B\.weight$"),
 )
 """First match wins."""
 MATRIX = Kind(name="matrix", weight_decay=True, optimiser="muon")

@@ -18,7 +18,7 @@ from overwinter.errors import UsageError
 from overwinter.model.config import Config
 from overwinter.model.decoder import Decoder
 from overwinter.model.families import ATTENTION_FAMILIES, shortest_pattern
-from overwinter.model.family import FETCH_AGAIN, Family, Names, Values, scaling_keys
+from overwinter.model.family import FETCH_AGAIN, Family, Names, Values
 from overwinter.model.hybrids import HYBRID_FAMILIES
 from overwinter.model.mamba_state import MambaConfig
 from overwinter.model.weights import CONFIG, TOKENIZER, WEIGHTS, new_folder, write_json, write_tensors
@@ -68,7 +68,7 @@ def read_config(values: Values) -> Config:
 def rename(tensors: Mapping[str, Tensor], decoder: Decoder, values: Values) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors of a family's files by our names, and our name → theirs. Unknown ones keep theirs, to be reported."""
     published = FAMILIES[str(values["model_type"])].names
-    names = {name: published.published(name) for name in decoder.state_dict()}
+    names = {name: published.published(name, decoder.config.letters) for name in decoder.state_dict()}
     ours = {theirs: name for name, theirs in names.items()}
     idle = {published.top["head.weight"]} if decoder.config.tied else set()
     kept = {theirs: tensor for theirs, tensor in tensors.items() if theirs not in idle and "rotary_emb" not in theirs}
@@ -133,8 +133,7 @@ def _config_values(name: str, config: Config) -> dict[str, Any]:
         "max_position_embeddings": config.context,
         "rms_norm_eps": config.norm_eps,
         "tie_word_embeddings": config.tied,
-        "rope_theta": config.rope_base,
-        "rope_scaling": scaling_keys(config.rope_scaling),
+        **({} if config.rope_base is None else family.rope_keys(config)),
         **family.keys(config),
     }
 
@@ -145,9 +144,10 @@ def _meaning(config: Config) -> Config:
     if mamba is not None:
         idle = ("chunk_size", "dt_min", "dt_max", "dt_init_floor", "a_min", "a_max")
         mamba = MambaConfig(**{name: value for name, value in vars(mamba).items() if name not in idle})
-    scale, noble = config.attention_scale, config.noble
+    scale, noble, loop = config.attention_scale, config.noble, config.looped
     return replace(
         config,
+        loop=None if loop is None else replace(loop, depth_sampling="fixed", bptt=None),
         noble=None if noble is None or noble.rank == 0 else noble,
         pattern=shortest_pattern(config.letters),
         mamba=mamba,
@@ -156,4 +156,5 @@ def _meaning(config: Config) -> Config:
 
 
 def _published(decoder: Decoder, names: Names) -> dict[str, Tensor]:
-    return names.unite({names.published(name): tensor for name, tensor in decoder.state_dict().items()})
+    letters = decoder.config.letters
+    return names.unite({names.published(name, letters): tensor for name, tensor in decoder.state_dict().items()})

@@ -4,6 +4,7 @@
 |---|---|
 | bamba | part of each head is turned (half by default), biases on all of attention or none, on the MLP |
 | granitemoehybrid | without experts: factors on embedding, attention, parts and logits; rotary positions or none |
+| nemotron_h | without experts: layers without an MLP, squared ReLU, no rotary positions, time steps of at least `time_step_min` |
 
 Chunk sizes are not taken from the file: they change the speed alone, and the published ones are meant for GPUs.
 """
@@ -15,7 +16,7 @@ from typing import Any
 
 from overwinter.errors import UsageError
 from overwinter.model.config import Config
-from overwinter.model.families import pattern_of
+from overwinter.model.families import pattern_of, shortest_pattern
 from overwinter.model.family import ATTENTION, FETCH_AGAIN, TOP, Family, Names, Values, rope_switches, scaling_keys
 from overwinter.model.mamba_state import MambaConfig
 
@@ -24,6 +25,8 @@ _MAMBA = {
     **{f"mixer.{part}": f"mamba.{part}" for part in ("in_proj", "conv1d", "norm", "out_proj")},
 }
 _MAMBA_SIZES: dict[str, Any] = {"expand": 2, "n_heads": 128, "d_head": "auto"}
+_OLD_KINDS = {"A": "attention", "M": "mamba"}
+"""Names of kinds that older readers know too."""
 _KINDS = {"full_attention": "A", "attention": "A", "linear_attention": "M", "mamba": "M"}
 
 
@@ -65,11 +68,19 @@ def _mamba(values: Values, pattern: str) -> dict[str, Any]:
     return {"pattern": pattern, "mamba": mamba}
 
 
+def _only_letters(config: Config, known: str) -> None:
+    if set(config.letters) - set(known):
+        raise UsageError(f"pattern {config.pattern!r} has letters other than {known}", "choose another family")
+
+
 def _mamba_keys(config: Config) -> dict[str, Any]:
     mamba = config.mamba
     if mamba is None:  # sizes that no layer has, but that the family's own checks look at
         return {"mamba_n_heads": 1, "mamba_d_head": "auto", "mamba_expand": 2}
-    limits = mamba.dt_lowest, {"__float__": "Infinity"} if mamba.dt_highest is None else mamba.dt_highest
+    limits: dict[str, Any] = {}
+    if (mamba.dt_lowest, mamba.dt_highest) != (0.0, None):  # infinity, which JSON has not, is left to the default
+        highest = {"__float__": "Infinity"} if mamba.dt_highest is None else mamba.dt_highest
+        limits = {"time_step_limit": [mamba.dt_lowest, highest]}
     return {
         "mamba_n_heads": mamba.n_heads,
         "mamba_d_head": mamba.head_dim,
@@ -80,7 +91,7 @@ def _mamba_keys(config: Config) -> dict[str, Any]:
         "mamba_chunk_size": mamba.chunk_size,
         "mamba_proj_bias": mamba.bias,
         "mamba_conv_bias": mamba.conv_bias,
-        "time_step_limit": limits,
+        **limits,
     }
 
 
@@ -102,15 +113,18 @@ def _bamba_rope(values: Values) -> dict[str, Any]:
     return {**rope_switches(values), "rope_fraction": rope.get("partial_rotary_factor") or 0.5}
 
 
-def _bamba_keys(config: Config) -> dict[str, Any]:
+def _bamba_rope_keys(config: Config) -> dict[str, Any]:
+    """In the newer spelling, for the family does not heed a fraction in the older one."""
     rope = {"rope_type": "default", **(scaling_keys(config.rope_scaling) or {})}
+    parameters = {**rope, "rope_theta": config.rope_base, "partial_rotary_factor": config.rope_fraction}
+    return {"rope_parameters": parameters}
+
+
+def _bamba_keys(config: Config) -> dict[str, Any]:
     return {
         "attn_layer_indices": [layer for layer, letter in enumerate(config.letters) if letter == "A"],
         "attention_bias": config.qkv_bias,
         "mlp_bias": config.mlp_bias,
-        "rope_theta": None,
-        "rope_scaling": None,
-        "rope_parameters": {**rope, "rope_theta": config.rope_base, "partial_rotary_factor": config.rope_fraction},
         **_mamba_keys(config),
     }
 
@@ -139,11 +153,12 @@ def _granite_switches(values: Values) -> dict[str, Any]:
 
 
 def _granite_keys(config: Config) -> dict[str, Any]:
+    _only_letters(config, "AM")
     scale = config.d_head**-0.5 if config.attention_scale is None else config.attention_scale
     return {
         "num_local_experts": 0,
         "shared_intermediate_size": config.d_mlp,
-        "layer_types": ["linear_attention" if letter == "M" else "full_attention" for letter in config.letters],
+        "layer_types": [_OLD_KINDS[letter] for letter in config.letters],
         "position_embedding_type": None if config.rope_base is None else "rope",
         "attention_bias": config.qkv_bias,
         "attention_multiplier": scale,
@@ -154,6 +169,91 @@ def _granite_keys(config: Config) -> dict[str, Any]:
     }
 
 
+_NEMOTRON_KINDS = {"M": "linear_attention", "*": "full_attention", "-": "mlp", "E": "moe"}
+_NEMOTRON_LETTERS = {"linear_attention": "m", "mamba": "m", "full_attention": "a", "attention": "a"}
+
+
+def _nemotron_common(values: Values) -> dict[str, Any]:
+    """Their layers are single parts; ours are mixers, each with the MLP that follows it."""
+    kinds = values.get("layers_block_type") or values.get("layer_types")
+    if kinds is None:
+        pattern = values.get("hybrid_override_pattern")
+        if not isinstance(pattern, str) or not pattern or set(pattern) - set(_NEMOTRON_KINDS):
+            raise UsageError(
+                f"hybrid_override_pattern cannot be {pattern!r}", f"it is made of {''.join(_NEMOTRON_KINDS)}"
+            )
+        kinds = [_NEMOTRON_KINDS[letter] for letter in pattern]
+    if not isinstance(kinds, list):
+        raise UsageError(f"layers_block_type cannot be {kinds!r}", "it is a list of the kinds of layers")
+    letters = ""
+    for kind in map(str, kinds):
+        if kind in _NEMOTRON_LETTERS:
+            letters += _NEMOTRON_LETTERS[kind]
+        elif kind == "mlp" and letters[-1:].islower():
+            letters = letters[:-1] + letters[-1].upper()
+        else:
+            where = "without a mixer before it" if kind == "mlp" else "of an unknown kind"
+            raise UsageError(
+                f"layers_block_type has {kind!r} {where}", "mixtures of experts and lone MLPs are not built"
+            )
+    return {
+        **values,
+        "letters": letters,
+        "num_hidden_layers": len(letters),
+        "rms_norm_eps": values.get("layer_norm_epsilon", 1e-5),
+        "hidden_act": values.get("mamba_hidden_act", "silu"),
+    }
+
+
+def _nemotron_switches(values: Values) -> dict[str, Any]:
+    if values["tie_word_embeddings"]:
+        raise UsageError("the family ties no embeddings", "save a tied decoder in our own format with save()")
+    activation = values.get("mlp_hidden_act", "relu2")
+    if activation != "relu2":
+        raise UsageError(f"mlp_hidden_act {activation!r} is not built", "use a checkpoint with relu2")
+    switches = {
+        "pattern": shortest_pattern(values["letters"]),
+        "mlp": "relu2",
+        "mlp_bias": values.get("mlp_bias", False),
+    }
+    if "m" in values["letters"].lower():
+        switches["mamba"] = MambaConfig(
+            n_heads=values.get("mamba_num_heads", 128),
+            head_dim=values.get("mamba_head_dim", 64),
+            d_state=values.get("ssm_state_size", 128),
+            d_conv=values.get("conv_kernel", 4),
+            n_groups=values.get("n_groups", 8),
+            norm_eps=values["rms_norm_eps"],
+            bias=values.get("use_bias", False),
+            conv_bias=values.get("use_conv_bias", True),
+            dt_lowest=values.get("time_step_min", 0.001),
+        )
+    return switches
+
+
+def _nemotron_keys(config: Config) -> dict[str, Any]:
+    _only_letters(config, "AMam")
+    pattern = "".join({"M": "M", "A": "*"}[letter.upper()] + "-" * letter.isupper() for letter in config.letters)
+    mamba = config.mamba or MambaConfig(n_heads=1)
+    return {
+        "num_hidden_layers": len(pattern),
+        "hybrid_override_pattern": pattern,
+        "layer_norm_epsilon": config.norm_eps,
+        "mamba_hidden_act": "silu",
+        "mlp_hidden_act": config.mlp,
+        "mlp_bias": config.mlp_bias,
+        "mamba_num_heads": mamba.n_heads,
+        "mamba_head_dim": mamba.head_dim,
+        "ssm_state_size": mamba.d_state,
+        "conv_kernel": mamba.d_conv,
+        "n_groups": mamba.n_groups,
+        "chunk_size": mamba.chunk_size,
+        "use_bias": mamba.bias,
+        "use_conv_bias": mamba.conv_bias,
+        "time_step_min": mamba.dt_lowest,
+    }
+
+
 HYBRID_FAMILIES = {
     "bamba": Family(
         architecture="BambaForCausalLM",
@@ -161,6 +261,7 @@ HYBRID_FAMILIES = {
         switches=_bamba_switches,
         keys=_bamba_keys,
         rope=_bamba_rope,
+        rope_keys=_bamba_rope_keys,
         names=Names(
             top={**TOP, "norm.weight": "model.final_layernorm.weight"},
             parts={
@@ -191,6 +292,31 @@ HYBRID_FAMILIES = {
                 "mlp.down": "shared_mlp.output_linear",
             },
             halves=("mlp.gate", "mlp.up"),
+        ),
+    ),
+    "nemotron_h": Family(
+        architecture="NemotronHForCausalLM",
+        defaults={"num_key_value_heads": 8, "head_dim": 128, "max_position_embeddings": 4096},
+        switches=_nemotron_switches,
+        keys=_nemotron_keys,
+        common=_nemotron_common,
+        rope=lambda _: {"rope_base": None},
+        names=Names(
+            top={
+                "embed.weight": "backbone.embeddings.weight",
+                "norm.weight": "backbone.norm_f.weight",
+                "head.weight": "lm_head.weight",
+            },
+            parts={
+                "mixer_norm": "norm",
+                "mlp_norm": "norm",
+                **{ours: theirs.replace("self_attn", "mixer") for ours, theirs in ATTENTION.items()},
+                **{ours: theirs.replace("mamba", "mixer") for ours, theirs in _MAMBA.items()},
+                "mlp.up": "mixer.up_proj",
+                "mlp.down": "mixer.down_proj",
+            },
+            layers="backbone.layers",
+            split_blocks=True,
         ),
     ),
 }

@@ -15,18 +15,16 @@ import hashlib
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
 from overwinter.errors import UsageError
+from overwinter.model.checks import check_types
 from overwinter.model.config import Config
 from overwinter.model.embedding import LowrankOrthogonalEmbedding, PlainEmbedding
 from overwinter.model.noble import NobleLinear
-
-Matrices = Literal["normal", "half"]
-Outputs = Literal["same", "half", "scaled", "zero"]
 
 OUTPUT = re.compile(r"\.(o|out_proj|down)$")
 """Linear layers whose output joins the residual stream, by the module's name."""
@@ -41,23 +39,16 @@ class InitsItself(Protocol):
 class Init:
     """Spreads of the start (standard deviations of a normal around zero). Biases begin at 0, gains of norms at 1."""
 
-    matrices: Matrices = "normal"
+    matrices: Literal["normal", "half"] = "normal"
     """normal(0, `std`), or normal(0, ½/√d_in). Layers with a NOBLE branch have their own rule (`main_scale`) anyway."""
-    outputs: Outputs = "same"
+    outputs: Literal["same", "half", "scaled", "zero"] = "same"
     """Projections into the residual stream: as the other matrices, ½/√d_in, as the others times 1/√(2·layers), or zero."""
     std: float = 0.02
     embed_std: float = 0.02
     head_std: float = 0.02
 
     def __post_init__(self) -> None:
-        for name, choices in (("matrices", get_args(Matrices)), ("outputs", get_args(Outputs))):
-            if getattr(self, name) not in choices:
-                raise UsageError(f"Init.{name} cannot be {getattr(self, name)!r}", f"it is one of {choices}")
-        for name in ("std", "embed_std", "head_std"):
-            given = getattr(self, name)
-            real = isinstance(given, int | float) and not isinstance(given, bool)
-            if not real or not math.isfinite(given) or given <= 0:
-                raise UsageError(f"Init.{name} cannot be {given!r}", "give a finite number above 0")
+        check_types(self)
 
 
 @torch.no_grad()
@@ -108,7 +99,7 @@ def _seed_of(seed: int, name: str) -> int:
 
 def _refuse(config: Config, init: Init) -> None:
     bends = config.noble is not None and config.noble.rank > 0
-    mixes = getattr(config, "attnres", None) is not None
+    mixes = config.attnres is not None
     clashes = {
         "zero": [("NOBLE branches", bends), ("norm='sandwich'", config.norm == "sandwich"), ("attnres", mixes)],
         "scaled": [("attnres, which bounds the stream already,", mixes)],

@@ -44,6 +44,6 @@ MIXERS: dict[str, Callable[[Config], nn.Module]] = {
 
 
 def build_mixer(letter: str, config: Config) -> nn.Module:
-    mixer = MIXERS[letter](config)
+    mixer = MIXERS[letter.upper()](config)
     assert isinstance(mixer, Mixer), f"letter {letter} does not build a mixer"
     return mixer

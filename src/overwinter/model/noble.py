@@ -26,6 +26,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from overwinter.errors import UsageError
+from overwinter.model.checks import SEE_DOCS
 from overwinter.model.pointwise import silu
 
 Activation = Literal["cosnet", "cos", "gelu", "silu", "tanh"]
@@ -36,8 +37,6 @@ TARGETS = ("q", "k", "v", "o", "gate", "up", "down", "ssm_in", "ssm_out")
 PLAIN: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "silu": silu, "tanh": torch.tanh}
 OMEGA_RANGE, PHI_STD, MID_SCALE = (0.8, 1.2), 0.1, 0.5
 OMEGA_LR, PHI_LR, MID_POWER, SIDE_POWER = 2.0, 4.0, 0.5, 0.2
-
-_SEE_DOCS = "see docs/model.md for the switches and their values"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +77,7 @@ class NobleConfig:
                 raise UsageError(f"NobleConfig.{name} cannot be {given!r}", "give a finite number above 0")
         for name in ("mid_lr_mult", "recompute"):
             if not isinstance(getattr(self, name), bool):
-                raise UsageError(f"NobleConfig.{name} cannot be {getattr(self, name)!r}", _SEE_DOCS)
+                raise UsageError(f"NobleConfig.{name} cannot be {getattr(self, name)!r}", SEE_DOCS)
 
 
 def default_rank(d_model: int) -> int:

@@ -1,4 +1,4 @@
-"""Models the loop can ask: any OpenAI-compatible server, and a script for tests.
+"""Models the loop can ask: our own engine, any OpenAI-compatible server, and a script for tests.
 
 The idea: a server is a foreign machine that may be slow, down, wrong or half-way through an answer when the line
 breaks. What reaches the loop is either whole completions or one ModelError that says what to do; and in both cases what
@@ -11,11 +11,12 @@ Invariants:
 - Every attempt of one journalled call carries the same idempotency key.
 - No API key appears in a repr, an error or the journal.
 - What a server does not give (token ids, log-probabilities) is None, never invented.
-- Importing this package imports no HTTP library; the first request does.
+- Importing this package imports neither an HTTP library nor torch; the first request, or the first local model, does.
 
 Reading order: `scripted.py` (the protocol in its smallest form), `endpoint.py` (Config and the model), `request.py`
 (view to body), `answer.py` (body to completions), `sse.py` and `stream.py` (pieces to body), `faults.py` (what a
-failure means), `transport.py` and `watchdog.py` (attempts, waiting, the deadline).
+failure means), `transport.py` and `watchdog.py` (attempts, waiting, the deadline); `local.py` and `chat.py` (the engine of
+this process, and how a view becomes its prompt).
 """
 
 from __future__ import annotations
@@ -25,16 +26,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from overwinter.loop.models.endpoint import Config as EndpointConfig
     from overwinter.loop.models.endpoint import EndpointModel
+    from overwinter.loop.models.local import Config as LocalConfig
+    from overwinter.loop.models.local import LocalModel
     from overwinter.loop.models.scripted import Alternatives, ScriptedModel
 
 _HOMES = {
     "Alternatives": ("scripted", "Alternatives"),
     "EndpointConfig": ("endpoint", "Config"),
     "EndpointModel": ("endpoint", "EndpointModel"),
+    "LocalConfig": ("local", "Config"),
+    "LocalModel": ("local", "LocalModel"),
     "ScriptedModel": ("scripted", "ScriptedModel"),
 }
 
-__all__ = ["Alternatives", "EndpointConfig", "EndpointModel", "ScriptedModel"]
+__all__ = ["Alternatives", "EndpointConfig", "EndpointModel", "LocalConfig", "LocalModel", "ScriptedModel"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
@@ -17,6 +18,8 @@ from process_kit import KEY, Process, served
 from serve_kit import TOOLS
 
 from overwinter.journal import open_store, verify
+from overwinter.loop.model import Constraint, Limits, Message, View
+from overwinter.loop.models.endpoint import Config, EndpointModel
 
 MODEL = "tiny"
 GUIDE = Path(__file__).parents[2] / "docs" / "serve.md"
@@ -179,19 +182,38 @@ def test_errors_have_the_clients_types(process: Process, client: openai.OpenAI) 
         client.with_options(api_key="w" * 24).models.list()
     with pytest.raises(openai.NotFoundError):
         client.responses.retrieve("resp_none")
-    assert "tests" not in (process.folder / "stderr").read_text()
     assert KEY not in (process.folder / "stderr").read_text()
 
 
+@pytest.mark.parametrize("mode", ["chat", "completions"])
+def test_our_own_loop_is_a_client_too(process: Process, mode: Any) -> None:
+    config = Config(
+        base_url=f"{process.url}/v1",
+        model=MODEL,
+        api_key=KEY,
+        mode=mode,
+        choices_by="structured_outputs",
+        count_by="server",
+    )
+    with contextlib.closing(EndpointModel(config)) as model:
+        view = View(messages=(Message(role="user", text="Is it cold?"),))
+        limits = Limits(max_tokens=12, temperature=0.0, top_logprobs=2, timeout_s=60)
+        chosen = model.sample(view, 1, Constraint(choices=("heat", "wait")), limits)[0]
+        assert chosen.text in ("heat", "wait")
+        free = model.sample(view, 1, Constraint(), limits)[0]
+        assert not free.text_only
+        assert free.token_ids is not None
+        assert free.prompt_token_ids is not None
+        assert free.logprobs is not None
+        assert len(free.token_ids) == len(free.logprobs) == free.usage.completion_tokens
+
+
 def examples() -> list[str]:
-    return [
-        command.replace("\\\n", " ")
-        for block in re.findall(r"```sh\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-        for command in re.findall(r"^curl (?:.|\\\n)*?(?:[^\\]$)", block, re.MULTILINE)
-    ]
+    blocks = re.findall(r"```sh\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    return [command for block in blocks for command in re.split(r"\n(?=curl )", block.strip())]
 
 
-@pytest.mark.parametrize("command", examples(), ids=lambda command: str(command).split()[1].rpartition(":8000")[2])
+@pytest.mark.parametrize("command", examples(), ids=lambda command: re.search(r":8000(\S+)", command)[1])
 def test_the_examples_of_the_guide(process: Process, command: str) -> None:
     words = shlex.split(command)
     url = next(word for word in words if word.startswith("http")).replace("http://127.0.0.1:8000", process.url)

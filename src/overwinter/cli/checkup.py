@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "local": ("torch", "tokenizers", "safetensors", "jinja2", "llguidance"),
+    "serve": ("starlette", "uvicorn", "prometheus_client"),
     "postgres": ("psycopg",),
     "mcp": ("mcp",),
     "worlds": ("gymnasium", "minigrid", "numpy"),

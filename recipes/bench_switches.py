@@ -1,6 +1,6 @@
 """What a switch of the decoder costs: parameters and time against the plain decoder, one thread, plain PyTorch, random weights.
 
-    python recipes/bench_switches.py          # under a minute; prints the table and writes it into docs/model.md
+    python recipes/bench_switches.py          # about two minutes; prints the table and writes it into docs/model.md
 
 All decoders take turns, and a ratio is formed within one turn, so that the machine's mood hits both of its sides alike. Figures are
 medians with the smallest and largest. A further switch is one more row of `SWITCHES`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +57,9 @@ def test_the_guide_names_every_option(command: str, option: str) -> None:
     page = (DOCS / "cli.md").read_text("utf-8")
     titles = [(part.split("\n", 1)[0].split("`")[1], part) for part in page.split("\n### ")[1:]]
     # A command's words are small, its arguments are not.
-    sections = {" ".join(word for word in title.split()[1:] if word.islower()): part for title, part in titles}
+    sections = {
+        " ".join(word for word in title.split()[1:] if re.fullmatch("[a-z]+", word)): part for title, part in titles
+    }
     common = page.split("\n### ")[0]
     assert command in sections, f"docs/cli.md has no section for {command}"
     assert f"`{option}" in sections[command] or f"`{option}" in common, f"docs/cli.md: {command} lacks {option}"

@@ -90,13 +90,15 @@ def allowed_by(constraint: Any, state: Any, width: int | None = None) -> list[in
 def walk(
     constraint: Any, rng: random.Random, most: int = 300, look: Callable[[Any, list[int]], object] = lambda *_: None
 ) -> list[int] | None:
-    """Tokens of a random walk under the mask, the end left out; None where it did not end. It likes to close things."""
+    """Tokens of a random walk under the mask, the end left out; None where it did not end or stuck. It likes to close things."""
     vocabulary = constraint.vocabulary
     closing = {*vocabulary.end_ids, *(vocabulary.spell(mark)[0] for mark in '"}]')}
     state, ids = constraint.start(), []
     for _ in range(most):
         allowed = allowed_by(constraint, state)
         look(state, ids)
+        if not allowed:
+            return None
         closers = [token for token in allowed if token in closing]
         token = rng.choice(closers if closers and rng.random() < 0.5 else allowed)
         state = constraint.advance(state, token)

@@ -257,6 +257,70 @@ def test_whatever_is_written_under_the_mask_is_valid(name: str, vocabulary: Voca
     assert ended
 
 
+def schema_at_random(rng: random.Random, depth: int = 3) -> dict[str, Any]:
+    """Keywords that are honoured, put together without regard to sense."""
+
+    def inner() -> dict[str, Any]:
+        return schema_at_random(rng, depth - 1)
+
+    def some(**keywords: Any) -> dict[str, Any]:
+        chosen = [(key, value) for key, value in keywords.items() if rng.random() < 0.4]
+        rng.shuffle(chosen)
+        return {key: value() for key, value in chosen}
+
+    kind = rng.choice(
+        ["any", "number", "string", "enum", "type", "ref"] + ["object", "array", "mix", "mix", "mix"] * (depth > 0)
+    )
+    if kind == "number":
+        bounds = {key: lambda: rng.choice([-3, 0, 1, 2.5, 7]) for key in ("minimum", "maximum", "exclusiveMaximum")}
+        return {"type": rng.choice(["integer", "number"]), **some(**bounds, multipleOf=lambda: rng.choice([2, 0.5]))}
+    if kind == "string":
+        lengths = {"minLength": lambda: rng.randrange(3), "maxLength": lambda: rng.randrange(2, 5)}
+        return {"type": "string", **some(**lengths, pattern=lambda: rng.choice(["^a*b$", "a", "^(a|b)+$"]))}
+    if kind == "enum":
+        return {"enum": rng.sample([True, None, 0, 1, 3.5, "a", "ab", [1], {"a": 1}], 2)}
+    if kind == "type":
+        return {"type": rng.sample(["null", "boolean", "integer", "string", "array", "object"], 2)}
+    if kind == "ref":
+        return {"$ref": f"#/$defs/{rng.choice('xy')}"}
+    if kind == "object":
+        return some(
+            type=lambda: "object",
+            properties=lambda: {name: inner() for name in rng.sample("abcn", 2)},
+            required=lambda: rng.sample("abcz", rng.randrange(3)),
+            additionalProperties=lambda: rng.choice([False, inner()]),
+            patternProperties=lambda: {rng.choice(["^x", "^y$"]): inner()},
+            minProperties=lambda: rng.randrange(3),
+            maxProperties=lambda: rng.randrange(1, 4),
+        )
+    if kind == "array":
+        return some(
+            type=lambda: "array",
+            prefixItems=lambda: [inner()],
+            items=lambda: rng.choice([False, inner()]),
+            minItems=lambda: rng.randrange(3),
+            maxItems=lambda: rng.randrange(1, 4),
+        )
+    if kind == "mix":
+        branches = {key: lambda: [inner(), inner()] for key in ("anyOf", "allOf", "oneOf")}
+        return {**(inner() if rng.random() < 0.4 else {}), **some(**branches)}
+    return {}
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=40)
+def test_a_schema_at_random_is_kept_to_or_refused(seed: int) -> None:
+    rng = random.Random(seed)
+    schema = {**schema_at_random(rng), "$defs": {"x": schema_at_random(rng, 1), "y": {"type": "integer"}}}
+    try:
+        constraint = GrammarConstraint.from_json_schema(schema, BYTES)
+        written = [ids for ids in (walk(constraint, rng, most=80) for _ in range(3)) if ids is not None]
+    except UsageError:
+        return
+    for ids in written:
+        jsonschema.validate(json.loads(BYTES.text_of(ids)), schema, jsonschema.Draft202012Validator)
+
+
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
@@ -381,6 +445,9 @@ def test_rows_of_different_grammars_do_not_see_each_other(seed: int, rows: int) 
     logits_RV = torch.randn(rows, BYTES.vocab_size + 9)
     before_RV = logits_RV.clone()
     constraints[0].constrain_(logits_RV, states)
+    elsewhere_RV = before_RV.bfloat16()  # a number format that numpy does not know
+    constraints[0].constrain_(elsewhere_RV, states)
+    assert (elsewhere_RV > float("-inf")).equal(logits_RV > float("-inf"))
     for row, (constraint, state) in enumerate(zip(constraints, states, strict=True)):
         allowed = constraint.allowed(state)
         assert allowed == allowed_in(logits_RV[row]) == allowed_by(constraint, state, BYTES.vocab_size + 9)

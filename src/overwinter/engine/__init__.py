@@ -18,6 +18,7 @@ Reading order
     `choosing`, `sampling`, `constraint`, `trie`   the next token
     `detokenize`, `stopping`   from ids to text that may be shown
     `suspending`, `worker`   a sequence in a file; an engine in a thread
+    `compiling`, `facts`, `speed`   what a caller wants as a constraint; what there is to know of a model; how fast it is here
 
 Names load when first used, so that looking at one module does not load torch. Guides: docs/engine.md, docs/kv.md,
 docs/sampling.md, docs/constraints.md

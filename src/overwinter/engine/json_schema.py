@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from overwinter.errors import UsageError
 
@@ -74,9 +75,11 @@ def checked(schema: Any) -> Any:
         copy = json.loads(json.dumps(schema, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as reason:
         raise UsageError(f"the schema is no JSON: {reason}", "give a JSON schema made of plain values") from reason
-    for place, part in walk(copy):
+    parts = dict(walk(copy))
+    for place, part in parts.items():
         if not isinstance(part, bool):
             _check_keywords(place, part)
+            _check_reference(place, part, parts)
     return copy
 
 
@@ -125,6 +128,24 @@ def _check_keywords(place: str, part: Mapping[str, Any]) -> None:
             f"{at(place)} stands 'additionalItems' without a list of items, which would not be enforced",
             "beside prefixItems, say what follows them by `items`",
         )
+    required, least = part.get("required"), part.get("minProperties")
+    if isinstance(least, int) and least - len(required if isinstance(required, list) else ()) > 1:
+        raise UsageError(
+            f"{at(place)} minProperties is {least}, which would not be enforced: a name could come twice",
+            "name the properties that have to be there under `required`, all but one",
+        )
+
+
+def _check_reference(place: str, part: Any, parts: Mapping[str, Any]) -> None:
+    """What only refers to itself, in however many steps, says nothing; a text that has come there could not go on."""
+    seen = set()
+    while isinstance(part, Mapping) and isinstance(reference := part.get("$ref"), str):
+        if reference in seen:
+            raise UsageError(
+                f"{at(place)} the reference {reference!r} leads back to itself", "refer to a schema that says more"
+            )
+        seen.add(reference)
+        part = parts.get(unquote(reference.removeprefix("#")))
 
 
 def place_of(schema: Any, problem: str, problem_of: Callable[[Any], str]) -> str:

@@ -359,6 +359,58 @@ def settled(backend: Any, id_: str) -> Any:
     return asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("when", [0, 3, 100])
+def test_a_response_is_cancelled_while_it_is_taken_up(when: int, tmp_path: Path) -> None:
+    with client_of(FakeWorker(holds=True), tmp_path) as client:
+        made = client.post(PATH, json=ask(background=True)).json()
+    worker = FakeWorker(holds=True)
+    backend = backend_of(worker, tmp_path, max_queue=1)
+    backend.intake.held = backend.intake.most  # no room: it has to wait for its turn
+
+    async def scenario() -> str:
+        desk = backend.desk
+        assert desk is not None
+        await desk.start()
+        for _ in range(when):
+            await asyncio.sleep(0)
+        form = await desk.cancel(Tenant(), made["id"])
+        await desk.stop()
+        return str(form["status"])
+
+    assert asyncio.run(scenario()) == "cancelled"
+    assert not worker.requests
+    store = open_store(str(tmp_path / "serve.db"))
+    kinds = [entry.kind for entry in store.read(made["id"])]
+    assert kinds.count("run.ended") == 1
+    store.close()
+
+
+@pytest.mark.parametrize("turns", [0, 1, 3, 10, 30, 100])
+def test_a_client_that_leaves_at_any_moment_leaves_one_end(turns: int, tmp_path: Path) -> None:
+    """Cancelled before, while or after the answer is written down: one end, and a chain that holds."""
+    worker = FakeWorker("Yes.")
+    backend = backend_of(worker, tmp_path)
+
+    async def scenario() -> str:
+        desk = backend.desk
+        assert desk is not None
+        with backend.intake.place() as place:
+            live = await desk.make(Tenant(), ResponseBody.model_validate(ask()), place)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        live.stop()
+        await live.until_over()
+        return live.turn.id
+
+    made = asyncio.run(scenario())
+    store = open_store(str(tmp_path / "serve.db"))
+    kinds = [entry.kind for entry in store.read(made)]
+    assert kinds.count("run.ended") == 1
+    assert kinds.count("sample.completion") + kinds.count("sample.failed") == 1
+    assert verify(store, made).ok
+    store.close()
+
+
 def test_a_restart_with_another_model_or_engine(tmp_path: Path) -> None:
     """Another model leaves it for a server of that model; a template that no longer takes it ends it."""
     with client_of(FakeWorker(holds=True), tmp_path) as client:

@@ -18,11 +18,11 @@ from overwinter.errors import UsageError
 def refused(folder: Path, *, listening: Listening | None = None, loading: Loading | None = None) -> UsageError:
     with pytest.raises(UsageError) as caught:
         serve(
-            model=folder,
+            model=str(folder),
             listening=listening or Listening(port=0),
             limits=Limits(),
             loading=loading or Loading(),
-            common=Common(store=str(folder / "serve.db")),
+            common=Common(store=str(folder.parent / "serve.db")),
         )
     return caught.value
 
@@ -47,6 +47,7 @@ def test_a_port_in_use_is_found_before_the_model_is_loaded(tmp_path: Path) -> No
 
 def test_folders_that_will_not_do(tmp_path: Path) -> None:
     assert "tokenizer" in refused(tmp_path).problem
+    assert "there is no folder" in refused(tmp_path / "none").problem
     model = model_folder(tmp_path / "tiny")
     assert "--dtype" in refused(model, loading=Loading(dtype="int3")).problem
     weights = model / "model.safetensors"

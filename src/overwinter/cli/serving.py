@@ -81,6 +81,9 @@ class Loading:
     context: Annotated[
         int | None, typer.Option("--context", metavar="TOKENS", min=1, help="Longest prompt and output together.")
     ] = None
+    threads: Annotated[
+        int | None, typer.Option("--threads", metavar="NUMBER", min=1, help="Default: torch's choice.")
+    ] = None
     kv_mb: Annotated[int | None, typer.Option("--kv-mb", metavar="MB", min=1, help="Memory for keys and values.")] = (
         None
     )
@@ -88,7 +91,9 @@ class Loading:
 
 def serve(
     *,
-    model: Annotated[Path, typer.Option("--model", metavar="DIR", help="A model folder: config, weights, tokenizer.")],
+    model: Annotated[
+        str, typer.Option("--model", metavar="DIR", help="A model folder, or a name on the hub as org/name.")
+    ],
     listening: Listening,
     limits: Limits,
     loading: Loading,
@@ -98,9 +103,11 @@ def serve(
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise UsageError(f"serve needs {', '.join(missing)}", "pip install 'overwinter[local,serve]'")
+    from overwinter.model.hub import find_folder, shown_name
     from overwinter.serve.keys import Keys
     from overwinter.serve.process import listen
 
+    folder = find_folder(model)
     keys = Keys.load(listening.api_key_file, os.environ)
     _demand_keys(listening, keys)
     _log(listening.verbose)
@@ -108,9 +115,9 @@ def serve(
         # First the address, then the model: a port in use is found before minutes of loading.
         listener = listen(listening.host, listening.port)
         try:
-            worker = _worker(model, limits, loading)
+            worker = _worker(folder, limits, loading)
             try:
-                backend = _backend(at, worker, keys, limits, loading)
+                backend = _backend(at, worker, keys, limits, loading.name or shown_name(folder))
                 _serve(at, backend, listener)
             finally:
                 worker.close()
@@ -151,7 +158,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _worker(model: Path, limits: Limits, loading: Loading) -> EngineWorker:
+def _worker(folder: Path, limits: Limits, loading: Loading) -> EngineWorker:
     import torch
 
     from overwinter.engine import Config, Engine
@@ -160,15 +167,17 @@ def _worker(model: Path, limits: Limits, loading: Loading) -> EngineWorker:
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, None: None}
     if loading.dtype not in dtypes:
         raise UsageError(f"--dtype is {loading.dtype!r}", "use float32, bfloat16 or float16")
+    if loading.threads is not None:
+        torch.set_num_threads(loading.threads)
     config = Config(
         max_running=limits.max_running,
         context=loading.context,
         kv_bytes=None if loading.kv_mb is None else loading.kv_mb << 20,
     )
-    return EngineWorker(Engine.load(model, config, dtype=dtypes[loading.dtype]))
+    return EngineWorker(Engine.load(folder, config, dtype=dtypes[loading.dtype]))
 
 
-def _backend(at: Workplace, worker: EngineWorker, keys: Keys, limits: Limits, loading: Loading) -> Backend:
+def _backend(at: Workplace, worker: EngineWorker, keys: Keys, limits: Limits, name: str) -> Backend:
     from overwinter.serve.backend import Backend
     from overwinter.serve.config import Config
     from overwinter.serve.desk import ResponseDesk
@@ -183,7 +192,7 @@ def _backend(at: Workplace, worker: EngineWorker, keys: Keys, limits: Limits, lo
         sequence_timeout_s=limits.timeout,
         drain_s=limits.drain,
     )
-    backend = Backend(served=Served.of(worker, loading.name), config=config, keys=keys, metrics=Metrics())
+    backend = Backend(served=Served.of(worker, name), config=config, keys=keys, metrics=Metrics())
     backend.desk = ResponseDesk(backend, ResponseStore(at.store))
     return backend
 

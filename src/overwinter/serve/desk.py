@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
 from overwinter.engine.request import Event, Request, TokenLogprob
 from overwinter.errors import LeaseLost, OverwinterError, UsageError
-from overwinter.journal import Lease, RunInfo
+from overwinter.journal import Lease
 from overwinter.journal.lease import DEFAULT_TTL_S
 from overwinter.serve.answer import Answer, read_again
 from overwinter.serve.asking import requests_of
@@ -24,6 +26,7 @@ from overwinter.serve.live import LiveResponse
 from overwinter.serve.response_form import Form, Items, answered, listed_of, response_form
 from overwinter.serve.schemas.responses import ResponseBody
 from overwinter.serve.stored import LOST, PREFIX, ResponseStore, Turn
+from overwinter.serve.threads import to_the_end
 
 NOT_SETTINGS = {"input", "stream", "stream_options", "previous_response_id"}
 
@@ -36,12 +39,15 @@ class ResponseDesk:
         self.live: dict[str, LiveResponse] = {}
         self._backend = backend
         self._tasks: set[asyncio.Task[None]] = set()
+        self._taking: dict[str, asyncio.Task[None]] = {}
+        """Responses of a server before this one that are about to be asked again."""
 
     async def start(self) -> None:
         """Take up what a server before this one left, and keep leases from now on."""
         left = await run_in_threadpool(self.store.unfinished)
         for info in left:
-            self._spawn(self._take_up(info))
+            task = self._taking[info.run] = self._spawn(self._take_up(info.run))
+            task.add_done_callback(partial(self._taken, info.run))
         self._spawn(self._keep_leases())
 
     async def stop(self) -> None:
@@ -98,11 +104,15 @@ class ResponseDesk:
         form = await self.find(tenant, id_)
         if not form["background"]:
             raise Refusal(400, "only background responses can be cancelled; close the connection of any other")
+        taking = self._taking.get(id_)
+        if taking is not None:
+            taking.cancel()
+            await asyncio.wait({taking})
         live = self.live.get(id_)
         if live is not None:
             live.cancel()
             await live.until_over()
-        elif form["status"] in ("queued", "in_progress"):
+        elif (await self.find(tenant, id_))["status"] in ("queued", "in_progress"):
             turn, _, lease = await run_in_threadpool(self.store.take_up, id_)
             await run_in_threadpool(self.store.give_up, turn, lease, "cancelled", "cancelled by the client")
         return await self.find(tenant, id_)
@@ -169,29 +179,38 @@ class ResponseDesk:
 
     # --- after a restart ------------------------------------------------------------------------------------------
 
-    async def _take_up(self, info: RunInfo) -> None:
+    async def _take_up(self, id_: str) -> None:
         """Ask again for a background response that was left unfinished; end any other, whose client is gone."""
+        taking = asyncio.ensure_future(run_in_threadpool(self.store.take_up, id_))
         try:
-            turn, before, lease = await run_in_threadpool(self.store.take_up, info.run)
+            turn, before, lease = await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            await asyncio.wait({taking})
+            if taking.exception() is None:
+                await to_the_end(self.store.leave, taking.result()[2])
+            raise
         except LeaseLost:
             return  # a living server works on it
         except OverwinterError as error:
-            log.error("response %s cannot be taken up: %s", info.run, error.problem)
+            log.error("response %s cannot be taken up: %s", id_, error.problem)
             return
+        await self._go_on(turn, before, lease)
+
+    async def _go_on(self, turn: Turn, before: list[Turn], lease: Lease) -> None:
         try:
             if not turn.is_background:
-                await run_in_threadpool(self.store.give_up, turn, lease, "failed", LOST)
-                return
-            if turn.settings["model"] != self._backend.served.name:
-                await run_in_threadpool(self.store.leave, lease)  # for a server of that model
-                return
-            await self._ask_again(turn, before, lease)
+                await to_the_end(self.store.give_up, turn, lease, "failed", LOST)
+            elif turn.settings["model"] != self._backend.served.name:
+                await to_the_end(self.store.leave, lease)  # for a server of that model
+            else:
+                await self._ask_again(turn, before, lease)
         except (OverwinterError, Refusal, ValueError) as error:
             problem = error.problem if isinstance(error, OverwinterError) else str(error)
             log.error("response %s cannot be made: %s", turn.id, problem)
-            await run_in_threadpool(self.store.give_up, turn, lease, "failed", problem)
+            await to_the_end(self.store.give_up, turn, lease, "failed", problem)
         except asyncio.CancelledError:
-            await run_in_threadpool(self.store.leave, lease)
+            if not turn.ended:
+                await to_the_end(self.store.leave, lease)
             raise
 
     async def _ask_again(self, turn: Turn, before: list[Turn], lease: Lease) -> None:
@@ -200,7 +219,7 @@ class ResponseDesk:
         )
         tenant = self._backend.keys.named(turn.tenant)
         chat, request = await run_in_threadpool(self._prepare, tenant, turn, before, body)
-        await run_in_threadpool(self._intend, turn, lease, request)
+        await to_the_end(self._intend, turn, lease, request)
         await self._backend.intake.until_room()
         live = LiveResponse(self._backend.served, self.store, turn, body, chat, request, lease)
         self._run(live, self._backend.intake.admit([request]))
@@ -212,16 +231,22 @@ class ResponseDesk:
                 if live.lease is None or live.is_over:
                     continue
                 try:
-                    live.lease = await run_in_threadpool(self.store.keep, live.lease)
+                    live.lease = await to_the_end(self.store.keep, live.lease)
                 except LeaseLost:
                     live.stop()
                 except OverwinterError as error:
                     log.error("the lease of response %s could not be renewed: %s", live.turn.id, error.problem)
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _taken(self, id_: str, task: asyncio.Task[None]) -> None:
+        self._taking.pop(id_, None)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("response %s could not be taken up", id_, exc_info=task.exception())
 
     # --- reading back ---------------------------------------------------------------------------------------------
 

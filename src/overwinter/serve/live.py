@@ -12,8 +12,6 @@ from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
-
 from overwinter.engine.request import Event, Request
 from overwinter.errors import LeaseLost, OverwinterError
 from overwinter.journal import Lease
@@ -28,6 +26,7 @@ from overwinter.serve.schemas.responses import ResponseBody
 from overwinter.serve.served import Served
 from overwinter.serve.sse import encode
 from overwinter.serve.stored import PREFIX, ResponseStore, Said, Turn
+from overwinter.serve.threads import to_the_end
 
 
 class LiveResponse:
@@ -66,6 +65,9 @@ class LiveResponse:
         self._grown = asyncio.Event()
         self._ticket: Ticket | None = None
         self._task: asyncio.Task[None] | None = None
+        self._is_begun = False
+        self._is_unwanted = False
+        """Stopped before the task began: a task that is cancelled then would not run at all, and so not clean up."""
 
     def __enter__(self) -> LiveResponse:
         return self
@@ -81,7 +83,8 @@ class LiveResponse:
 
     def stop(self) -> None:
         """Give up now; `until_over` waits for what has to be written down."""
-        if self._task is not None and not self.is_over:
+        self._is_unwanted = True
+        if self._task is not None and self._is_begun and not self.is_over:
             self._task.cancel()
 
     def cancel(self) -> None:
@@ -109,8 +112,11 @@ class LiveResponse:
     # --- the task -------------------------------------------------------------------------------------------------
 
     async def _run(self, ticket: Ticket) -> None:
+        self._is_begun = True
         try:
             with ticket:
+                if self._is_unwanted:
+                    raise asyncio.CancelledError
                 await self._follow(ticket)
         except asyncio.CancelledError:
             await self._stopped()
@@ -156,7 +162,7 @@ class LiveResponse:
                 top=[[(token, finite(logprob)) for token, logprob in row.top] for row in answer.logprobs],
             )
             calls = [{"id": call.id, "tool": call.name, "arguments": call.arguments} for call in answer.calls]
-            await run_in_threadpool(self._store.complete, self.turn, self.lease, said, calls, self._served.name)
+            await to_the_end(self._store.complete, self.turn, self.lease, said, calls, self._served.name)
         shown = (list(self.request.prompt_ids), answer.token_ids) if self.body.return_token_ids else None
         ended_us = self.turn.ended_us or int(time.time() * 1e6)
         self.form = answered(self.form, self._items, usage, shown) | {"completed_at": ended_us / 1e6}
@@ -174,8 +180,10 @@ class LiveResponse:
 
     async def _stopped(self) -> None:
         """The server stops, or nobody waits any more. A background response is left for the next server."""
+        if self.turn.ended:
+            return  # it was written down in the same moment
         if self.turn.is_background and self.lease is not None:
-            await run_in_threadpool(self._store.leave, self.lease)
+            await to_the_end(self._store.leave, self.lease)
         else:
             await self._end("cancelled", "the client went away")
 
@@ -188,7 +196,7 @@ class LiveResponse:
         if self.lease is None:
             return
         try:
-            await run_in_threadpool(self._store.give_up, self.turn, self.lease, status, problem)
+            await to_the_end(self._store.give_up, self.turn, self.lease, status, problem)
         except OverwinterError:  # the client has its answer; a journal that cannot be written is the operator's to know
             log.exception("the end of response %s could not be written", self.turn.id)
 

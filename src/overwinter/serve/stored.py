@@ -195,7 +195,8 @@ class ResponseStore:
         drafts = [Draft(kind="run.ended", body={"status": status, "detail": problem})]
         if turn.intent >= 0:
             drafts.insert(0, _failed(turn.intent, problem))
-        self._store.append(turn.id, drafts, fence=lease.fence)
+        entries = self._store.append(turn.id, drafts, fence=lease.fence)
+        turn.ended, turn.ended_us = status, entries[-1].time_us
         self._store.release(lease)
 
     def leave(self, lease: Lease) -> None:

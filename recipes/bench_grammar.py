@@ -266,12 +266,13 @@ class Times(NamedTuple):
     mask: list[float]
     accept: list[float]
     copy: list[float]
+    back: list[float]
 
 
 def measure(library: Library, vocabulary: Vocabulary, case: tuple[str, str, Any, str], turns: int) -> Times:
     """The first document of each compiled constraint is the cold one: libraries learn lexers or caches as they go."""
     _, kind, source, text = case
-    ids, times = vocabulary.ids(text), Times([], [], [], [], [], [])
+    ids, times = vocabulary.ids(text), Times([], [], [], [], [], [], [])
     for _ in range(turns):
         began = time.process_time()  # a compiler may use threads of its own
         compiled = library.compile(kind, source)
@@ -293,6 +294,10 @@ def _one_document(
             raise SystemExit(f"{library.name} masks token {token} of the document")
         times.copy.append(microseconds(lambda: library.copy(matcher)))
         times.accept.append(microseconds(lambda token=token: library.accept(matcher, token)))
+        if token != END:
+            times.back.append(microseconds(lambda: library.go_back(matcher, 1)))
+            if not library.accept(matcher, token):
+                raise SystemExit(f"{library.name} does not take token {token} again, after going back")
 
 
 def _figures(values: list[float]) -> str:
@@ -309,13 +314,15 @@ def cost_table(libraries: list[Library], vocabulary: Vocabulary, turns: int) -> 
         for turn in range(2):  # forwards and backwards
             for library in libraries[:: -1 if turn else 1]:
                 times = measure(library, vocabulary, case, turns)
-                old = found.get(library.name, Times([], [], [], [], [], []))
+                old = found.get(library.name, Times([], [], [], [], [], [], []))
                 found[library.name] = Times(*(a + b for a, b in zip(old, times, strict=True)))
         label = f"{case[0]}, {len(vocabulary.ids(case[3])) + 1} tokens"
         for name, times in found.items():
             rows.append([label, name, f"{statistics.median(times.compile):,.0f}", *map(_figures, times[2:4])])
-            rows[-1] += [f"{statistics.median(values):,.1f}" for values in (times.begin, times.accept, times.copy)]
-    head = ["µs", "library", "compile", "mask, first document", "mask, later ones", "begin", "accept", "copy"]
+            rows[-1] += [
+                f"{statistics.median(values):,.1f}" for values in (times.begin, times.accept, times.copy, times.back)
+            ]
+    head = ["µs", "library", "compile", "mask, first document", "mask, later ones", "begin", "accept", "copy", "back"]
     return table(head, rows)
 
 
@@ -361,6 +368,23 @@ def _engine_steps(constraint: Any, ids: list[int], batch: int, width: int) -> tu
     return masks, accepts
 
 
+AMBIGUOUS = 'start: s\ns: s s | "a"'
+
+
+def limit_table(library: LLGuidance, vocabulary: Vocabulary, limits: Sequence[int]) -> str:
+    """What an ambiguous grammar costs until it is refused, for each limit of parser items at one place."""
+    bits_1W, (letter,) = bit_row(vocabulary.width), vocabulary.ids("a")
+    rows = []
+    for limit in limits:
+        matcher, tokens, slowest, began = library.limited(AMBIGUOUS, limit), 0, 0.0, time.thread_time()
+        while not matcher.is_error():
+            slowest = max(slowest, microseconds(lambda matcher=matcher: library.mask_(matcher, bits_1W)))
+            slowest = max(slowest, microseconds(lambda matcher=matcher: library.accept(matcher, letter)))
+            tokens += 1
+        rows.append([f"{limit:,}", f"{tokens:,}", f"{time.thread_time() - began:.1f}", f"{slowest / 1e3:,.0f}"])
+    return table(["items at one place", "tokens until it is refused", "s in all", "slowest step, ms"], rows)
+
+
 def setup_table(libraries: list[Library], took: dict[str, list[str]]) -> str:
     rows = []
     for library in libraries:
@@ -397,6 +421,9 @@ def report(vocabularies: list[Vocabulary], walks: int, turns: int) -> str:
     small = vocabularies[0]
     ours = [Overwinter(small.tokenizer, small.width)] if LLGuidance in kinds else []
     parts = [setup_table(built[0], took), feature_tables([*built[0], *ours], small, walks)]
+    if isinstance(built[0][0], LLGuidance):
+        limits = limit_table(built[0][0], small, (500, 1000) if len(vocabularies) == 1 else (500, 1000, 2000))
+        parts.append(f'An ambiguous grammar (`s: s s | "a"`) and the limit of parser items:\n\n{limits}')
     for libraries, vocabulary in zip(built, vocabularies, strict=True):
         parts.append(
             f"Vocabulary {vocabulary.width:,}. Processor time; masks: median / 99th percentile. Two times {turns} turns, load average"

@@ -40,9 +40,9 @@ class LLGuidance(Library):
     name = "llguidance"
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
-        from llguidance import LLMatcher, LLTokenizer
+        from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
-        self._matcher = LLMatcher
+        self._matcher, self._limits = LLMatcher, LLParserLimits
         self._tokens = LLTokenizer(tokenizer.to_str(), n_vocab=vocab_size, eos_token=END)
 
     def compile(self, kind: str, source: Any) -> Any:
@@ -55,6 +55,11 @@ class LLGuidance(Library):
         if matcher.is_error():
             raise ValueError(matcher.get_error())
         return matcher
+
+    def limited(self, lark: str, max_items: int) -> Any:
+        """A sequence under a grammar with another limit of parser items."""
+        limits = self._limits(max_items_in_row=max_items)
+        return self._matcher(self._tokens, self._matcher.grammar_from_lark(lark), log_level=0, limits=limits)
 
     def begin(self, compiled: Any) -> Any:
         return compiled.deep_copy()

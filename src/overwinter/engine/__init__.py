@@ -15,7 +15,8 @@ Reading order
     `scheduler`, `sequence`   who computes what next; all that is known of one sequence
     `memory`, `recurrent`, `blocks`, `paged`, `prefix`   whose tokens lie where, who shares them, how a step sees them
     `capacity`, `linear`, `probe`   limits; packed weights; whether this machine keeps the bits
-    `choosing`, `sampling`, `constraint`, `trie`   the next token
+    `choosing`, `sampling`   the next token
+    `constraint`, `trie`, `vocabulary`, `grammar`, `tool_calls`   what may be said
     `detokenize`, `stopping`   from ids to text that may be shown
     `suspending`, `worker`   a sequence in a file; an engine in a thread
     `compiling`, `facts`, `speed`   what a caller wants as a constraint; what there is to know of a model; how fast it is here

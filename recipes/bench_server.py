@@ -83,9 +83,11 @@ class Server:
         assert self.process.stdout is not None
         self.url = json.loads(self.process.stdout.readline())["url"]
 
-    def cpu_s(self) -> float:
-        """Processor seconds so far, of all its threads."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+    def cpu_s(self, *, loop_only: bool = False) -> float:
+        """Processor seconds so far, of all its threads or of the one that speaks with clients."""
+        pid = self.process.pid
+        path = Path(f"/proc/{pid}/task/{pid}/stat" if loop_only else f"/proc/{pid}/stat")
+        fields = path.read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> None:
@@ -151,17 +153,18 @@ def main() -> None:
         server = Server(model, folder)
         try:
             rates: dict[str, list[float]] = {"engine": [], "server": []}
-            cpu: dict[str, list[float]] = {"engine": [], "server": []}
+            cpu: dict[str, list[float]] = {"engine": [], "server": [], "loop": []}
             failed = 0
             for _ in range(options.rounds):
                 engine = Engine.load(model, Config())  # fresh: no prompt of the round before is in memory
                 rate, cpu_s = engine_alone(engine, asked, options.tokens)
                 rates["engine"].append(rate)
                 cpu["engine"].append(cpu_s)
-                used = server.cpu_s()
+                used, loop_used = server.cpu_s(), server.cpu_s(loop_only=True)
                 rate, wrong = asyncio.run(served(server.url, asked, options.tokens))
                 rates["server"].append(rate)
                 cpu["server"].append(server.cpu_s() - used)
+                cpu["loop"].append(server.cpu_s(loop_only=True) - loop_used)
                 failed += wrong
                 asked = [[(token + 1) % (VOCABULARY - 1) for token in ids] for ids in asked]
             waits = {
@@ -171,13 +174,14 @@ def main() -> None:
         finally:
             server.close()
     alone, behind = (statistics.median(rates[name]) for name in ("engine", "server"))
-    cpu_alone, cpu_behind = (statistics.median(cpu[name]) for name in ("engine", "server"))
+    cpu_alone, cpu_behind, cpu_loop = (statistics.median(cpu[name]) for name in ("engine", "server", "loop"))
     print(
         f"\n{options.size}, {options.clients} clients, {options.tokens} tokens each, {torch.get_num_threads()} threads"
     )
     print("\n| | tokens/s, median | processor s, median |\n|---|---|---|")
     print(f"| engine alone | {alone:.0f} | {cpu_alone:.2f} |\n| server, streaming | {behind:.0f} | {cpu_behind:.2f} |")
-    print(f"| engine's share | {behind / alone:.0%} | {cpu_alone / cpu_behind:.0%} |")
+    print(f"| of it the event loop | | {cpu_loop:.2f} |")
+    print(f"| server / engine | {behind / alone:.0%} | {cpu_behind / cpu_alone:.0%} |")
     print(f"\nfailed streams: {failed} of {options.rounds * options.clients}; rounds: {rates}, {cpu}")
     print("\n| long prompts before it | first token of a short one, s |\n|---|---|")
     for long, seconds in waits.items():

@@ -37,7 +37,7 @@ from overwinter.engine.prefix import Fingerprint, PrefixIndex
 from overwinter.engine.request import Event, Request, Result
 from overwinter.engine.scheduler import Piece, Scheduler
 from overwinter.engine.sequence import LiveSequence
-from overwinter.errors import UsageError
+from overwinter.errors import OverwinterError, UsageError
 from overwinter.model import Decoder
 from overwinter.model.cache import Cache
 
@@ -445,7 +445,13 @@ class Engine:
             if isinstance(choice, str):
                 events.append(self._end(live, "fault", choice))
                 continue
-            event = live.accept(choice.token_id, choice if live.request.logprobs is not None else None, self.end_ids)
+            try:
+                event = live.accept(
+                    choice.token_id, choice if live.request.logprobs is not None else None, self.end_ids
+                )
+            except OverwinterError as error:  # a constraint that cannot go on is its own request's trouble alone
+                events.append(self._end(live, "fault", error.problem))
+                continue
             events.append(event)
             if event.finish is not None:
                 self._leave(live)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from pathlib import Path
 
@@ -248,6 +249,25 @@ def test_timeouts_and_cancellation_come_as_events() -> None:
     now[0] = 11.0
     assert {(event.sequence, event.finish) for event in engine.step()} == {(late, "timeout"), (cancelled, "cancelled")}
     engine.cancel(late)  # too late to matter
+    assert not engine.has_work
+    assert engine.stats().blocks_referenced == 0
+
+
+def test_an_interrupt_leaves_nothing_running() -> None:
+    class Interrupt(Exception):
+        pass
+
+    def tick() -> float:
+        if next(ticks) > 8:
+            raise Interrupt
+        return 0.0
+
+    ticks = itertools.count()
+    engine = Engine(decoder_of(), None, clock=tick)
+    with pytest.raises(Interrupt):
+        engine.run([request(5, 50), request(6, 50)])
+    ticks = itertools.count(-1000)
+    engine.step()
     assert not engine.has_work
     assert engine.stats().blocks_referenced == 0
 

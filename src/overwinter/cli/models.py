@@ -111,14 +111,14 @@ def bench(path: Folder, *, load: Load, dtype: Dtype = None, common: Plain) -> No
         progress(done, len(batches) * load.repeats)
 
     lengths = {"prompt_tokens": load.prompt_tokens, "new_tokens": load.new_tokens, "repeats": load.repeats}
-    rows = []
+    out.line(_HEADER, "dim")
     try:
         for speed in sweep(engine, batches, tick=tick, **lengths):
-            rows.append(speed)
+            progress.done()
             out.record({"model": engine.name, **dataclasses.asdict(speed)})
+            out.line(_speed_row(speed))  # at once: whoever breaks off keeps what was measured
     finally:
         progress.done()
-    out.table(["BATCH", "PREFILL", "DECODE", "STEP", "READS", "OF"], map(_speed_row, rows), right=["BATCH"])
     if not common.json:
         note(
             f"medians of {load.repeats}; prompts of {load.prompt_tokens}, answers of {load.new_tokens} tokens;"
@@ -133,16 +133,14 @@ def _config(path: str, dtype: str | None) -> Config:
     return Config(path=model_path(path.removeprefix("local:")), dtype=dtype or "")  # type: ignore[arg-type]
 
 
-def _speed_row(speed: Speed) -> list[str]:
+_HEADER = "BATCH           PREFILL            DECODE        STEP   READS          OF"
+
+
+def _speed_row(speed: Speed) -> str:
     step_s = speed.batch / speed.decode_tokens_s if speed.decode_tokens_s else 0.0
-    return [
-        str(speed.batch),
-        f"{speed.prefill_tokens_s:.0f} tokens/s",
-        f"{speed.decode_tokens_s:.1f} tokens/s",
-        f"{step_s * 1e3:.2f} ms",
-        f"{speed.read_fraction:.1%}",
-        f"{speed.read_bytes_s / 1e9:.1f} GB/s",
-    ]
+    prefill, decode = f"{speed.prefill_tokens_s:.0f} tokens/s", f"{speed.decode_tokens_s:.1f} tokens/s"
+    step, read = f"{step_s * 1e3:.2f} ms", f"{speed.read_bytes_s / 1e9:.1f} GB/s"
+    return f"{speed.batch:5}  {prefill:>16}  {decode:>16}  {step:>10}  {speed.read_fraction:6.1%}  {read:>10}"
 
 
 def _fact_rows(found: Facts, file_bytes: int) -> Iterator[list[str]]:

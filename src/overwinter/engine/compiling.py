@@ -1,6 +1,7 @@
 """From what a caller wants (one of these texts, JSON of this schema, a call of a tool) to constraints over one model's tokens.
 
-Compiling takes milliseconds to seconds and the result serves any number of sequences, so what was asked for lately is kept.
+Compiling takes milliseconds to seconds and the result serves any number of sequences, so what was asked for lately is kept: an agent
+asks with the same schema again and again.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from overwinter.engine.constraint import Constraint, choices_constraint
@@ -20,11 +22,12 @@ from overwinter.errors import UsageError
 if TYPE_CHECKING:
     from overwinter.model import TextFormat
 
-MOST_KEPT = 64
+MOST_KEPT = 128
 
 
 class Constraints:
-    """The constraints of one model. All methods raise UsageError for what cannot be enforced, and where there is no end token.
+    """The constraints of one model, safe on any thread. All methods raise UsageError for what cannot be enforced, and where there is no
+    end token.
 
     Args:
         text: tokenizer and end tokens.
@@ -34,6 +37,7 @@ class Constraints:
     def __init__(self, text: TextFormat, *, vocab_size: int) -> None:
         self._text, self._vocab_size = text, vocab_size
         self._compiled: OrderedDict[str, Constraint] = OrderedDict()
+        self._lock = Lock()
 
     def choices(self, choices: Sequence[str], *, lead: str = "") -> Constraint:
         """One of some texts, each behind `lead`."""
@@ -49,6 +53,9 @@ class Constraints:
 
     def regex(self, pattern: str) -> Constraint:
         return self._kept(["regex", pattern], lambda: GrammarConstraint.from_regex(pattern, self._vocabulary))
+
+    def grammar(self, grammar: str) -> Constraint:
+        return self._kept(["grammar", grammar], lambda: GrammarConstraint.from_grammar(grammar, self._vocabulary))
 
     def call(self, tools: Sequence[dict[str, Any]], *, tagged: bool) -> Constraint:
         """A call of one of the tools. A schema that no grammar can follow whole lets any object through, for the tool to check."""
@@ -74,12 +81,16 @@ class Constraints:
             key = json.dumps(parts)  # in the given order: properties are written in the schema's own
         except (TypeError, ValueError) as error:
             raise UsageError(f"a constraint is not plain JSON data: {error}", "give strings, numbers, lists") from error
-        if key not in self._compiled:
-            self._compiled[key] = build()
+        with self._lock:
+            if key in self._compiled:
+                self._compiled.move_to_end(key)
+                return self._compiled[key]
+        made = build()  # outside the lock: compiling may take long, and two of a kind do no harm
+        with self._lock:
+            self._compiled[key] = made
             if len(self._compiled) > MOST_KEPT:
                 self._compiled.popitem(last=False)
-        self._compiled.move_to_end(key)
-        return self._compiled[key]
+        return made
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:

@@ -202,8 +202,12 @@ class Engine:
         sequences = [self.prepare(request) for request in requests]
         for sequence in sequences:
             self.enter(sequence)
-        while any(sequence.finish is None for sequence in sequences):
-            self.step()
+        try:
+            while any(sequence.finish is None for sequence in sequences):
+                self.step()
+        finally:
+            for sequence in sequences:  # an interrupt leaves nothing running
+                self.cancel(sequence.number)
         return [sequence.result() for sequence in sequences]
 
     def stream(self, request: Request) -> Iterator[Event]:

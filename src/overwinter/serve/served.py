@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from overwinter.engine.constraint import Constraint, choices_constraint
+from overwinter.engine import compiling
+from overwinter.engine.constraint import Constraint
 from overwinter.engine.grammar import GrammarConstraint
 from overwinter.engine.tool_calls import CallForm, rebased, tool_call_schema, tool_choice_constraint
-from overwinter.engine.vocabulary import Vocabulary
 from overwinter.errors import UsageError
 from overwinter.model.text import TextFormat
 from overwinter.serve.intake import Worker
@@ -23,9 +21,6 @@ from overwinter.serve.schemas.common import Sampling
 
 if TYPE_CHECKING:
     from overwinter.engine.worker import EngineWorker
-
-MOST_KEPT = 128
-"""Compiled constraints that are kept: an agent asks with the same schema again and again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +73,7 @@ class Served:
 
     @cached_property
     def constraints(self) -> Constraints:
-        return Constraints(self.text, self.vocab_size)
+        return Constraints(self.text, vocab_size=self.vocab_size)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -99,36 +94,8 @@ class Served:
         return CallForm(name_key="name")
 
 
-class Constraints:
-    """Compiles constraints for one vocabulary and keeps the newest. Safe on any thread."""
-
-    def __init__(self, text: TextFormat, vocab_size: int) -> None:
-        self._text = text
-        self._vocab_size = vocab_size
-        self._kept: OrderedDict[str, Constraint] = OrderedDict()
-        self._lock = Lock()
-
-    @cached_property
-    def _vocabulary(self) -> Vocabulary:
-        return Vocabulary.of(self._text.tokenizer, end_ids=self._text.end_ids, vocab_size=self._vocab_size)
-
-    def json_schema(self, schema: Any) -> Constraint:
-        return self._made("schema", schema, lambda: GrammarConstraint.from_json_schema(schema, self._vocabulary))
-
-    def regex(self, pattern: str) -> Constraint:
-        return self._made("regex", pattern, lambda: GrammarConstraint.from_regex(pattern, self._vocabulary))
-
-    def grammar(self, grammar: str) -> Constraint:
-        return self._made("grammar", grammar, lambda: GrammarConstraint.from_grammar(grammar, self._vocabulary))
-
-    def choices(self, choices: Sequence[str]) -> Constraint:
-        def make() -> Constraint:
-            if not self._text.end_ids:
-                raise UsageError("the model names no end token, so choices cannot end", "use another model")
-            end = min(self._text.end_ids)
-            return choices_constraint(choices, self._text.tokenizer, end, vocab_size=self._vocab_size)
-
-        return self._made("choices", list(choices), make)
+class Constraints(compiling.Constraints):
+    """What the engine compiles, in the words of the APIs."""
 
     def tool_call(self, tools: Sequence[Mapping[str, Any]], choice: Any, form: CallForm) -> Constraint:
         def make() -> Constraint:
@@ -136,7 +103,7 @@ class Constraints:
             assert made is not None, "asked only for choices that demand a call"
             return made
 
-        return self._made("tools", [list(tools), choice, form.begin, form.name_key, form.arguments_key], make)
+        return self._kept(["tools", list(tools), choice, form.begin, form.name_key, form.arguments_key], make)
 
     def answer_or_call(self, schema: Any, tools: Sequence[Mapping[str, Any]], form: CallForm) -> Constraint:
         """JSON of a schema, or a call of a tool, written bare so that both begin alike."""
@@ -148,7 +115,7 @@ class Constraints:
             either["$defs"]["answer"] = rebased(schema, "#/$defs/answer")
             return GrammarConstraint.from_json_schema(either, self._vocabulary)
 
-        return self._made("either", [schema, list(tools), form.name_key, form.arguments_key], make)
+        return self._kept(["either", schema, list(tools), form.name_key, form.arguments_key], make)
 
     def asked(self, body: Sampling, response_schema: Any = None) -> Constraint | None:
         """The constraint of a request's own fields; None if it has none.
@@ -177,16 +144,3 @@ class Constraints:
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} both constrain the output", "give one of them")
         return next((make(value) for value, make in given.values()), None)
-
-    def _made(self, kind: str, source: Any, make: Callable[[], Constraint]) -> Constraint:
-        mark = hashlib.sha256(json.dumps([kind, source], sort_keys=False).encode()).hexdigest()
-        with self._lock:
-            if mark in self._kept:
-                self._kept.move_to_end(mark)
-                return self._kept[mark]
-        made = make()  # outside the lock: compiling may take long, and two of a kind do no harm
-        with self._lock:
-            self._kept[mark] = made
-            if len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
-        return made

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from process_kit import SOURCE, model_folder
+from process_kit import model_folder
 
 from overwinter.cli.flags import Common
+from overwinter.cli.main import main
 from overwinter.cli.serving import Limits, Listening, Loading, serve
 from overwinter.errors import UsageError
 
@@ -57,8 +57,12 @@ def test_folders_that_will_not_do(tmp_path: Path) -> None:
     assert "broken at line 1" in refused(model).problem
 
 
-def test_errors_reach_the_shell(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "overwinter", "serve", "--model", str(tmp_path), "--port", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(SOURCE)}, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: there is no tokenizer.json")
+def test_errors_reach_the_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = ["--store", str(tmp_path / "serve.db")]
+    monkeypatch.setattr(sys, "argv", ["overwinter", "serve", "--model", str(tmp_path), "--port", "0", *store])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: there is no tokenizer.json")

@@ -1,7 +1,7 @@
 """The engine beside transformers, on one machine, with the same weights: one stream, many requests, shared prefixes, hybrids.
 
 python recipes/bench_engine.py                      # all cases; prints the tables and writes them into docs/benchmarks.md
-python recipes/bench_engine.py --cases stream batch # some of them; docs/ is left alone
+python recipes/bench_engine.py --cases stream batch # some of them, each into its own place there
 python recipes/bench_engine.py --quick              # a smoke run: small shapes, and docs/ is left alone
 
 Weights are random; both sides read the same ones and have to say the same tokens (greedy), which is counted in the tables. Runs
@@ -21,7 +21,6 @@ import torch
 from bench_engine_cases import BATCH_SIZES, batch_rows, hybrid_rows, prefix_rows, stream_rows
 from bench_journal import ROOT, table, write_between
 
-BEGIN, END = "<!-- bench_engine: begin -->", "<!-- bench_engine: end -->"
 
 
 def stream(quick: bool) -> str:
@@ -66,13 +65,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     chosen = parser.parse_args()
-    parts = [machine()]
     for name in chosen.cases:
-        parts.append(CASES[name](chosen.quick))
-        print(parts[-1], "\n", flush=True)
+        text = f"{CASES[name](chosen.quick)}\n\n{machine()}"
+        print(text, "\n", flush=True)
         gc.collect()
-    if not chosen.quick and chosen.cases == list(CASES):
-        write_between(ROOT / "docs" / "benchmarks.md", BEGIN, END, "\n\n".join(parts))
+        if not chosen.quick:
+            begin, end = f"<!-- bench_engine {name}: begin -->", f"<!-- bench_engine {name}: end -->"
+            write_between(ROOT / "docs" / "benchmarks.md", begin, end, text)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ ROWS_AT_ONCE = 128
 
 
 def logits_of(rows_RD: Tensor, head: Head) -> Tensor:
-    """Logits [R, V]. One row is sent as two, for its last bits' sake (linear.py)."""
+    """Logits [R, V]. Few rows are sent as four, for speed and for their last bits' sake (linear.py)."""
     rows = rows_RD.shape[0]
     padded_RD = functional.pad(rows_RD, (0, 0, 0, max(0, MIN_ROWS - rows)))
     return head(padded_RD[None])[0, :rows].float()

@@ -69,7 +69,7 @@ class PackedAttention(nn.Module):
         return KVCache()
 
     def forward(self, x_BLD: Tensor, positions_BL: Tensor, cache: LayerCache | None) -> Tensor:
-        heads_BLHC = self.qkv(x_BLD).unflatten(-1, (-1, self.d_head))
+        heads_BLHC = self.qkv(x_BLD).view(*x_BLD.shape[:2], -1, self.d_head)
         turned = self.n_heads + self.n_kv_heads
         qk_BLNC, v_BLKC = heads_BLHC[:, :, :turned], heads_BLHC[:, :, turned:]
         if self.gains_NC is not None:

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from types import FrameType
 
@@ -26,6 +27,8 @@ log = logging.getLogger("overwinter.serve")
 LAST_WORDS_S = 5
 """How long cancelled requests may take to tell their clients."""
 BACKLOG = 4096
+SWITCH_INTERVAL_S = 0.0005
+"""How long the event loop may keep the interpreter from the engine's thread; Python's own 5 ms are a good part of a step."""
 
 
 class Server(uvicorn.Server):
@@ -97,6 +100,7 @@ def serve(backend: Backend, listener: socket.socket, on_ready: Callable[[str], N
     Args:
         on_ready: is given the URL once requests are answered.
     """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     config = uvicorn.Config(
         create_app(backend),
         log_config=None,

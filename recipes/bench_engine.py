@@ -22,7 +22,6 @@ from bench_engine_cases import BATCH_SIZES, batch_rows, hybrid_rows, prefix_rows
 from bench_journal import ROOT, table, write_between
 
 
-
 def stream(quick: bool) -> str:
     sizes = ["tiny"] if quick else ["25M", "100M", "500M"]
     rows = [

@@ -11,10 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from overwinter.engine import sampling
-from overwinter.engine.linear import MIN_ROWS
 from overwinter.engine.memory import Span
 from overwinter.engine.request import TokenLogprob
 from overwinter.engine.sequence import LiveSequence
@@ -26,10 +24,8 @@ ROWS_AT_ONCE = 128
 
 
 def logits_of(rows_RD: Tensor, head: Head) -> Tensor:
-    """Logits [R, V]. Few rows are sent as four, for speed and for their last bits' sake (linear.py)."""
-    rows = rows_RD.shape[0]
-    padded_RD = functional.pad(rows_RD, (0, 0, 0, max(0, MIN_ROWS - rows)))
-    return head(padded_RD[None])[0, :rows].float()
+    """Logits [R, V] in float32."""
+    return head(rows_RD[None])[0].float()
 
 
 def note_prompt(live: LiveSequence, span: Span, rows_TD: Tensor, head: Head) -> None:

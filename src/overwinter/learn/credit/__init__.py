@@ -1,0 +1,1 @@
+"""Credit: which decisions earned the outcome. Pure functions on a `Batch`."""

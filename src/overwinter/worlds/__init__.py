@@ -7,6 +7,8 @@ Invariants:
 - Same seed and same actions give the same observations, in any process.
 - A listed action is legal; an unlisted one is refused with UsageError and changes nothing.
 - `snapshot()` is JSON; `restore()` of it continues exactly.
+- `state_key(world)` is a 64-bit key: equal keys, equal states. A group of rollouts is one seed, reset N times.
+- `terminated` (the world's own end) and `truncated` (a limit on steps) are never mixed.
 - Importing this package is cheap: worlds, and the optional gymnasium and minigrid (`overwinter[worlds]`), load when
   opened.
 
@@ -26,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from overwinter.errors import UsageError
 
-from .world import Observation, Outcome, Policy, Transition, World
+from .world import Observation, Outcome, Policy, Transition, World, state_key
 
 if TYPE_CHECKING:
     from .greenhouse import Config
@@ -40,6 +42,7 @@ __all__ = [
     "open_policy",
     "open_world",
     "policy_names",
+    "state_key",
 ]
 
 _POLICIES = {

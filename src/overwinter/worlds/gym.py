@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from overwinter.errors import UsageError
 
-from .world import Observation, Outcome, Transition, World
+from .world import Observation, Outcome, Transition, World, text_key
 
 if TYPE_CHECKING:
     import gymnasium
@@ -159,6 +159,12 @@ class EnvWorld:
         success = (self._terminated and self._return > 0.0) if self._ended else None
         facts = {"seed": self._seed, "steps": len(self._taken), "return": self._return}
         return Outcome(success=success, score=self._return, facts=facts)
+
+    def state_key(self) -> int:
+        """The hash of the last observation's text: all that is known of any environment."""
+        if self._last is None:
+            raise UsageError(f"{self.name!r} has not been started", "call reset(seed) or restore(snapshot) first")
+        return text_key(self._last.text)
 
     def snapshot(self) -> dict[str, Any]:
         return {"version": 1, "world": self.name, "seed": self._seed, "actions": list(self._taken)}

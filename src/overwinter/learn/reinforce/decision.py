@@ -152,19 +152,22 @@ def batch_of(
         end_value: [T] the same of the last states of episodes that were cut short; 0 for the others.
     """
     decisions = flat(episodes)
-    trajectory = np.repeat(np.arange(len(episodes)), [len(episode.decisions) for episode in episodes])
-    last = np.zeros(len(decisions), bool)
-    last[np.cumsum([len(episode.decisions) for episode in episodes]) - 1] = True
+    lengths = [len(episode.decisions) for episode in episodes]
+    trajectory = np.repeat(np.arange(len(episodes)), lengths)
+    is_last = np.zeros(len(decisions), np.bool_)
+    is_last[np.cumsum(lengths) - 1] = True
+    group = np.array([episode.group for episode in episodes], np.int64)
+    terminated = np.array([episode.terminated for episode in episodes], np.bool_)
     entropies = [decision.entropy for decision in decisions]
     return Batch(
-        group=np.array([episodes[number].group for number in trajectory], np.int64),
+        group=group[trajectory],
         trajectory=trajectory.astype(np.int64),
         state=np.array([decision.state for decision in decisions], np.int64),
         next_state=np.array([decision.next_state for decision in decisions], np.int64),
         action=np.array([decision.action for decision in decisions], np.int64),
         reward=np.array([decision.reward for decision in decisions], np.float64),
-        terminated=last & np.array([episodes[number].terminated for number in trajectory], bool),
-        truncated=last & np.array([episodes[number].truncated for number in trajectory], bool),
+        terminated=is_last & terminated[trajectory],
+        truncated=is_last & ~terminated[trajectory],
         success=np.array([episode.success for episode in episodes], np.float64),
         logprob=np.array([decision.logprob for decision in decisions], np.float64),
         entropy=None if None in entropies else np.array(entropies, np.float64),

@@ -1,8 +1,8 @@
-"""How a policy is asked: the ids of a prompt and of each action. Written once, when the ids are made; never read back into text.
+"""How a policy is asked: the ids of a prompt and of each action.
 
-The small-model form is the notes, an outcome line, and then the action:
+The small-model form is a notebook's page, an outcome line, and then the action (overwinter/worlds/notebook.py):
 
-    <lines of the notes>
+    <lines of the page>
     outcome ?                 "outcome well" and "outcome badly" where the end is known, or wished for
     <the action>
 """
@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from overwinter.errors import UsageError
 from overwinter.learn.reinforce.decision import Candidates
+from overwinter.learn.reinforce.policy import OutcomeIds
+from overwinter.worlds.notebook import OUTCOMES, outcome_line
 
 if TYPE_CHECKING:
-    from overwinter.learn.reinforce.policy import OutcomeIds
     from overwinter.model import TextFormat
-
-UNKNOWN, WELL, BADLY = "?", "well", "badly"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,8 +73,8 @@ class TextForm:
 
     def prompt(self, text: str) -> Prompt:
         if self.outcome is None:
-            return Prompt(ids=tuple(self._text.encode(f"{text}\n")))
-        ids = tuple(self._text.encode(_line(text, UNKNOWN)))
+            return Prompt(ids=tuple(self._text.encode(text)))
+        ids = tuple(self._text.encode(_with(text, OUTCOMES[0])))
         slot = len(ids) - self._from_end
         if ids[slot] != self.outcome.unknown:
             raise UsageError(
@@ -101,13 +100,11 @@ class TextForm:
         return self._text.decode(list(ids)).strip()
 
     def _find_outcome_line(self) -> None:
-        from overwinter.learn.reinforce.policy import OutcomeIds
-
-        lines = [self._text.encode(_line("day", word)) for word in (UNKNOWN, WELL, BADLY)]
+        lines = [self._text.encode(_with("day\n", word)) for word in OUTCOMES]
         differing = [place for place, ids in enumerate(zip(*lines, strict=False)) if len(set(ids)) > 1]
         if len({len(line) for line in lines}) > 1 or len(differing) != 1:
             raise UsageError(
-                f"{UNKNOWN!r}, {WELL!r} and {BADLY!r} are not one token each for the tokenizer of {self._text.name}",
+                f"the outcomes {', '.join(OUTCOMES)} are not one token each for the tokenizer of {self._text.name}",
                 "add them to its vocabulary, or use a form without outcomes",
             )
         unknown, well, badly = (line[differing[0]] for line in lines)
@@ -115,5 +112,5 @@ class TextForm:
         self._from_end = len(lines[0]) - differing[0]
 
 
-def _line(text: str, outcome: str) -> str:
-    return f"{text}\noutcome {outcome}\n"
+def _with(text: str, outcome: str) -> str:
+    return f"{text}{outcome_line(outcome)}\n"

@@ -72,8 +72,10 @@ class Drawn:
 class Player(Protocol):
     """Draws decisions."""
 
-    version: int
-    """Of the weights it plays with."""
+    @property
+    def version(self) -> int:
+        """Of the weights it plays with."""
+        ...
 
     def draw(self, asks: Sequence[Ask]) -> list[Drawn]: ...
 
@@ -88,7 +90,7 @@ class DirectPlayer:
         self._policy, self._tokens = policy, tokens
 
     @property
-    def version(self) -> int:  # type: ignore[override]
+    def version(self) -> int:
         return self._policy.version
 
     @torch.inference_mode()

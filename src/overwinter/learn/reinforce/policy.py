@@ -20,6 +20,7 @@ Shapes: B decisions, N drawn tokens, A candidates, D model width, V vocabulary.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -73,7 +74,7 @@ class Scores:
         return torch.zeros(count, dtype=self.logprob.dtype).index_add(0, self.decision, self.logprob)
 
 
-class Policy:
+class Policy(ABC):
     """What both policies share.
 
     Args:
@@ -148,9 +149,9 @@ class Policy:
             policy=last[None] if single else None,
         )
 
+    @abstractmethod
     def _distribution(self, hidden_ND: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
         """Log-probabilities of what could be drawn, and the place of the drawn token among it."""
-        raise UsageError("a policy that is of no kind", "use CandidatePolicy or TokenPolicy")
 
     def _logits(self, hidden_ND: Tensor) -> Tensor:
         return self.decoder.logits(hidden_ND[None])[0].float()

@@ -1,11 +1,11 @@
 """A seat: one world with the notes a player keeps of it, played by words; and many seats behind one interface.
 
-    seats = LocalSeats(lambda: Seat(world, notes), count=64)
+    seats = LocalSeats(lambda: open_seat("greenhouse"), count=64)
     seen = seats.reset([(0, 17), (1, 17)])                 # seat, seed
     seen = seats.step([(0, "wait"), (1, "look")])          # seat, action
 
-What a policy is shown is `Seen.text` and `Seen.actions`, and nothing else. `Seen.state` is their key, so two states with one key
-are the same to the policy; a world's own `state_key` may be finer than what the policy can see and is not used here.
+What a policy is shown is the notebook's page and the possible actions, and nothing else. `Seen.state` is their key, so that two
+states with one key are the same to the policy. Where pages hardly ever repeat, `key="world"` takes the world's own key instead.
 """
 
 from __future__ import annotations
@@ -14,37 +14,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from overwinter.errors import UsageError
 from overwinter.learn.reinforce.decision import key_of
-from overwinter.worlds import Observation, Transition, World
+from overwinter.worlds import Transition, World, state_key
+from overwinter.worlds.notebook import LastSeen, Notebook, open_notebook, page
 
 Maker = str
 """A function by name, `package.module:function`, which makes a seat: a process elsewhere can import it."""
-
-
-class Notes(Protocol):
-    """What a careful player keeps in mind, from observations alone; `overwinter.worlds.notebook` has them for its worlds."""
-
-    def take_in(self, action: str | None, observation: Observation) -> None:
-        """The observation that an action led to; None for the first one, which also begins the notes anew."""
-        ...
-
-    def text(self) -> str: ...
-
-
-class LastObservation:
-    """Notes of one who remembers nothing: the observation itself."""
-
-    def __init__(self) -> None:
-        self._text = ""
-
-    def take_in(self, action: str | None, observation: Observation) -> None:  # noqa: ARG002
-        self._text = observation.text
-
-    def text(self) -> str:
-        return self._text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,9 +30,9 @@ class Seen:
     """What a player sees after a reset or an action, and what a trainer is told beside.
 
     Attributes:
-        text: the notes.
+        text: the page of the notebook.
         actions: what can be done now; empty after the end.
-        state: key of text and actions.
+        state: key of it.
         reward: of the action.
         success: NaN while it is not known.
         score: of the world's judge, at the end; NaN before.
@@ -82,47 +60,61 @@ class Seen:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Seen:
-        given = {name: math.nan if value is None else value for name, value in values.items()}
-        return cls(**{**given, "actions": tuple(values["actions"])})
+        given: dict[str, Any] = {name: math.nan if value is None else value for name, value in values.items()}
+        given["actions"] = tuple(values["actions"])
+        return cls(**given)
 
 
 class Seat:
-    """One world and its notes.
+    """One world and the notebook that is kept of it.
 
     Args:
+        notebook: default is the last observation alone.
+        key: what makes two states the same: "seen", that page and actions are equal, or "world", that the world says so.
         max_steps: actions after which an episode is cut short, as truncated; None leaves that to the world.
     """
 
-    def __init__(self, world: World, notes: Notes | None = None, *, max_steps: int | None = None) -> None:
+    def __init__(
+        self,
+        world: World,
+        notebook: Notebook | None = None,
+        *,
+        key: Literal["seen", "world"] = "seen",
+        max_steps: int | None = None,
+    ) -> None:
+        if key not in ("seen", "world"):
+            raise UsageError(f"states have no key of kind {key!r}", "use seen or world")
         self.world = world
-        self.notes: Notes = LastObservation() if notes is None else notes
+        self.notebook: Notebook = LastSeen(kept=0) if notebook is None else notebook
+        self.key = key
         self.max_steps = max_steps
         self._steps = 0
 
     def reset(self, seed: int) -> Seen:
         self._steps = 0
-        self.notes.take_in(None, self.world.reset(seed))
+        self.notebook.reset()
+        self.notebook.take_in(None, self.world.reset(seed))
         return self._look()
 
     def step(self, action: str) -> Seen:
         transition = self.world.step(action)
         self._steps += 1
-        self.notes.take_in(action, transition.observation)
+        self.notebook.take_in(action, transition.observation)
         return self._look(transition)
 
     def _look(self, transition: Transition | None = None) -> Seen:
-        text = self.notes.text()
+        text = page(self.notebook.lines())
+        actions = () if transition is not None and transition.done else tuple(self.world.actions())
+        state = key_of(text, *actions) if self.key == "seen" else state_key(self.world)
         if transition is None:
-            actions = tuple(self.world.actions())
-            return Seen(text=text, actions=actions, state=key_of(text, *actions))
+            return Seen(text=text, actions=actions, state=state)
         is_late = not transition.done and self._steps == self.max_steps
-        actions = () if transition.done else tuple(self.world.actions())
         outcome = self.world.outcome() if transition.done or is_late else None
         known = None if outcome is None else outcome.success
         return Seen(
             text=text,
             actions=actions,
-            state=key_of(text, *actions),
+            state=state,
             reward=transition.reward,
             terminated=transition.terminated,
             truncated=(transition.truncated and not transition.terminated) or is_late,
@@ -166,12 +158,11 @@ class LocalSeats:
         """Nothing is held."""
 
 
-def open_seat(world: str, *, notes: str = "", max_steps: int | None = None) -> Seat:
-    """A seat by names: of a world, as for `open_world`, and of a function `package.module:function` that makes notes for it."""
+def open_seat(world: str, *, key: Literal["seen", "world"] = "seen", max_steps: int | None = None) -> Seat:
+    """A seat at the world called `world`, with its notebook."""
     from overwinter.worlds import open_world
 
-    opened = open_world(world)
-    return Seat(opened, made_by(notes, {}) if notes else None, max_steps=max_steps)
+    return Seat(open_world(world), open_notebook(world), key=key, max_steps=max_steps)
 
 
 OPEN_SEAT: Maker = "overwinter.learn.reinforce.seat:open_seat"

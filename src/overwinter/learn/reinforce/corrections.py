@@ -13,8 +13,8 @@ Rules, each off by default, applied together: a weight, and masks.
     truncate      weight min(ρ, C)                                  TIS; C = 2
     keep_within   weight ρ where low ≤ ρ ≤ high, else the token is out     MIS, IcePop; 0.5 to 2
     geometric     the trajectory is out unless low ≤ exp(mean log ρ) ≤ high      0.99 to 1.01
-    off_policy    the trajectory is out if A < 0 and mean log(π_old/π) > δ        DeepSeek-V3.2; 0.5
-    outlier       the trajectory is out if any ρ is outside [1/c, c·1e-2]         SkyRL: 1e-4 to 100
+    outlier       the trajectory is out if any ρ is outside [low, high]          SkyRL: 1e-4 to 100
+    off_policy    the action is out if A < 0 and mean log(π_old/π) > δ           DeepSeek-V3.2; 0.5, looked at with each update
     max_staleness the decision is out if its weights are older than this many versions
 
 Shapes: N drawn tokens, S decisions, T trajectories.
@@ -25,10 +25,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from overwinter.errors import UsageError
 from overwinter.learn.batch import Bools, Floats, Ints
-from overwinter.learn.reinforce.losses import MOST_LOG_RATIO
+from overwinter.learn.reinforce.losses import MOST_LOG_RATIO, Segments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,13 +100,10 @@ def correct(
     return Corrected(weight=weight_N * kept_N, figures=_figures(log_N, ratio_N, weight_N * kept_N, kept_N, advantage_N))
 
 
-def off_policy_mask(old_N: Floats, now_N: Floats, trajectory_N: Ints, advantage_N: Floats, most: float) -> Bools:
-    """[N] false for tokens of trajectories with A < 0 that the policy has left: mean log(π_old/π) above `most`."""
-    count_T = np.maximum(np.bincount(trajectory_N), 1)
-    left_T = np.bincount(trajectory_N, weights=old_N - now_N) / count_T
-    mean_T = np.bincount(trajectory_N, weights=advantage_N) / count_T
-    out_T = (mean_T < 0) & (left_T > most)
-    return np.asarray(~out_T[trajectory_N], np.bool_)
+def off_policy_mask(new_N: Tensor, old_N: Tensor, advantage_N: Tensor, segments: Segments, most: float) -> Tensor:
+    """[N] false for tokens of actions with A < 0 that the policy has left: mean log(π_old/π) above `most`."""
+    left_S = segments.mean(old_N - new_N.detach())
+    return ~((advantage_N < 0) & segments.spread(left_S > most))
 
 
 def _within(values: Floats, bounds: tuple[float, float]) -> Bools:

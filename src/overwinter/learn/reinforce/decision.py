@@ -42,6 +42,7 @@ class Decision:
         state, next_state: keys of the state it was taken in, and of the one it led to.
         reward: what the step itself paid.
         is_cut: free text that ended by its token limit.
+        is_valid: whether it could be carried out; free text need not.
     """
 
     prompt: tuple[int, ...]
@@ -58,6 +59,7 @@ class Decision:
     next_state: int = 0
     reward: float = 0.0
     is_cut: bool = False
+    is_valid: bool = True
 
     def __post_init__(self) -> None:
         if not self.prompt or not self.ids:

@@ -241,6 +241,32 @@ class EnginePlayer:
         )
 
 
+class AnyPlayer:
+    """The fast path for what it can take, and an engine, made when it is first needed, for the rest."""
+
+    def __init__(self, policy: Policy, config: EngineConfig | None = None) -> None:
+        self._policy, self._config = policy, config
+        self._direct = DirectPlayer(policy)
+        self._engine: EnginePlayer | None = None
+
+    @property
+    def version(self) -> int:
+        return self._policy.version
+
+    def draw(self, asks: Sequence[Ask]) -> list[Drawn]:
+        is_direct = [ask.candidates is not None and is_one_token(ask.candidates) for ask in asks]
+        direct = iter(self._direct.draw([ask for ask, yes in zip(asks, is_direct, strict=True) if yes]))
+        others = iter(self._through_engine([ask for ask, yes in zip(asks, is_direct, strict=True) if not yes]))
+        return [next(direct if yes else others) for yes in is_direct]
+
+    def _through_engine(self, asks: Sequence[Ask]) -> list[Drawn]:
+        if not asks:
+            return []
+        if self._engine is None or self._engine.version != self._policy.version:
+            self._engine = EnginePlayer.of(self._policy, self._config)
+        return self._engine.draw(asks)
+
+
 class Witness:
     """A constraint that masks as another one does (None: not at all), for one sequence, and keeps the log-probabilities of what is
     drawn under it.

@@ -133,6 +133,7 @@ def _advance(
                 next_state=(after or game.seen).state,
                 reward=-config.invalid_penalty if after is None else after.reward,
                 is_cut=one.is_cut,
+                is_valid=after is not None,
             )
         )
         game.seen = after or game.seen

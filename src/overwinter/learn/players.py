@@ -1,7 +1,7 @@
 """Model folders that play a world from a page of notes (`worlds/notebook.py`): their tokenizer, their files.
 
-A page is a list of lines from a finite set, so each line is one token, and so is each action: a decision costs a prompt of forty tokens and an
-answer of one. Below the lines lie plain bytes, so that the tokenizer can write any other text too.
+A page is a list of lines from a finite set, so each line is one token, and so is each action: a decision costs a prompt of forty
+tokens and an answer of one. Below the lines lie plain bytes, so that the tokenizer can write any other text too.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from overwinter.journal.sqlite import SqliteStore
 from overwinter.loop.goal import Goal
 from overwinter.loop.model import Constraint, CountsViews, Limits, Model, View
 from overwinter.loop.models.local import Config
-from overwinter.loop.models.player import Card, PlayerModel, bundled_for, is_player
+from overwinter.loop.models.player import PlayerModel
 from overwinter.loop.replay import replay
 from overwinter.loop.run import Run
 from overwinter.loop.setup import build_parts
 from overwinter.worlds import open_world
 from overwinter.worlds.notebook import open_notebook, page
+from overwinter.worlds.player import Card, bundled_for, is_player
 
 WORLD = "greenhouse:days=20"
 CALIBRATION = {"world": WORLD, "scale": 0.5, "shift": 0.25}
@@ -119,11 +121,9 @@ def test_its_chance_is_its_own_bet_calibrated(model: PlayerModel) -> None:
     well, badly = (sum(model._engine.score(notes, model._slots[name])) for name in ("well", "badly"))
     logit = well - badly
     assert stated is not None
-    import math
-
     assert stated == pytest.approx(1 / (1 + math.exp(-(0.5 * logit + 0.25))), abs=1e-6)
-    assert Card(world="w", scale=1.0).calibrated(0.3) == pytest.approx(0.3)
-    assert Card(world="w").calibrated(0.0) < 1e-5 < 1.0 - 1e-5 < Card(world="w").calibrated(1.0)
+    assert Card(world="w").calibrated(math.log(0.3 / 0.7)) == pytest.approx(0.3)
+    assert Card(world="w").calibrated(-1e9) < 1e-5 < 1.0 - 1e-5 < Card(world="w").calibrated(1e9)
 
 
 def test_outside_the_world_it_was_calibrated_in_it_states_no_chance(folder: Path) -> None:

@@ -16,6 +16,7 @@ import typer
 
 from overwinter.cli.answers import approve, deny, send, stop
 from overwinter.cli.branching import fork, replay
+from overwinter.cli.crediting import credit
 from overwinter.cli.flags import takes_groups
 from overwinter.cli.generating import generate
 from overwinter.cli.looking import log, ls, why
@@ -51,6 +52,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     send,
     stop,
     fork,
+    credit,
     replay,
     serve,
     generate,

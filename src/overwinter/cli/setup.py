@@ -185,7 +185,7 @@ def model_spec(spec: str, settings: Settings, *, judge: bool = False) -> dict[st
 
 def _folder_spec(path: str, settings: Settings, *, judge: bool) -> dict[str, Any]:
     """A folder that plays a world from notes says so itself."""
-    from overwinter.loop.models.player import is_player
+    from overwinter.worlds.player import is_player
 
     kind = "player" if is_player(Path(path)) and not judge else "local"
     return {"kind": kind, "path": path, **settings.local}
@@ -219,8 +219,8 @@ def _actor(settings: Settings, place: Place, actor: Actor, *, world: bool) -> di
 
 def _player(world: str, policy: str | None) -> dict[str, Any]:
     """Who plays a world: the scripted policy that is named, else the model trained for this world, else the best scripted one."""
-    from overwinter.loop.models.player import bundled_for
     from overwinter.worlds import policy_names
+    from overwinter.worlds.player import bundled_for
 
     names = policy_names(world)
     if policy is None and find_spec("torch") is not None and bundled_for(world):

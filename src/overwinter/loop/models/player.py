@@ -6,21 +6,12 @@ The page (`worlds/notebook.py`) is written from observations alone and holds wha
 tokens in the middle of a winter as on its first day. It is the prompt: ids and log-probabilities of every answer are journalled as
 they are for any other local model, and the engine lets it utter nothing but a legal action.
 
-A model folder is one of these when it holds `player.json`:
-
-    {"format": 1, "world": "greenhouse", "calibration": {"world": "greenhouse", "scale": 1.1, "shift": -0.2}}
-
-The chance is the model's own bet on the outcome line, p = P(well) / (P(well) + P(badly)), put through the calibration that was fitted
-on episodes it was not trained on: sigmoid(scale · logit(p) + shift). It is stated in the world it was fitted in, and nowhere else.
+A model folder is one of these when it holds `player.json` (`worlds/player.py`), which also says how to read its chance.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overwinter.errors import ModelError, UsageError
@@ -28,75 +19,13 @@ from overwinter.loop.model import Completion, Constraint, Limits, Usage, View
 from overwinter.loop.models.local import Config as LocalConfig
 from overwinter.loop.models.local import load, seed_of
 from overwinter.worlds.notebook import open_notebook, outcome_line, page
+from overwinter.worlds.player import Card, player_folder
 from overwinter.worlds.world import Observation, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from overwinter.engine import Engine, Request, Result
-
-PLAYER = "player.json"
-BUNDLED = "bundled"
-BUNDLED_FOLDER = Path(__file__).parents[2] / "bundled"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Card:
-    """`player.json` of a model folder.
-
-    Attributes:
-        world: the kind of world it plays, as "greenhouse".
-        calibrated_for: the whole name of the world its chance was calibrated in; "" where there is no calibration.
-        scale, shift: the calibration, on the logit.
-    """
-
-    world: str
-    calibrated_for: str = ""
-    scale: float = 1.0
-    shift: float = 0.0
-
-    @classmethod
-    def read(cls, folder: Path) -> Card:
-        """Raises UsageError when the file is missing or says what this version does not know."""
-        path = folder / PLAYER
-        try:
-            raw = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{path} cannot be read: {error}", f"name a model folder that has a {PLAYER}") from error
-        if not isinstance(raw, dict) or raw.get("format") != 1 or raw.keys() - {"format", "world", "calibration"}:
-            raise UsageError(f"{path} is not of format 1", "install the version of overwinter that wrote it")
-        calibration = raw.get("calibration") or {}
-        if calibration.keys() - {"world", "scale", "shift"}:
-            raise UsageError(f"{path} has a calibration of another kind", "install the version that wrote it")
-        return cls(
-            world=str(raw["world"]),
-            calibrated_for=str(calibration.get("world", "")),
-            scale=float(calibration.get("scale", 1.0)),
-            shift=float(calibration.get("shift", 0.0)),
-        )
-
-    def calibrated(self, chance: float) -> float:
-        """The stated probability for the model's own."""
-        clipped = min(max(chance, 1e-6), 1.0 - 1e-6)
-        logit = math.log(clipped / (1.0 - clipped))
-        return 1.0 / (1.0 + math.exp(-(self.scale * logit + self.shift)))
-
-
-def is_player(folder: Path) -> bool:
-    """Whether a model folder plays a world from notes."""
-    return (folder / PLAYER).is_file()
-
-
-def bundled_for(world_name: str) -> bool:
-    """Whether a model came with the package that was trained for exactly this world."""
-    folder = BUNDLED_FOLDER / world_name
-    return is_player(folder) and Card.read(folder).calibrated_for == world_name
-
-
-def player_folder(path: str) -> Path:
-    """The folder of "bundled:WORLD", or the path itself."""
-    kind, _, world = path.partition(":")
-    return BUNDLED_FOLDER / world if kind == BUNDLED and world else Path(path)
 
 
 class PlayerModel:
@@ -252,7 +181,7 @@ class PlayerModel:
         if self.card.calibrated_for != self._world_name:
             return None
         good, bad = (sum(row.logprob or 0.0 for row in bet.prompt_logprobs) for bet in (well, badly))
-        return self.card.calibrated(1.0 / (1.0 + math.exp(bad - good)))
+        return self.card.calibrated(good - bad)
 
     def _completion(self, result: Result, number: int, chance: float | None) -> Completion:
         if result.finish not in ("stop", "length"):

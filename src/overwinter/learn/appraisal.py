@@ -1,0 +1,235 @@
+"""Which decisions of one episode earned or cost its outcome, by a model that has seen many.
+
+    trace = retrace("greenhouse", seed=7, actions=[…])            # what a run did, seen again
+    read = Appraiser(player_folder("bundled:greenhouse")).read(trace)
+    read.moments[12].credit, read.moments[12].instead
+
+A single episode says only whether it ended well. A model trained on many episodes (`reinforce`) says more, from the pages that the
+player saw: V(s), the chance of success; π(a|s), what it would do; and h(a|s, well), what is done in episodes that end well. By Hindsight
+Credit Assignment (arXiv 1912.02503) with a binary outcome
+
+    A(s, a) = V(s) · (h(a|s, well) / π(a|s) - 1)             what the choice was worth, before its luck was known
+    V(s') - V(s)                                             what happened, choice and luck together; sums to outcome - V(s₀)
+
+`Moment.credit` is the second for bookkeeping (it telescopes), `Moment.choice` the first for blame.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from overwinter.errors import UsageError
+from overwinter.learn.batch import Floats
+from overwinter.learn.reinforce.decision import Candidates, Decision
+from overwinter.learn.reinforce.form import TextForm
+from overwinter.learn.reinforce.policy import CandidatePolicy
+from overwinter.learn.reinforce.seat import Seat
+from overwinter.model import TextFormat, load
+from overwinter.worlds import open_world
+from overwinter.worlds.notebook import open_notebook
+from overwinter.worlds.player import Card
+
+RATIO_CLIP = 20.0
+"""Hindsight ratios above this say only that π is tiny."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """One decision as the player met it: the page, what could be done, what was done."""
+
+    page: str
+    actions: tuple[str, ...]
+    action: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trace:
+    """An episode seen again.
+
+    Attributes:
+        end_page: what stood on the page at the end, or where the run stands.
+        success: NaN while the episode is open, or where it was cut short.
+        score: of the world's judge, as it stands.
+    """
+
+    world: str
+    seed: int
+    looks: tuple[Look, ...]
+    end_page: str
+    is_over: bool
+    success: float
+    score: float
+
+    @property
+    def actions(self) -> list[str]:
+        return [look.action for look in self.looks]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moment:
+    """What the model makes of one decision.
+
+    Attributes:
+        before, after: chance of success before and after; the last `after` is the outcome, where it is known.
+        chosen: π(a|s) of what was done.
+        choice: advantage of the choice by hindsight, in chances of success; never below `-before`.
+        instead: what the model would have done to end well, other than what was done.
+        gain: the advantage of `instead` over what was done, in chances of success.
+    """
+
+    look: Look
+    before: float
+    after: float
+    chosen: float
+    choice: float
+    instead: str
+    gain: float
+
+    @property
+    def credit(self) -> float:
+        """Change of the chance of success; the credits of an episode sum to its outcome less the chance it began with."""
+        return self.after - self.before
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Appraisal:
+    """An episode with what each decision was worth."""
+
+    trace: Trace
+    moments: tuple[Moment, ...]
+
+    def mistakes(self, count: int) -> list[int]:
+        """The decisions that cost most, worst first: by what another choice promised, not by the luck that followed."""
+        return sorted(range(len(self.moments)), key=lambda i: -self.moments[i].gain)[:count]
+
+
+def retrace(world_name: str, seed: int, actions: Iterable[str]) -> Trace:
+    """Play recorded actions again.
+
+    Raises:
+        UsageError: the world does not allow one of them, so it is not the world (or the version) they were recorded in.
+    """
+    seat = Seat(open_world(world_name), open_notebook(world_name))
+    seen, looks = seat.reset(seed), []
+    for action in actions:
+        looks.append(Look(page=seen.text, actions=seen.actions, action=action))
+        seen = seat.step(action)
+    outcome = seat.world.outcome()
+    known = seen.terminated and outcome.success is not None
+    return Trace(
+        world=world_name,
+        seed=seed,
+        looks=tuple(looks),
+        end_page=seen.text,
+        is_over=seen.is_over,
+        success=float(bool(outcome.success)) if known else math.nan,
+        score=outcome.score,
+    )
+
+
+class Appraiser:
+    """A player's model as a judge of decisions. Reads pages alone, so it can judge any player of its world.
+
+    Args:
+        folder: of a model with player.json, whose actions are one token each.
+
+    Raises:
+        UsageError: it is no player.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.card = Card.read(folder)
+        text = TextFormat.load(folder)
+        self._form = TextForm(text)
+        assert self._form.outcome is not None
+        self._outcome = self._form.outcome
+        self._policy = CandidatePolicy(load(folder), outcome=self._outcome, end_id=self._form.end_id)
+
+    def read(self, trace: Trace) -> Appraisal:
+        """Appraise every decision of an episode.
+
+        Raises:
+            UsageError: the episode is of another kind of world, or empty.
+        """
+        if trace.world.partition(":")[0] != self.card.world:
+            raise UsageError(
+                f"this model knows {self.card.world}, and the run was in {trace.world}", "name a model of that world"
+            )
+        if not trace.looks:
+            raise UsageError("nothing was done yet", "let the run go on first")
+        decisions = [self._decision(look.page, look.actions, look.action) for look in trace.looks]
+        plain, odds = self._score(decisions, None)
+        well, _ = self._score(decisions, self._outcome.well)
+        chances = [self.card.calibrated(value) for value in odds]
+        end = self.chance(trace.end_page) if math.isnan(trace.success) else trace.success
+        moments = [
+            _moment(look, before, after, plain[row], well[row])
+            for row, (look, before, after) in enumerate(zip(trace.looks, chances, [*chances[1:], end], strict=True))
+        ]
+        return Appraisal(trace=trace, moments=tuple(moments))
+
+    def chance(self, page: str) -> float:
+        """Calibrated chance of success from a page."""
+        _, odds = self._score([self._decision(page, ("",), "")], None)
+        return self.card.calibrated(float(odds[0]))
+
+    def choose(self, looks: Sequence[tuple[str, tuple[str, ...]]]) -> list[str]:
+        """What the model does on each (page, actions): its likeliest action."""
+        decisions = [self._decision(page, actions, actions[0]) for page, actions in looks]
+        plain, _ = self._score(decisions, None)
+        return [actions[int(np.argmax(row[: len(actions)]))] for row, (_, actions) in zip(plain, looks, strict=True)]
+
+    def _decision(self, page: str, actions: tuple[str, ...], action: str) -> Decision:
+        prompt = self._form.prompt(page)
+        candidates: Candidates = self._form.candidates(actions) if action else ((self._outcome.unknown,),)
+        choice = actions.index(action)
+        ids = candidates[choice]
+        return Decision(
+            prompt=prompt.ids,
+            slot=prompt.slot,
+            ids=ids,
+            logprobs=(0.0,) * len(ids),
+            candidates=candidates,
+            choice=choice,
+        )
+
+    @torch.no_grad()
+    def _score(self, decisions: Sequence[Decision], outcome: int | None) -> tuple[list[Floats], Floats]:
+        """Log-probabilities of the candidates of each decision, and log-odds of success."""
+        rows: list[Floats] = []
+        odds: list[float] = []
+        for start in range(0, len(decisions), 256):
+            part = decisions[start : start + 256]
+            scores = self._policy.score(part, None if outcome is None else [outcome] * len(part))
+            if scores.policy is None or scores.success is None:
+                raise UsageError(
+                    "an action of this world is not one token of the model", "train it with `line_tokenizer`"
+                )
+            rows += list(scores.policy.double().numpy())
+            odds += scores.success.double().tolist()
+        return rows, np.array(odds)
+
+
+def _moment(look: Look, before: float, after: float, plain: Floats, well: Floats) -> Moment:
+    count = len(look.actions)
+    ratio = np.exp(np.minimum(well[:count] - plain[:count], math.log(RATIO_CLIP)))
+    advantage = np.clip(before * (ratio - 1.0), -before, 1.0 - before)
+    done = look.actions.index(look.action)
+    # The best alternative is what episodes that end well mostly do here: likely under success, not merely likelier than before.
+    others = np.where(np.arange(count) == done, -np.inf, well[:count])
+    other = int(np.argmax(others)) if count > 1 else done
+    return Moment(
+        look=look,
+        before=before,
+        after=after,
+        chosen=float(np.exp(plain[done])),
+        choice=float(advantage[done]),
+        instead=look.actions[other],
+        gain=float(advantage[other] - advantage[done]),
+    )

@@ -1,0 +1,84 @@
+"""What would have come of another choice: the world is put back, the other action taken, and the episode played on.
+
+    found = what_if(trace, [(31, "order fuel 400")], choose)
+    found[0].actual, found[0].other                     # scores of both ends, played on by the same player
+
+A seeded world meets both arms with the same weather, so their difference is what the choice was worth in this episode to whoever plays on.
+The player goes on in both arms; the recorded actions after the choice are not used, since they were answers to what came of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from overwinter.learn.appraisal import Trace
+from overwinter.learn.reinforce.seat import Seat, Seen
+from overwinter.worlds import open_world
+from overwinter.worlds.notebook import open_notebook
+
+Choose = Callable[[list[tuple[str, tuple[str, ...]]]], list[str]]
+"""What the player does on each (page, legal actions)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WhatIf:
+    """Both ends of one question.
+
+    Attributes:
+        at: which decision of the trace.
+        instead: the other action.
+        actual, other: the judge's scores when the player goes on after what was done, and after the other action.
+        actual_success, other_success: whether the goal was met.
+    """
+
+    at: int
+    instead: str
+    actual: float
+    other: float
+    actual_success: bool
+    other_success: bool
+
+    @property
+    def gain(self) -> float:
+        """What the other action would have added to the score."""
+        return self.other - self.actual
+
+
+def what_if(trace: Trace, questions: Sequence[tuple[int, str]], choose: Choose) -> list[WhatIf]:
+    """Answer questions of the form (decision, other action).
+
+    Raises:
+        UsageError: the other action was not possible there.
+    """
+    arms: list[tuple[Seat, Seen]] = []
+    for at, instead in questions:
+        for action in (trace.looks[at].action, instead):
+            seat = Seat(open_world(trace.world), open_notebook(trace.world))
+            seat.reset(trace.seed)
+            for before in trace.actions[:at]:
+                seat.step(before)
+            arms.append((seat, seat.step(action)))
+    ends = [seat.world.outcome() for seat, _ in play_on(arms, choose)]
+    return [
+        WhatIf(
+            at=at,
+            instead=instead,
+            actual=actual.score,
+            other=other.score,
+            actual_success=bool(actual.success),
+            other_success=bool(other.success),
+        )
+        for (at, instead), actual, other in zip(questions, ends[::2], ends[1::2], strict=True)
+    ]
+
+
+def play_on(arms: Sequence[tuple[Seat, Seen]], choose: Choose) -> list[tuple[Seat, Seen]]:
+    """All episodes to their ends, in lock-step."""
+    arms = list(arms)
+    while living := [row for row, (_, seen) in enumerate(arms) if not seen.is_over]:
+        words = choose([(arms[row][1].text, arms[row][1].actions) for row in living])
+        for row, word in zip(living, words, strict=True):
+            seat = arms[row][0]
+            arms[row] = (seat, seat.step(word))
+    return arms

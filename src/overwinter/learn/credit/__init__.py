@@ -12,7 +12,7 @@ Invariants:
 - What cannot be computed is refused with the row that spoils it; a NaN never reaches an advantage.
 
 Reading order: table.py (one page: all rows, all constants), groups.py, critic.py, steps.py, potentials.py, graph.py, hindsight.py,
-shaping.py, arrays.py (what they are written over), filters.py, diagnostics.py; then plain.py, torch_backend.py, adapters/.
+hca.py, shaping.py, arrays.py (what they are written over), filters.py, diagnostics.py; then plain.py, torch_backend.py, adapters/.
 docs/credit.md says when each one fails.
 """
 

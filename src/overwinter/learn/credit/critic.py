@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from overwinter.errors import UsageError
+from overwinter.learn.batch import Batch
 from overwinter.learn.credit.arrays import Array, Frame
 from overwinter.learn.credit.groups import demand
 from overwinter.learn.credit.parts import Parts
@@ -52,3 +53,34 @@ def gae_turn(frame: Frame, options: Gae) -> Parts:
     following = frame.next_of(value, end_values(frame))
     delta = frame.column("reward") + options.gamma * following - value
     return Parts(advantages=frame.backwards(delta, options.gamma * options.lam))
+
+
+def gae_token(frame: Frame, options: Gae) -> Parts:
+    """One token is one step. Needs `tokens` and `token_value`; a step's reward stands at its last token.
+
+    `Credit.tokens` has the advantages of the tokens, `advantages` their means within each step.
+    """
+    batch, x = frame.batch, frame.x
+    batch.need("tokens", "token_value")
+    tokens = np.asarray(batch.tokens)
+    demand(bool((tokens > 0).all()), "a step has no tokens", "leave such steps out, or choose gae_turn")
+    step_of = np.repeat(np.arange(len(batch)), tokens)
+    ends = np.cumsum(tokens) - 1
+    is_end = np.zeros(len(step_of), dtype=np.bool_)
+    is_end[ends] = True
+    by_token = Batch(
+        group=batch.group[step_of],
+        trajectory=batch.trajectory[step_of],
+        state=np.zeros(len(step_of), dtype=np.int64),
+        next_state=np.zeros(len(step_of), dtype=np.int64),
+        action=np.zeros(len(step_of), dtype=np.int64),
+        reward=np.where(is_end, batch.reward[step_of], 0.0),
+        terminated=is_end & batch.terminated[step_of],
+        truncated=is_end & batch.truncated[step_of],
+        success=batch.success,
+        end_value=batch.end_value,
+        value=batch.token_value,
+    )
+    advantages = gae_turn(Frame(by_token, x), options).advantages
+    per_step = x.segment_sum(advantages, step_of, len(batch)) / x.of(tokens)
+    return Parts(advantages=per_step, tokens=advantages)

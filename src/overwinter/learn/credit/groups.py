@@ -10,7 +10,6 @@ A group of one has nothing to be compared with: its advantage is 0 everywhere, n
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -142,6 +141,3 @@ def maxrl(frame: Frame, options: MaxRl) -> Parts:
     safe = x.where(known, mean, x.of(np.ones(frame.batch.trajectories)))
     ratio = x.where(known, (frame.outcome - mean) / safe, x.of(np.zeros(frame.batch.trajectories)))
     return Parts(advantages=frame.by_step(x.clip(ratio, -options.clip, options.clip)))
-
-
-NO_CLIP = math.inf

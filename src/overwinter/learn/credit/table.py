@@ -21,7 +21,7 @@ import numpy as np
 from overwinter.errors import UsageError
 from overwinter.learn.batch import Batch
 from overwinter.learn.credit.arrays import Arrays, Frame, NumpyArrays
-from overwinter.learn.credit.critic import Gae, gae_turn
+from overwinter.learn.credit.critic import Gae, gae_token, gae_turn
 from overwinter.learn.credit.diagnostics import diagnose
 from overwinter.learn.credit.graph import GraphGpo, GraphHca, Pg, graphgpo, graphhca, pg
 from overwinter.learn.credit.groups import (
@@ -35,7 +35,19 @@ from overwinter.learn.credit.groups import (
     maxrl,
     rloo,
 )
+from overwinter.learn.credit.hca import HcaReturn, HcaState, hca_return, hca_state
+from overwinter.learn.credit.hindsight import (
+    Hcapo,
+    HcapoHead,
+    Hindsight,
+    Random,
+    hcapo,
+    hcapo_head,
+    random,
+    rho_one,
+)
 from overwinter.learn.credit.parts import Credit, Parts
+from overwinter.learn.credit.shaping import Empg, Potential, empg, potential
 from overwinter.learn.credit.steps import Gigpo, Hgpo, gigpo, hgpo
 
 
@@ -49,6 +61,7 @@ class Row:
         needs: optional columns of the batch that it reads.
         source: paper or repository.
         remembers: whether it reads and returns a memory.
+        reads_states: whether it compares states, so that their keys must mean something.
     """
 
     function: Callable[..., Parts]
@@ -56,6 +69,7 @@ class Row:
     needs: tuple[str, ...] = ()
     source: str
     remembers: bool = False
+    reads_states: bool = False
 
 
 MACRO = Grpo(ddof=1, eps=1e-3, clip=5.0)
@@ -63,7 +77,7 @@ MACRO = Grpo(ddof=1, eps=1e-3, clip=5.0)
 
 ESTIMATORS: dict[str, Row] = {
     # One outcome for the whole trajectory.
-    "grpo": Row(function=grpo, options=MACRO, source="2402.03300; eps and clip: docs/credit.md"),
+    "grpo": Row(function=grpo, options=MACRO, source="2402.03300; ddof as in verl and TRL"),
     "rloo": Row(function=rloo, options=NoOptions(), source="2402.14740"),
     "dr_grpo": Row(function=dr_grpo, options=NoOptions(), source="2503.20783"),
     "batch_normalised": Row(
@@ -76,20 +90,31 @@ ESTIMATORS: dict[str, Row] = {
     "gae_turn": Row(
         function=gae_turn, options=Gae(gamma=0.99, lam=0.95), needs=("value",), source="1506.02438, a turn a step"
     ),
+    "gae_token": Row(
+        function=gae_token,
+        options=Gae(gamma=1.0, lam=0.95),
+        needs=("tokens", "token_value"),
+        source="1506.02438, a token a step",
+    ),
     # Steps that started from the same state.
     "gigpo": Row(
         function=gigpo,
         options=Gigpo(gamma=0.95, omega=1.0, normalise="std", over="steps", similarity=1.0, ddof=1, eps=1e-3),
         source="2505.10978",
+        reads_states=True,
     ),
     "hgpo": Row(
         function=hgpo,
         options=Hgpo(gamma=0.95, history=2, alpha=1.0, base=True, normalise="std", eps=1e-3),
         source="2602.22817",
+        reads_states=True,
     ),
     # The graph of pooled rollouts.
     "graphgpo": Row(
-        function=graphgpo, options=GraphGpo(gamma=0.1, omega=1.0, ddof=1, eps=1e-6, macro=MACRO), source="2605.26684"
+        function=graphgpo,
+        options=GraphGpo(gamma=0.1, omega=1.0, ddof=1, eps=1e-6, macro=MACRO),
+        source="2605.26684",
+        reads_states=True,
     ),
     "graphhca": Row(
         function=graphhca,
@@ -104,13 +129,99 @@ ESTIMATORS: dict[str, Row] = {
             macro=MACRO,
         ),
         source="2609.35084",
+        reads_states=True,
     ),
     "pg": Row(
         function=pg,
         options=Pg(gamma=0.95, decay=0.6, forget=0.05, floor=1e-2, clip=3.0, omega=1.0, potential="log", macro=MACRO),
         source="ours: a graph potential that persists",
         remembers=True,
+        reads_states=True,
     ),
+    # Hindsight: how much likelier an action is once its outcome is known.
+    "hcapo": Row(
+        function=hcapo,
+        options=Hcapo(
+            gamma=0.95,
+            omega=1.0,
+            smoothing=1.0,
+            statistics="cross_state",
+            do_no_harm=True,
+            recentre=inf,
+            eps=1e-3,
+            temperature=5.0,
+            clip_low=0.8,
+            clip_high=1.2,
+            macro=MACRO,
+        ),
+        needs=("hindsight_score",),
+        source="2603.08754",
+    ),
+    "hcapo_head": Row(
+        function=hcapo_head,
+        options=HcapoHead(
+            gamma=0.95,
+            omega=1.0,
+            smoothing=1.0,
+            statistics="cross_state",
+            do_no_harm=True,
+            recentre=0.1,
+            eps=1e-3,
+            clip_low=0.8,
+            clip_high=1.2,
+            macro=MACRO,
+        ),
+        needs=("policy", "hindsight"),
+        source="2603.08754 with h and pi over candidates",
+    ),
+    "hca_state": Row(
+        function=hca_state,
+        options=HcaState(gamma=0.99, reward_at="state", pool="state", clip=inf),
+        needs=("policy",),
+        source="1912.02503, state-conditional",
+        reads_states=True,
+    ),
+    "hca_return": Row(
+        function=hca_return,
+        options=HcaReturn(gamma=0.99, clip=10.0),
+        needs=("policy", "hindsight"),
+        source="1912.02503, return-conditional",
+    ),
+    # What a model measures along the way.
+    "empg": Row(
+        function=empg,
+        options=Empg(k=1.0, k_next=1.0, zeta=0.05, macro=MACRO),
+        needs=("entropy",),
+        source="2509.09265; constants of one port",
+    ),
+    "trace": Row(
+        function=potential,
+        options=Potential(gamma=0.0, omega=1.0, outcome="macro", eps=1e-3, macro=MACRO),
+        needs=("value",),
+        source="2607.13988, from its abstract",
+    ),
+    "igpo": Row(
+        function=potential,
+        options=Potential(gamma=1.0, omega=1.0, outcome="last", eps=1e-3, macro=MACRO),
+        needs=("value",),
+        source="2510.14967",
+    ),
+    # Controls: an estimator that does not beat both has shown nothing.
+    "rho_one": Row(
+        function=rho_one,
+        options=Hindsight(
+            gamma=0.95,
+            omega=1.0,
+            smoothing=1.0,
+            statistics="cross_state",
+            do_no_harm=True,
+            recentre=inf,
+            eps=1e-3,
+            macro=MACRO,
+        ),
+        source="hcapo without its ratio",
+    ),
+    "random": Row(function=random, options=Random(omega=1.0, seed=0, macro=MACRO), source="noise at every step"),
 }
 
 CALIBRATED = "overwinter.learn.credit.calibrated"

@@ -19,7 +19,7 @@ from overwinter.learn.batch import Batch, Floats, Ints
 from overwinter.learn.credit.arrays import Array, Frame, buckets_of
 from overwinter.learn.credit.critic import end_values
 from overwinter.learn.credit.groups import demand
-from overwinter.learn.credit.hindsight import chosen
+from overwinter.learn.credit.hindsight import chosen, demand_candidates
 from overwinter.learn.credit.learners import StateHindsight
 from overwinter.learn.credit.parts import Parts
 
@@ -59,6 +59,7 @@ def hca_state(frame: Frame, options: HcaState) -> Parts:
             "hca_state needs h(a | state, later state)",
             'pass meta={"state_hindsight": learners.fit_state_hindsight(batch, ...)}',
         )
+    demand_candidates(batch, "policy")
     policy = np.exp(np.asarray(batch.policy))
     total = x.of(np.zeros(policy.shape))
     reward = frame.column("reward")

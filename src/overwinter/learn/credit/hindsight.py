@@ -145,9 +145,21 @@ def hcapo_head(frame: Frame, options: HcapoHead) -> Parts:
     return _with_ratio(frame, frame.x.exp(frame.x.of(difference)), options, options.clip_low, options.clip_high)
 
 
+def demand_candidates(batch: Batch, name: str) -> None:
+    """Raises UsageError unless every action is the number of a candidate of column `name`."""
+    candidates = np.asarray(getattr(batch, name)).shape[1]
+    low, high = int(batch.action.min()), int(batch.action.max())
+    demand(
+        low >= 0 and high < candidates,
+        f"actions run from {low} to {high}, and column {name} has {candidates} candidates",
+        "number actions by candidate, from 0",
+    )
+
+
 def chosen(batch: Batch, name: str) -> Floats:
     """[S] the candidate that was taken, of a column [S, A] of log-probabilities; raises UsageError where it has probability 0."""
     batch.need(name)
+    demand_candidates(batch, name)
     values: Floats = getattr(batch, name)[np.arange(len(batch)), batch.action]
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values))[0])

@@ -20,6 +20,9 @@ from overwinter.learn.batch import Batch, Floats, Ints
 
 Array = Any
 
+ROUNDING = 1e-12
+"""Deviations up to this are taken for 0."""
+
 
 class Arrays(Protocol):
     """What a backend must offer. `index` arguments are NumPy integers; their use as subscripts goes through `take`."""
@@ -199,9 +202,13 @@ class Frame:
         return self.x.sqrt(squares / self.x.of(np.maximum(buckets.size - ddof, 1)))
 
     def normalised(self, values: Array, buckets: Buckets, ddof: int, eps: float) -> Array:
-        """(value - mean) / (std + eps) within buckets; 0 in buckets of one row."""
+        """(value - mean) / (std + eps) within buckets; 0 in buckets of one row or of equal values, whatever eps is."""
         centred = self.centred(values, buckets)
-        return centred / (self.x.take(self.deviation(centred, buckets, ddof), buckets.index) + eps)
+        deviation = self.x.take(self.deviation(centred, buckets, ddof), buckets.index)
+        # Equal values differ from their mean by rounding alone; divided by its own size, that would look like a signal.
+        apart = deviation > ROUNDING
+        safe = self.x.where(apart, deviation + eps, deviation * 0.0 + 1.0)
+        return self.x.where(apart, centred / safe, deviation * 0.0)
 
     def backwards(self, step_values: Array, decay: float, start: Array | None = None) -> Array:
         """[S] y_t = x_t + decay · y_{t+1} within each trajectory. start: [T] the y after the last row; 0 without it."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable
 from statistics import fmean
 
 from overwinter.learn.batch import Batch
+from overwinter.learn.credit.arrays import ROUNDING
 from overwinter.learn.credit.critic import Gae
 from overwinter.learn.credit.graph import GraphGpo, GraphHca, Pg
 from overwinter.learn.credit.groups import Grpo
@@ -32,8 +33,11 @@ def _normalised(values: Credits, keys: list[Key], ddof: int, eps: float, scale: 
     for rows in _grouped(keys).values():
         mean = fmean(values[row] for row in rows)
         variance = sum((values[row] - mean) ** 2 for row in rows) / max(len(rows) - ddof, 1)
+        deviation = math.sqrt(variance)
+        if scale and deviation <= ROUNDING:
+            continue
         for row in rows:
-            result[row] = (values[row] - mean) / (math.sqrt(variance) + eps if scale else 1.0)
+            result[row] = (values[row] - mean) / (deviation + eps if scale else 1.0)
     return result
 
 

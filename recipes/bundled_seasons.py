@@ -11,30 +11,23 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer
 
+from overwinter.learn.players import END, line_tokenizer
 from overwinter.worlds import Observation, open_world
 from overwinter.worlds.greenhouse.actions import ALL_ACTIONS
 from overwinter.worlds.greenhouse.expert import ExpertPolicy
 from overwinter.worlds.greenhouse.notebook import SETTING_AFTER, GreenhouseNotebook, all_lines
 from overwinter.worlds.notebook import OUTCOMES, outcome_line, page
 
-END = "<|end|>"
 WORLD = "greenhouse"
 WIDTH = 42
 """Tokens of a page, the outcome slot and the action, at most."""
 
 
 def make_tokenizer() -> Tokenizer:
-    """Bytes, so that any text can be written; and one token for each line of a page and for each action."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([END])
-    lines = [f"{line}\n" for line in (*all_lines(), *map(outcome_line, OUTCOMES))]
-    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in (*lines, *ALL_ACTIONS)])
-    return tokenizer
+    """One token for each line of a page and for each action."""
+    return line_tokenizer(all_lines(), ALL_ACTIONS)
 
 
 class Codec:

@@ -48,10 +48,8 @@ class Scored:
 def calibrate(scored: Scored) -> dict[str, float]:
     """Platt scaling on all statements, each season weighing one: scale and shift of the log-odds with the least log loss."""
     outcome = dict(zip(scored.seeds.tolist(), scored.success.tolist(), strict=True))
-    counts = {
-        seed: count
-        for seed, count in zip(*(v.tolist() for v in np.unique(scored.seed, return_counts=True)), strict=True)
-    }
+    seeds, times = np.unique(scored.seed, return_counts=True)
+    counts = dict(zip(seeds.tolist(), times.tolist(), strict=True))
     odds = torch.from_numpy(scored.odds)
     target = torch.tensor([float(outcome[seed]) for seed in scored.seed.tolist()], dtype=torch.float64)
     weight = torch.tensor([1.0 / counts[seed] for seed in scored.seed.tolist()], dtype=torch.float64)
@@ -68,7 +66,8 @@ def calibrate(scored: Scored) -> dict[str, float]:
         return value
 
     optimiser.step(loss)
-    return {"scale": round(float(fit[0]), 4), "shift": round(float(fit[1]), 4)}
+    scale, shift = fit.detach().tolist()
+    return {"scale": round(scale, 4), "shift": round(shift, 4)}
 
 
 def calibration_error(chance: Floats, outcome: Floats, bins: int = BINS) -> float:
@@ -132,6 +131,8 @@ def evaluate(found: Mapping[str, Scored], calibration: Mapping[str, float], seed
         *((f"day {day}", dict.fromkeys(drawn, day)) for day in DAYS),
     ):
         odds, outcome = last.statements(days)
+        if not len(odds):
+            continue
         chance = 1.0 / (1.0 + np.exp(-(calibration["scale"] * odds + calibration["shift"])))
         report["calibration"][label] = calibration_figures(chance, outcome, rng)
     return report
@@ -190,14 +191,16 @@ def _span(values: Sequence[float], digits: int) -> str:
 CARD = """\
 # A small model that keeps a greenhouse
 
-A decoder of this package with {parameters} parameters ({layers} layers of width {width}, one token per line of its notes and per action). It plays
-`greenhouse`, one winter of 120 days, from the page of its notebook, and says before each decision how likely the season is to end well.
+A decoder of this package with {parameters} parameters ({layers} layers of width {width}, one token per line of its notes and per
+action). It plays `greenhouse`, one winter of 120 days, from the page of its notebook, and says before each decision how likely the
+season is to end well.
 
 ## How it was made
 
 `python recipes/train_bundled.py`, seed {seed}:
 
-1. imitation of the planning expert on {demonstrations} seasons, and {rounds} rounds of {advised} seasons that it played itself with the expert's advice;
+1. imitation of the planning expert on {demonstrations} seasons, and {rounds} rounds of {advised} seasons that it played itself with
+   the expert's advice;
 2. {iterations} iterations of reinforcement learning on {tasks} × {group} seasons each, with the credit estimator `{estimator}`;
 3. its bets calibrated on {calibration} other seasons.
 

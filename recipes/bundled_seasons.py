@@ -6,6 +6,7 @@ imitation on the pages that the model itself comes to (DAgger, arXiv 1011.0686).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -15,14 +16,18 @@ from tokenizers import Tokenizer
 
 from overwinter.learn.players import END, line_tokenizer
 from overwinter.worlds import Observation, open_world
-from overwinter.worlds.greenhouse.actions import ALL_ACTIONS
+from overwinter.worlds.greenhouse.actions import ALL_ACTIONS, LOOK_AT_BEDS, WAIT
 from overwinter.worlds.greenhouse.expert import ExpertPolicy
 from overwinter.worlds.greenhouse.notebook import SETTING_AFTER, GreenhouseNotebook, all_lines
 from overwinter.worlds.notebook import OUTCOMES, outcome_line, page
 
 WORLD = "greenhouse"
-WIDTH = 42
+WIDTH = 28
 """Tokens of a page, the outcome slot and the action, at most."""
+LONGEST = 1000
+"""Decisions after which a season is given up: looking costs nothing, and a greedy model may look for ever."""
+SHARPNESS_EUR = 0.5
+"""How far apart two actions must be for the expert to be sure which is better: a page is rounded, its own numbers are not."""
 
 
 def make_tokenizer() -> Tokenizer:
@@ -59,8 +64,8 @@ class Steps:
     length: NDArray[np.int16]
     action: NDArray[np.int16]
     """[D] what was done, as an index of ALL_ACTIONS."""
-    advice: NDArray[np.int16]
-    """[D] what the expert would have done."""
+    advice: NDArray[np.float16]
+    """[D, actions] how much the expert would have been for each."""
     legal: NDArray[np.bool_]
     """[D, actions]"""
     seed: NDArray[np.int64]
@@ -78,6 +83,24 @@ class Steps:
         return Steps(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
+class Adviser(ExpertPolicy):
+    """The expert, asked how much it is for each action: a softmax of the euros it expects of them."""
+
+    def advise(self, observation: Observation, legal: Sequence[str]) -> dict[str, float]:
+        seen = observation.data
+        best = self.act(observation, legal)
+        if best == LOOK_AT_BEDS:
+            return {best: 1.0}
+        gains = {WAIT: 1.0}
+        for gain_eur, action in self._wishes(seen):
+            if action in legal:
+                gains[action] = max(gain_eur, gains.get(action, -math.inf))
+        top = max(gains.values())
+        weights = {action: math.exp((gain - top) / SHARPNESS_EUR) for action, gain in gains.items()}
+        total = sum(weights.values())
+        return {action: weight / total for action, weight in weights.items()}
+
+
 @dataclass
 class Season:
     """One greenhouse, its notebook, and the expert looking over the player's shoulder."""
@@ -86,24 +109,29 @@ class Season:
     codec: Codec
     name: str = WORLD
     advised: bool = True
-    rows: list[tuple[list[int], int, int, list[int], int]] = field(default_factory=list)
+    rows: list[tuple[list[int], int, dict[str, float], list[int], int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.world, self.notebook, self.expert = open_world(self.name), GreenhouseNotebook(), ExpertPolicy()
+        self.world, self.notebook, self.expert = open_world(self.name), GreenhouseNotebook(), Adviser()
         self.observation: Observation = self.world.reset(self.seed)
         self.notebook.take_in(None, self.observation)
         self.look()
 
     def look(self) -> None:
         """The page, the legal actions and the expert's advice, as they stand now."""
-        self.legal = self.world.actions()
+        self.legal = self.world.actions() if len(self.rows) < LONGEST else ()
         if self.legal:
             self.page = self.codec.page(self.notebook.lines())
-            self.advice = self.expert.act(self.observation, self.legal) if self.advised else self.legal[0]
+            self.weights = self.expert.advise(self.observation, self.legal) if self.advised else {}
+
+    @property
+    def advice(self) -> str:
+        """What the expert would do."""
+        return max(self.weights, key=self.weights.__getitem__)
 
     def act(self, action: str) -> None:
         seen, index = self.observation.data, self.codec.index
-        self.rows.append((self.page, index[action], index[self.advice], [index[a] for a in self.legal], seen["day"]))
+        self.rows.append((self.page, index[action], self.weights, [index[a] for a in self.legal], seen["day"]))
         if self.advised:
             # The expert believes in what was done, not in what it advised.
             self.expert.belief.settings = {"shutters": seen["shutters"], "vents": seen["vents"]}
@@ -117,21 +145,20 @@ class Season:
         count, outcome = len(self.rows), self.world.outcome()
         ids = np.full((count, WIDTH), self.codec.end, np.int16)
         legal = np.zeros((count, len(ALL_ACTIONS)), np.bool_)
-        for i, (tokens, _, _, allowed, _) in enumerate(self.rows):
+        advice = np.zeros((count, len(ALL_ACTIONS)), np.float16)
+        for i, (tokens, _, weights, allowed, _) in enumerate(self.rows):
             ids[i, : len(tokens)] = tokens
             legal[i, allowed] = True
-        column = [
-            np.array(values, np.int16)
-            for values in zip(*((len(r[0]), r[1], r[2], r[4]) for r in self.rows), strict=True)
-        ]
+            for action, weight in weights.items():
+                advice[i, self.codec.index[action]] = weight
         return Steps(
             ids=ids,
-            length=column[0],
-            action=column[1],
-            advice=column[2],
+            length=np.array([len(row[0]) for row in self.rows], np.int16),
+            action=np.array([row[1] for row in self.rows], np.int16),
+            advice=advice,
             legal=legal,
             seed=np.full(count, self.seed),
-            day=column[3],
+            day=np.array([row[4] for row in self.rows], np.int16),
             score=np.full(count, outcome.score, np.float32),
             success=np.full(count, bool(outcome.success)),
         )

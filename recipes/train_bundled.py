@@ -22,6 +22,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +58,11 @@ class Size:
 
     d_model: int = 128
     n_layers: int = 3
-    demonstrations: int = 640
-    imitation_epochs: int = 2
+    demonstrations: int = 512
+    imitation_epochs: int = 3
     advice_rounds: int = 2
-    advised_seasons: int = 256
+    advised_seasons: int = 384
+    advice_epochs: int = 2
     iterations: int = 16
     tasks: int = 8
     group_size: int = 8
@@ -69,8 +71,8 @@ class Size:
 
 
 QUICK = Size(
-    d_model=32, n_layers=1, demonstrations=4, imitation_epochs=1, advice_rounds=1, advised_seasons=2, iterations=1, tasks=1,
-    group_size=2, calibration_seeds=8, held_out=4,
+    d_model=32, n_layers=1, demonstrations=4, imitation_epochs=1, advice_rounds=1, advised_seasons=2, advice_epochs=1,
+    iterations=1, tasks=1, group_size=2, calibration_seeds=8, held_out=4,
 )  # fmt: skip
 
 
@@ -87,15 +89,11 @@ class Recipe:
         decoder = self.stage(
             "imitated", lambda: self.learn(self.fresh(), demonstrated, self.size.imitation_epochs, 2e-3)
         )
+        seen = [demonstrated]
         for number in range(1, self.size.advice_rounds + 1):
             first = 200_000 + 10_000 * number
-            advised = self.seasons(f"advised{number}-seasons", first, self.size.advised_seasons, decoder)
-            # The new pages, and as many of the old ones: what the expert's own seasons teach must not be forgotten.
-            mixed = Steps.join([advised, _some(demonstrated, len(advised), self.seed + number)])
-            before = decoder
-            decoder = self.stage(
-                f"advised{number}", lambda before=before, mixed=mixed: self.learn(before, mixed, 1, 1e-3)
-            )
+            seen.append(self.seasons(f"advised{number}-seasons", first, self.size.advised_seasons, decoder))
+            decoder = self.stage(f"advised{number}", partial(self.again, decoder, list(seen), number))
         imitator = decoder
         decoder = self.stage("reinforced", lambda: self.reinforce(imitator))
         self.finish(decoder, imitator)
@@ -119,7 +117,7 @@ class Recipe:
             n_heads=4,
             n_kv_heads=4,
             d_head=d // 4,
-            d_mlp=4 * d,
+            d_mlp=2 * d,
             context=64,
             mlp="relu2",
             qk_norm=True,
@@ -175,12 +173,18 @@ class Recipe:
                     shown[:] = 0
         return decoder.eval()
 
+    def again(self, decoder: Decoder, seen: list[Steps], number: int) -> Decoder:
+        """Go on with the new pages and as many of the old ones: what the earlier seasons taught must not be forgotten."""
+        old = Steps.join(seen[:-1])
+        mixed = Steps.join([seen[-1], _some(old, min(len(old), len(seen[-1])), self.seed + number)])
+        return self.learn(decoder, mixed, self.size.advice_epochs, 1e-3)
+
     def losses(self, decoder: Decoder, part: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         slots, success = self.codec.slots, part["success"]
         said = torch.where(success, slots["well"], slots["badly"])
         said[torch.rand(len(said), generator=generator) < FORGET_OUTCOME] = slots["?"]
         outcome_B2, action_BA = heads(decoder, self.codec, part["ids"].long(), part["length"].long(), said)
-        action = functional.cross_entropy(action_BA.masked_fill(~part["legal"], -1e9), part["advice"].long())
+        action = functional.cross_entropy(action_BA.masked_fill(~part["legal"], -1e9), part["advice"].float())
         return action, functional.cross_entropy(outcome_B2, success.long())
 
     def reinforce(self, decoder: Decoder) -> Decoder:
@@ -309,7 +313,8 @@ class Sampler:
 
             seasons = play(part, self.codec, choose, advised=False, say=lambda _: None)
             ends = [season.world.outcome() for season in seasons]
-            scores += [end.score for end in ends]
+            # A season that was given up has earned nothing.
+            scores += [0.0 if end.success is None else end.score for end in ends]
             successes += [bool(end.success) for end in ends]
         return {
             "seeds": np.array(list(seeds)), "score": np.array(scores), "success": np.array(successes),

@@ -1,11 +1,11 @@
-"""The greenhouse's notebook: about forty short lines that say what a careful player knows, from observations and public rules.
+"""The greenhouse's notebook: 25 short lines that say what a careful player knows, from observations and public rules.
 
-    day 32 · left 89 · slots 2 · heat 8 both · vents shut shutters open · tonight -7 · storm 2 · …
-    east off 1.5 ~0.4 · tank 480 · stock 680 · holiday in 12 · north aphids 2 · north unseen 3 · …
+    left 89 · heat 8 both vents shut shutters open · tonight -7 storm 2 · tomorrow -4 storm 70 · …
+    east off 1.5 ~0.4 · tank 480 · coming 200 in 3 · north aphids 2 mould 0.5 · north unseen 3 · …
 
 Numbers are rounded to steps that matter for a decision, and clipped, so the set of all lines is finite (`all_lines`) and a tokenizer can
-make each line one token: a page costs a small model forty tokens. The arithmetic behind "off" and "aphids" is `Belief`, the same
-that the scripted expert keeps; deciding is left to who reads the page.
+make each line one token: a page costs a small model 25 tokens. What is judged together stands on one line. The arithmetic behind
+"off" and "aphids" is `Belief`, the same that the scripted expert keeps; deciding is left to who reads the page.
 """
 
 from __future__ import annotations
@@ -84,61 +84,55 @@ class GreenhouseNotebook:
         day, notes = seen["day"], self.belief.notes
         holiday = notes.get("note_holiday")
         closed = (holiday["first_day"], holiday["last_day"]) if holiday else (None, None)
-        yield f"holiday {_window(day, *closed)}"
+        yield f"supplier {seen['supplier']} holiday {_window(day, *closed)}"
         yield f"money {_clip(25 * (seen['money_eur'] // 25), 0, 2000)}"
-        yield f"owed {_clip(100 * (seen['owed_eur'] // 100), 0, 500)}"
         loan = notes.get("note_loan")
-        yield f"due {_window(day, loan['due_day'], loan['due_day']) if loan and seen['owed_eur'] else _NO_NOTE}"
+        due = _window(day, loan["due_day"], loan["due_day"]) if loan and seen["owed_eur"] else _NO_NOTE
+        yield f"owed {_clip(100 * (seen['owed_eur'] // 100), 0, 500)} due {due}"
         seed = notes.get("note_seed")
-        yield f"mouldy seed {seed['bed'] if seed else _NO_NOTE}"
         done = seed is None or self._dusted
-        yield f"dusting {_NO_NOTE if seed is None or done else _window(day, seed['dust_from'] + 1, seed['day'])}"
+        dusting = _NO_NOTE if seed is None or done else _window(day, seed["dust_from"] + 1, seed["day"])
+        yield f"mouldy seed {seed['bed'] if seed else _NO_NOTE} dusting {dusting}"
 
     def _beds(self) -> Iterator[str]:
         for name, bed in zip(BEDS, self.belief.beds, strict=True):
-            if bed.alive:
-                yield f"{name} aphids {_step(bed.aphids, _APHIDS)}"
-                yield f"{name} mould {_step(bed.mould_pct, _MOULD)}"
-            else:
-                yield f"{name} dead"
+            pests = f"aphids {_step(bed.aphids, _APHIDS)} mould {_step(bed.mould_pct, _MOULD)}" if bed.alive else "dead"
+            yield f"{name} {pests}"
             yield f"{name} unseen {min(bed.unseen_days, 12)}"
         yield f"looked {min(self.belief.days_since_look, 6)}"
 
 
 def all_lines() -> list[str]:
     """Every line that a page can hold, for making a vocabulary."""
-    lines = [f"day {day}" for day in range(1, 121)] + [f"left {left}" for left in range(121)]
-    lines += [f"slots {slots}" for slots in range(3)]
-    lines += [f"heat {level} {mode}" for level, mode in product(HEAT_LEVELS_C, SENSOR_MODES)]
-    lines += [f"vents {v} shutters {s}" for v, s in product(("open", "shut"), ("open", "closed"))]
+    lines = [f"left {left}" for left in range(121)]
+    settings = product(HEAT_LEVELS_C, SENSOR_MODES, ("open", "shut"), ("open", "closed"))
+    lines += [f"heat {level} {mode} vents {v} shutters {s}" for level, mode, v, s in settings]
     for when in ("tonight", "tomorrow", "later"):
-        lines += [f"{when} {low}" for low in range(-25, 13)] + [f"{when} storm {pct}" for pct in _CHANCES]
+        lines += [f"{when} {low} storm {pct}" for low, pct in product(range(-25, 13), _CHANCES)]
     halves = [f"{_half(half / 2)}" for half in range(-12, 13)]
     for name in SENSORS:
         lines += [f"{name} stuck", *(f"{name} off {off} ~{unsure:g}" for off, unsure in product(halves, _UNSURE))]
     lines += [f"inside {c}" for c in range(-15, 21)] + [f"damp {pct}" for pct in range(44, 101, 2)]
     lines += [f"tank {litres}" for litres in range(0, 601, 10)] + [f"stock {litres}" for litres in range(0, 1401, 20)]
-    lines += (
-        [f"coming {litres}" for litres in range(0, 801, 100)] + [f"next {days}" for days in range(11)] + ["next none"]
-    )
-    lines += [f"price {cents}" for cents in range(60, 181, 4)] + ["supplier open", "supplier closed"]
+    arrivals = product(range(0, 801, 100), (_NO_NOTE, *range(11)))
+    lines += [f"coming {litres} in {days}" for litres, days in arrivals] + [
+        f"price {cents}" for cents in range(60, 181, 4)
+    ]
     windows = [_NO_NOTE, "over", *(f"in {n}" for n in _AHEAD), *(f"until {n}" for n in range(11))]
-    lines += [f"{what} {window}" for what, window in product(("holiday", "due", "dusting"), windows)]
-    lines += [f"money {eur}" for eur in range(0, 2001, 25)] + [f"owed {eur}" for eur in range(0, 501, 100)]
-    lines += [f"mouldy seed {bed}" for bed in (*BEDS, _NO_NOTE)] + [f"looked {days}" for days in range(7)]
+    lines += [f"supplier {now} holiday {window}" for now, window in product(("open", "closed"), windows)]
+    lines += [f"money {eur}" for eur in range(0, 2001, 25)]
+    lines += [f"owed {eur} due {window}" for eur, window in product(range(0, 501, 100), windows)]
+    lines += [f"mouldy seed {bed} dusting {window}" for bed, window in product((*BEDS, _NO_NOTE), windows)]
     for bed in BEDS:
-        lines += [f"{bed} aphids {n:g}" for n in _APHIDS] + [f"{bed} mould {n:g}" for n in _MOULD]
+        lines += [f"{bed} aphids {a:g} mould {m:g}" for a, m in product(_APHIDS, _MOULD)]
         lines += [f"{bed} dead", *(f"{bed} unseen {days}" for days in range(13))]
-    return lines + [f"did {deed}" for deed in _deeds()]
+    lines += [f"looked {days}" for days in range(7)]
+    return lines + [f"slots {slots} did {deed}" for slots, deed in product(range(3), _deeds())]
 
 
 def _time(seen: dict[str, Any]) -> Iterable[str]:
-    day, days = seen["day"], seen["days"]
-    yield f"day {_clip(round(120 * day / days), 1, 120)}"
-    yield f"left {_clip(days - day + 1, 0, 120)}"
-    yield f"slots {min(seen['slots'], 2)}"
-    yield f"heat {seen['heat_c']} {seen['sensor_mode']}"
-    yield f"vents {seen['vents']} shutters {seen['shutters']}"
+    yield f"left {_clip(seen['days'] - seen['day'] + 1, 0, 120)}"
+    yield f"heat {seen['heat_c']} {seen['sensor_mode']} vents {seen['vents']} shutters {seen['shutters']}"
 
 
 def _night(seen: dict[str, Any]) -> Iterable[str]:
@@ -151,29 +145,27 @@ def _night(seen: dict[str, Any]) -> Iterable[str]:
         ("later", min(f["low_c"] for f in forecast[2:]), max(f["storm_pct"] for f in forecast[2:])),
     )
     for when, low_c, storm_pct in rows:
-        yield f"{when} {_clip(low_c, -25, 12)}"
-        yield f"{when} storm {_step(storm_pct + 1e-9, _CHANCES)}"
+        yield f"{when} {_clip(low_c, -25, 12)} storm {_step(storm_pct + 1e-9, _CHANCES)}"
 
 
 def _fuel(seen: dict[str, Any]) -> Iterable[str]:
     coming_l = sum(order["litres"] for order in seen["orders"])
     soonest = min((order["days_left"] for order in seen["orders"]), default=None)
+    days = _NO_NOTE if soonest is None else _clip(soonest, 0, 10)
     yield f"tank {_clip(10 * round(seen['fuel_l'] / 10), 0, 600)}"
-    yield f"coming {_clip(100 * round(coming_l / 100), 0, 800)}"
-    yield f"next {_NO_NOTE if soonest is None else _clip(soonest, 0, 10)}"
+    yield f"coming {_clip(100 * round(coming_l / 100), 0, 800)} in {days}"
     yield f"stock {_clip(20 * round((seen['fuel_l'] + coming_l) / 20), 0, 1400)}"
     yield f"price {_clip(4 * round(25 * seen['price_eur']), 60, 180)}"
-    yield f"supplier {seen['supplier']}"
 
 
 def _did(seen: dict[str, Any]) -> str:
-    answer = seen["answer"]
+    answer, slots = seen["answer"], min(seen["slots"], 2)
     if answer is None or (answer["kind"] == "checked" and answer["day"] != seen["day"]):
-        return "did nothing"
+        return f"slots {slots} did nothing"
     kind = answer["kind"]
     if kind == "treated":
-        return f"did treated {answer['bed']} {answer['against']}"
-    return f"did inspected {answer['bed']}" if kind == "inspected" else f"did {kind}"
+        return f"slots {slots} did treated {answer['bed']} {answer['against']}"
+    return f"slots {slots} did " + (f"inspected {answer['bed']}" if kind == "inspected" else kind)
 
 
 def _deeds() -> list[str]:

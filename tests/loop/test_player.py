@@ -23,39 +23,12 @@ from overwinter.loop.setup import build_parts
 from overwinter.worlds import open_world
 from overwinter.worlds.notebook import open_notebook, page
 from overwinter.worlds.player import Card, bundled_for, is_player
-
-WORLD = "greenhouse:days=20"
-CALIBRATION = {"world": WORLD, "scale": 0.5, "shift": 0.25}
+from player_kit import WORLD, make_player
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A player with drawn weights: it plays badly, and everything else is as it should be."""
-    import torch
-
-    from overwinter.learn.players import line_tokenizer, save_player
-    from overwinter.model import Config as Shape
-    from overwinter.model import fresh
-    from overwinter.worlds.greenhouse.actions import ALL_ACTIONS
-    from overwinter.worlds.greenhouse.notebook import all_lines
-
-    torch.set_num_threads(1)
-    tokenizer = line_tokenizer(all_lines(), ALL_ACTIONS)
-    shape = Shape(
-        vocab_size=tokenizer.get_vocab_size(),
-        d_model=16,
-        n_layers=1,
-        n_heads=2,
-        n_kv_heads=2,
-        d_head=8,
-        d_mlp=32,
-        context=64,
-        tied=True,
-    )
-    made = tmp_path_factory.mktemp("player") / "small"
-    decoder = fresh(shape, seed=3)
-    save_player(made, decoder, tokenizer, world="greenhouse", calibration=CALIBRATION, card="# A small player\n")
-    return made
+    return make_player(tmp_path_factory.mktemp("player") / "small")
 
 
 @pytest.fixture

@@ -42,12 +42,15 @@ def test_a_page_is_a_function_of_what_was_seen() -> None:
 
 
 def test_a_note_of_the_first_days_stands_until_it_is_past() -> None:
-    pages = pages_of("rules", 5)
-    by_day = {lines[0]: lines for lines in pages}
-    assert "holiday none" in by_day["day 2"]  # 1st of 60 days, which count as 120
-    assert any(line.startswith("holiday in ") for line in by_day["day 10"])
-    assert any(line.startswith("mouldy seed ") and not line.endswith("none") for line in by_day["day 20"])
-    assert any(line in ("holiday over", "holiday none") or line.startswith("holiday ") for line in by_day["day 120"])
+    by_left = {lines[0]: lines for lines in pages_of("rules", 5)}
+    assert "supplier open holiday none" in by_left["left 60"]
+    assert any(line.startswith("supplier open holiday in ") for line in by_left["left 55"])
+    closed = [line for lines in by_left.values() for line in lines if line.startswith("supplier closed")]
+    assert len(closed) == 7
+    assert all("holiday until" in line for line in closed), "the note said so weeks before"
+    assert "supplier open holiday over" in by_left["left 1"]
+    assert any(line.startswith("mouldy seed ") and "none" not in line for line in by_left["left 50"])
+    assert any(line.startswith("owed 300 due in ") for lines in pages_of("expert", 5) for line in lines)
 
 
 def test_what_the_expert_saw_in_a_bed_is_on_the_page() -> None:
@@ -59,7 +62,7 @@ def test_what_the_expert_saw_in_a_bed_is_on_the_page() -> None:
     assert "south unseen 6" in notebook.lines()
     notebook.take_in("inspect south bed", world.step("inspect south bed").observation)
     assert "south unseen 0" in notebook.lines()
-    assert "did inspected south" in notebook.lines()
+    assert "slots 1 did inspected south" in notebook.lines()
 
 
 def test_the_evenings_setting_counts_for_the_night() -> None:

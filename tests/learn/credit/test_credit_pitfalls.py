@@ -109,6 +109,14 @@ def test_a_time_limit_is_no_failure_for_a_critic() -> None:
         of("gae_turn", replace(batch, end_value=None))
 
 
+def test_a_critic_s_opinion_of_a_terminal_state_is_not_asked() -> None:
+    batch = random_batch(9)
+    assert batch.terminated.any()
+    sure = replace(batch, end_value=np.where(batch.terminated[batch.last], 50.0, batch.end_value))
+    for estimator in ("gae_turn", "gae_token", "hca_state"):
+        np.testing.assert_array_equal(of(estimator, sure), of(estimator, batch))
+
+
 def test_a_time_limit_is_no_failure_for_a_graph() -> None:
     batch = three_rollouts()
     frame = Frame(batch, NumpyArrays())

@@ -1,0 +1,138 @@
+"""Does credit name the mistake? The world itself is asked: put back, other action, played on.
+
+    python recipes/check_credit.py [--model FOLDER] [--seasons 100] [--players rules model]
+
+For each lost season of a player, each rule names one decision of the first half. The world is put back there; once what was done is
+done, once what the model would have done instead; and the season is played on to its end both ways, by the model. A mistake is confirmed
+where the other action ends at least `--margin` points better.
+
+    hindsight      the choice that cost most by hindsight: V (h/π − 1) of the alternative less that of what was done
+    chance         the decision after which the chance of success fell most, choice and luck together
+    outcome only   every decision of a lost season bears the same blame: one of them by lot, with the same alternative
+    random         a random decision and a random other action
+
+Seeds: the held-out ones, 0 and up. Intervals are 95 % bootstrap over seasons.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from overwinter.learn.appraisal import Appraisal, Appraiser, retrace
+from overwinter.learn.counterfactual import WhatIf, what_if
+from overwinter.learn.reinforce.seat import Seat
+from overwinter.worlds import open_policy, open_world
+from overwinter.worlds.notebook import open_notebook
+from overwinter.worlds.player import player_folder
+
+WORLD = "greenhouse"
+DRAWS = 2000
+CHUNK = 16
+
+
+def lost_seasons(player: str, judge: Appraiser, count: int, most: int = 2000) -> list[tuple[int, list[str]]]:
+    """(seed, actions) of a player's first lost seasons."""
+    found: list[tuple[int, list[str]]] = []
+    for start in range(0, most, CHUNK):
+        seeds = range(start, start + CHUNK)
+        played = model_seasons(judge, seeds) if player == "model" else [scripted_season(player, seed) for seed in seeds]
+        found += [(seed, actions) for seed, (actions, success) in zip(seeds, played, strict=True) if not success]
+        if len(found) >= count:
+            break
+    return found[:count]
+
+
+def scripted_season(player: str, seed: int) -> tuple[list[str], bool]:
+    world, policy = open_world(WORLD), open_policy(WORLD, player)
+    observation, done = world.reset(seed), []
+    policy.reset(seed)
+    while world.actions():
+        done.append(policy.act(observation, world.actions()))
+        observation = world.step(done[-1]).observation
+    return done, bool(world.outcome().success)
+
+
+def model_seasons(judge: Appraiser, seeds: Sequence[int]) -> list[tuple[list[str], bool]]:
+    arms = []
+    for seed in seeds:
+        seat = Seat(open_world(WORLD), open_notebook(WORLD))
+        arms.append((seat, seat.reset(seed)))
+    done: list[list[str]] = [[] for _ in arms]
+
+    while living := [row for row, (_, seen) in enumerate(arms) if not seen.is_over]:
+        words = judge.choose([(arms[row][1].text, arms[row][1].actions) for row in living])
+        for row, word in zip(living, words, strict=True):
+            done[row].append(word)
+            arms[row] = (arms[row][0], arms[row][0].step(word))
+    return [(actions, bool(seat.world.outcome().success)) for actions, (seat, _) in zip(done, arms, strict=True)]
+
+
+def questions(read: Appraisal, rng: np.random.Generator) -> dict[str, tuple[int, str]]:
+    """What each rule blames, and what should have been done."""
+    half = len(read.moments) // 2
+    early = read.moments[:half]
+    by_choice = max(range(half), key=lambda row: early[row].gain)
+    by_chance = min(range(half), key=lambda row: early[row].credit)
+    drawn, other = int(rng.integers(half)), int(rng.integers(half))
+    actions = [action for action in early[other].look.actions if action != early[other].look.action]
+    return {
+        "hindsight": (by_choice, early[by_choice].instead),
+        "chance": (by_chance, early[by_chance].instead),
+        "outcome only": (drawn, early[drawn].instead),
+        "random": (other, actions[int(rng.integers(len(actions)))]),
+    }
+
+
+def report(name: str, found: Sequence[WhatIf], margin: float, rng: np.random.Generator) -> dict[str, object]:
+    gains = np.array([each.gain for each in found])
+    confirmed = gains >= margin
+    rows = rng.integers(0, len(gains), (DRAWS, len(gains)))
+    low, high = np.percentile(confirmed[rows].mean(1), [2.5, 97.5])
+    gain_low, gain_high = np.percentile(gains[rows].mean(1), [2.5, 97.5])
+    turned = np.mean([each.other_success and not each.actual_success for each in found])
+    print(
+        f"| {name} | {confirmed.mean():.0%} ({low:.0%} to {high:.0%}) | {gains.mean():+.1f} ({gain_low:+.1f} to {gain_high:+.1f}) "
+        f"| {np.mean(gains <= -margin):.0%} | {turned:.0%} |",
+        flush=True,
+    )
+    return {"rule": name, "confirmed": float(confirmed.mean()), "low": low, "high": high, "gain": float(gains.mean())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="bundled:greenhouse")
+    parser.add_argument("--players", nargs="+", default=["rules", "model"])
+    parser.add_argument("--seasons", type=int, default=100)
+    parser.add_argument("--margin", type=float, default=0.5, help="points of score")
+    parser.add_argument("--json", type=Path, default=None)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    judge, began = Appraiser(player_folder(options.model)), time.monotonic()
+    records = []
+    for player in options.players:
+        lost = lost_seasons(player, judge, options.seasons)
+        rng = np.random.default_rng(11)
+        found: dict[str, list[WhatIf]] = {}
+        for number, (seed, actions) in enumerate(lost, 1):
+            trace = retrace(WORLD, seed, actions)
+            asked = questions(judge.read(trace), rng)
+            for rule, answer in zip(asked, what_if(trace, list(asked.values()), judge.choose), strict=True):
+                found.setdefault(rule, []).append(answer)
+            if number % 10 == 0:
+                print(f"{time.monotonic() - began:6.0f} s  {player}: {number} of {len(lost)}", flush=True)
+        print(f"\n{len(lost)} lost seasons of {player}, played on by the model\n")
+        print("| rule | confirmed (95 %) | gain in score (95 %) | worse | turned into success |\n|---|---|---|---|---|")
+        records += [{"player": player, **report(rule, answers, options.margin, rng)} for rule, answers in found.items()]
+    if options.json:
+        options.json.write_text(json.dumps(records, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -195,7 +195,6 @@ class _Training:
         self.memory = given.memory
         self.optimiser.set_factor(min(1.0, (number + 1) / config.warmup) if config.warmup else 1.0)
         learned = self.updater.update(episodes, given.advantages, seed=key_of(config.seed, "order", number))
-        self.policy.version += 1
         self.iteration += 1
         figures = {"iteration": float(number), "version": float(self.policy.version)}
         figures |= {f"credit.{name}": value for name, value in given.diagnostics.items()}

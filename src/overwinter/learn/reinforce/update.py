@@ -178,7 +178,8 @@ class Updater:
         self._entropy_now = 0.0
 
     def update(self, episodes: Sequence[Episode], advantages: Floats, *, seed: int) -> dict[str, float]:
-        """Take the steps. Returns figures, means over the steps where there is one per step.
+        """Take the steps, and count the policy's version up if there were any. Returns figures, means over the steps where there is
+        one per step.
 
         Args:
             advantages: [S], one per decision.
@@ -195,7 +196,9 @@ class Updater:
         self._entropy_now = self.config.entropy.now(self.entropy_coef, entropy)
         figures |= {"entropy_coef": self._entropy_now, "active_decisions": float(len(active))}
         self.entropy_coef = self.config.entropy.moved(self.entropy_coef, entropy)
-        return figures | _mean_figures(self._steps(table, active, seed))
+        figures |= _mean_figures(self._steps(table, active, seed))
+        self.policy.version += figures["optimiser_steps"] > 0
+        return figures
 
     def _steps(self, table: _Table, active: NDArray[np.int64], seed: int) -> list[dict[str, float]]:
         taken: list[dict[str, float]] = []

@@ -228,7 +228,9 @@ class Updater:
         group_N = np.array([episode.group for episode in episodes], np.int64)[trajectory_N]
         advantage_N = np.clip(advantages, -config.advantage_clip, config.advantage_clip)[decision_N]
         rollout = np.array([value for decision in decisions for value in decision.logprobs])
-        old = self.policy.logprobs(decisions) if config.old == "recomputed" else rollout.astype(np.float32)
+        old = self._old(decisions, rollout)
+        is_raw_N = np.array([decision.is_raw for decision in decisions])[decision_N]
+        rollout = np.where(is_raw_N, old, rollout)  # nothing is known of what they were drawn from
         staleness = np.array([self.policy.version - d.version if d.version >= 0 else -1 for d in decisions])
         corrected = correct(
             rollout, old.astype(np.float64), trajectory_N, advantage_N, config.correction,
@@ -262,6 +264,17 @@ class Updater:
             "entropy": float(np.mean(known)) if known else math.nan,
         }
         return table, figures
+
+    def _old(self, decisions: Sequence[Decision], rollout_N: Floats) -> NDArray[np.float32]:
+        """[N] log-probabilities that ratios are taken to."""
+        if self.config.old == "recomputed":
+            return self.policy.logprobs(decisions)
+        if any(decision.is_raw for decision in decisions):
+            raise UsageError(
+                "log-probabilities of the model alone are not of what was drawn under a constraint or a temperature",
+                'take ratios to the weights as they are: UpdateConfig(old="recomputed")',
+            )
+        return rollout_N.astype(np.float32)
 
     def _informative(self, episodes: Sequence[Episode]) -> Bools:
         if not self.config.drops_equal_groups:

@@ -16,7 +16,7 @@ from overwinter.learn.reinforce.collate import path, pieces, spelled
 from overwinter.learn.reinforce.decision import Decision, Episode, batch_of, flat
 from overwinter.learn.reinforce.player import AnyPlayer, Ask, DirectPlayer, EnginePlayer
 from overwinter.learn.reinforce.policy import OutcomeIds, Policy, success_loss
-from overwinter.learn.reinforce.rollout import Config, Task, rollout
+from overwinter.learn.reinforce.rollouts import Config, Task, rollout
 
 TASKS = [Task(group=seed, seed=seed, times=2) for seed in range(3)]
 

@@ -12,7 +12,7 @@ from reinforce_kit import Corridor, candidate_policy, corridor_seats, form
 from overwinter.errors import ToolError, UsageError
 from overwinter.learn.reinforce.player import DirectPlayer
 from overwinter.learn.reinforce.pool import Bench, ProcessSeats, RaySeats
-from overwinter.learn.reinforce.rollout import Config, Task, rollout
+from overwinter.learn.reinforce.rollouts import Config, Task, rollout
 from overwinter.learn.reinforce.seat import OPEN_SEAT, LocalSeats, Seat, Seen, made_by, open_seat
 
 MAKER = "reinforce_kit:corridor_seat"

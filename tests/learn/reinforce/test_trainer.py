@@ -20,8 +20,8 @@ from overwinter.learn.reinforce.decision import Episode, batch_of, flat
 from overwinter.learn.reinforce.losses import EntropyConfig, LossConfig
 from overwinter.learn.reinforce.player import AnyPlayer, DirectPlayer
 from overwinter.learn.reinforce.policy import CandidatePolicy
-from overwinter.learn.reinforce.rollout import Config as RolloutConfig
-from overwinter.learn.reinforce.rollout import Task, rollout
+from overwinter.learn.reinforce.rollouts import Config as RolloutConfig
+from overwinter.learn.reinforce.rollouts import Task, rollout
 from overwinter.learn.reinforce.trainer import Config, EvaluateConfig, evaluate, reinforce
 from overwinter.learn.reinforce.update import UpdateConfig, Updater
 from overwinter.learn.train.optim import OptimiserConfig, build_optimiser

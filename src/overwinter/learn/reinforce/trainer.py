@@ -29,8 +29,8 @@ from overwinter.learn.reinforce.decision import Episode, batch_of, flat, key_of
 from overwinter.learn.reinforce.form import Form
 from overwinter.learn.reinforce.player import AnyPlayer, Player
 from overwinter.learn.reinforce.policy import Policy
-from overwinter.learn.reinforce.rollout import Config as RolloutConfig
-from overwinter.learn.reinforce.rollout import Task, rollout
+from overwinter.learn.reinforce.rollouts import Config as RolloutConfig
+from overwinter.learn.reinforce.rollouts import Task, rollout
 from overwinter.learn.reinforce.seat import Seats
 from overwinter.learn.reinforce.update import Guard, UpdateConfig, Updater
 from overwinter.learn.train.optim import Optimiser, OptimiserConfig, build_optimiser

@@ -25,7 +25,7 @@ _APHIDS = (0.0, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 35.0, 6
 _MOULD = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 20.0, 35.0, 60.0)
 _UNSURE = (0.0, 0.4, 0.8, 1.5, 3.0)
 _AHEAD = (*range(21), 30, 40, 50, 60, 70, 80)
-_SETTING_AFTER = {
+SETTING_AFTER = {
     "close shutters": ("shutters", "closed"),
     "open shutters": ("shutters", "open"),
     "open vents": ("vents", "open"),
@@ -48,8 +48,8 @@ class GreenhouseNotebook:
         self._dusted = False
 
     def take_in(self, action: str | None, observation: Observation) -> None:
-        if action in _SETTING_AFTER:
-            self.belief.assume(*_SETTING_AFTER[action])
+        if action in SETTING_AFTER:
+            self.belief.assume(*SETTING_AFTER[action])
         seen = observation.data
         if self._seen and seen["winter"] != self._seen["winter"]:
             self._dusted = False

@@ -13,6 +13,7 @@ Usable without the trainer: any decoder, any `Optimiser`, any JSON state. With F
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -123,6 +124,15 @@ def restore(checkpoint: Path, decoder: nn.Module, optimiser: Optimiser) -> tuple
     if "cuda" in randoms and torch.cuda.is_available():
         torch.cuda.set_rng_state(randoms["cuda"])
     return int(record["step"]), dict(record["state"])
+
+
+def write_json_whole(path: Path, values: Mapping[str, Any]) -> None:
+    """A JSON file that is there whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    write_json(partial, values)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
 
 
 def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -65,9 +65,10 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def _cut(path: Path, step: int) -> None:
-    kept = [event for event in read_metrics(path.parent) if event["step"] <= step]
+    # The final figure is told again by whoever comes to the end.
+    kept = [event for event in read_metrics(path.parent) if event["step"] <= step and event["kind"] != "final"]
     if path.exists():
-        new = path.with_suffix(".partial")
+        new = path.with_name(f".{FILE}.partial")
         new.write_text("".join(json.dumps(event) + "\n" for event in kept), "utf-8")
         os.replace(new, path)
 

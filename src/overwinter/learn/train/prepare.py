@@ -24,12 +24,12 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from overwinter.errors import UsageError
-from overwinter.learn.train.checkpoint import TEXT_FILES
+from overwinter.learn.train.checkpoint import TEXT_FILES, write_json_whole
 from overwinter.learn.train.recipe import Recipe, SourceConfig
 from overwinter.learn.train.shards import Document, Shards, write_shards
 from overwinter.learn.train.tokenizer import end_token, train_tokenizer, write_tokenizer
 from overwinter.model.text import load_tokenizer
-from overwinter.model.weights import new_folder, read_json, write_json
+from overwinter.model.weights import new_folder, read_json
 
 TEXT, DATA, RECORD = "tokenizer", "data", "prepared.json"
 ENCODE_CHARS = 1 << 20
@@ -71,7 +71,7 @@ def prepare(recipe: Recipe, out: Path) -> Prepared:
     for number, source in enumerate(recipe.data.sources):
         write = _examples if recipe.data.kind == "examples" else _texts
         write(recipe, source, coder, out / DATA / f"{number}")
-    write_json(out / DATA / RECORD, record)
+    write_json_whole(out / DATA / RECORD, record)
     return _found(recipe, out)
 
 

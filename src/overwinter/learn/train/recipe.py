@@ -24,6 +24,7 @@ from overwinter.learn.train.scaling import Scaling
 from overwinter.learn.train.schedule import Schedule
 from overwinter.learn.train.tokenizer import TokenizerConfig
 from overwinter.learn.train.trainer import TrainerConfig
+from overwinter.model.config import Config
 from overwinter.model.initialise import Init
 
 SEE = "docs/training.md lists the tables and their keys"
@@ -92,6 +93,14 @@ class ModelTable:
     scaling: Scaling | None = None
     start: str | None = None
     """A model folder to go on from; then there are no switches."""
+
+    def build(self, *, vocab_size: int, context: int) -> tuple[Config, Init]:
+        """The network and its start."""
+        if "vocab_size" in self.switches:
+            raise UsageError("model.vocab_size is the tokenizer's", "leave it out, and set tokenizer.vocab_size")
+        config = Config.from_dict({"context": context, **self.switches, "vocab_size": vocab_size})
+        init = self.init or Init()
+        return (config, init) if self.scaling is None else self.scaling.model(config, init)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +174,12 @@ def recipe_of(table: Mapping[str, Any], *, place: str = "recipe", folder: Path |
     _check_keys(Recipe, table, f"{place}: ")
     _resolve(table, (folder or Path()).absolute())
     try:
-        return TypeAdapter(Recipe).validate_python(table)
+        recipe: Recipe = TypeAdapter(Recipe).validate_python(table)
+        if recipe.model.start is None:
+            recipe.model.build(
+                vocab_size=1, context=recipe.data.context
+            )  # whatever does not fit is told before any work
+        return recipe
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(str(part) for part in first["loc"])

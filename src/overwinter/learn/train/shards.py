@@ -143,7 +143,7 @@ class Shards:
             part = files[file][place : place + stop - start]
             parts.append(part)
             start += len(part)
-        return np.concatenate(parts) if len(parts) != 1 else parts[0]
+        return parts[0] if len(parts) == 1 else np.concatenate([*parts, files[0][:0]])
 
 
 class _Files:

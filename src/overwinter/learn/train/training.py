@@ -10,6 +10,7 @@ A folder that has a training goes on with it if asked to, under the same recipe;
 from __future__ import annotations
 
 import platform
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 
 from overwinter.errors import UsageError
-from overwinter.learn.train.checkpoint import whole, write_model
+from overwinter.learn.train.checkpoint import whole, write_json_whole, write_model
 from overwinter.learn.train.data import Examples, Mixture, Source, Windows
 from overwinter.learn.train.distributed import Workers, workers
 from overwinter.learn.train.objective import Objective
@@ -28,9 +29,7 @@ from overwinter.learn.train.recipe import Recipe, difference
 from overwinter.learn.train.shards import Shards
 from overwinter.learn.train.trainer import Outcome, Trainer
 from overwinter.model.checkpoint import load
-from overwinter.model.config import Config
 from overwinter.model.decoder import Decoder, fresh
-from overwinter.model.initialise import Init
 from overwinter.model.weights import new_folder, read_json, write_json
 
 RECIPE, MODEL, RECORD = "recipe.json", "model", "training.json"
@@ -136,10 +135,7 @@ def build_decoder(recipe: Recipe, vocab_size: int) -> Decoder:
                 "leave tokenizer.path out, so that the model's own is taken",
             )
         return decoder
-    switches = {"context": recipe.data.context, **table.switches, "vocab_size": vocab_size}
-    config, init = Config.from_dict(switches), table.init or Init()
-    if table.scaling is not None:
-        config, init = table.scaling.model(config, init)
+    config, init = table.build(vocab_size=vocab_size, context=recipe.data.context)
     return fresh(config, seed=recipe.run.seed, init=init)
 
 
@@ -180,13 +176,15 @@ def _source(recipe: Recipe, shards: Shards, *, seed: int, shuffle: bool = True) 
 def _enter(recipe: Recipe, out: Path, *, resume: bool) -> None:
     """Make sure that the folder is ours to write to."""
     path = out / RECIPE
+    for left in out.glob(".*.partial"):  # of a process that was killed while it wrote
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
     if not path.exists():
         if resume:
             raise UsageError(f"there is no training in {out}", "leave --resume out to begin one")
         if out.exists() and any(out.iterdir()):
             raise UsageError(f"{out} exists and is not empty", "name another folder with --out")
         out.mkdir(parents=True, exist_ok=True)
-        write_json(path, recipe.to_dict())
+        write_json_whole(path, recipe.to_dict())
         return
     if not resume:
         raise UsageError(

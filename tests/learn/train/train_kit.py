@@ -64,7 +64,7 @@ def same_bits(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def in_child(work: Callable[[], None], *, env: Mapping[str, str] | None = None) -> int:
+def in_child(work: Callable[[], object], *, env: Mapping[str, str] | None = None) -> int:
     """Start work in a forked process, which shares the imports; returns its id. It ends with 0, or by what kills it."""
     process = os.fork()
     if process:

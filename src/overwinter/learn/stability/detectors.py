@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -59,16 +59,16 @@ class Reading:
             return np.empty(0)
         return np.append(self.history.tail(name, count - 1), self.values[name])
 
-    @property
+    @cached_property
     def solved(self) -> bool:
         """Whether there is nothing left to learn."""
         recent = self.recent(SUCCESS, 10)
         return len(recent) > 0 and float(recent.mean()) >= 0.95
 
-    @property
+    @cached_property
     def learning(self) -> bool:
-        """Whether success is higher in the last ten steps than in those before, by more than two standard errors and two points."""
-        values = self.recent(SUCCESS, 10**6)
+        """Whether success is higher in the last ten steps than in thirty before, by more than two standard errors and two points."""
+        values = self.recent(SUCCESS, 40)
         before, now = values[:-10], values[-10:]
         if len(before) < 10:
             return False
@@ -80,6 +80,11 @@ class Detector(Protocol):
     """What the guard asks of a detector. `state` is JSON, for resuming and rolling back."""
 
     name: str
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether there is evidence that does not suffice yet; such a state is not kept as healthy."""
+        ...
 
     def observe(self, reading: Reading) -> Alarm | None: ...
 
@@ -96,6 +101,10 @@ class _Stateful:
 
     def __init__(self) -> None:
         self.state: dict[str, float] = {}
+
+    @property
+    def suspicious(self) -> bool:
+        return "since" in self.state
 
     def state_dict(self) -> dict[str, Any]:
         return dict(self.state)
@@ -318,18 +327,35 @@ class LengthRunaway(Trend):
 
 
 class FormatCollapse(Trend):
-    """The share of valid actions is `drop` below its mean, and beyond three of its deviations, lest small batches raise it."""
+    """The share of valid actions is `drop` below its mean, and beyond three of its deviations, lest small batches raise it.
 
-    def __init__(self, *, drop: float, points: int) -> None:
+    Once below, it is compared with what it was, up to `patience` points: the window would soon find the lower share usual.
+    """
+
+    def __init__(self, *, drop: float, points: int, patience: int = 100) -> None:
         super().__init__("format_collapse", "valid_ratio", remedy="tighten", points=points)
-        self.drop = drop
+        self.drop, self.patience = drop, patience
+        self.before: dict[str, float] = {}
 
     def finding(self, reading: Reading) -> Mapping[str, float] | None:
-        window = reading.history.windows.get(self.signal)
+        window, value = reading.history.windows.get(self.signal), reading.values[self.signal]
         if window is None or not window.ready:
             return None
-        (mean, std), value = window.moments, reading.values[self.signal]
-        return {"value": value, "mean": mean, "std": std} if value < mean - max(self.drop, 3 * std) else None
+        if not self.before:
+            mean, std = window.moments
+            self.before = {"mean": mean, "limit": mean - max(self.drop, 3 * std), "until": reading.step + self.patience}
+        if value < self.before["limit"] and reading.step < self.before["until"]:
+            return {"value": value, "mean": self.before["mean"], "limit": self.before["limit"]}
+        self.before = {}
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"before": dict(self.before)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        rest = dict(state)
+        self.before = dict(rest.pop("before"))
+        super().load_state_dict(rest)
 
 
 class DeadLearning(Trend):

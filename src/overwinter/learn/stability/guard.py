@@ -354,11 +354,13 @@ class Guard:
         self.log.write(kind, self.step, **facts)
 
     def _healthy(self) -> bool:
-        """Whether this is a state to come back to: due, and no alarm in the last 20 steps."""
+        """Whether this is a state to come back to: due, no alarm in the last 20 steps, and none in the making."""
         if not self.shelf.steps:
             return True
+        if self.step - self.shelf.steps[-1] < self.config.checkpoint_every:
+            return False
         quiet = self.step - self._last_alarm >= self.config.red_span or not self._last_alarm
-        return quiet and self.step - self.shelf.steps[-1] >= self.config.checkpoint_every
+        return quiet and not any(detector.suspicious for detector in self.detectors)
 
     def _lend(self) -> None:
         scale = self.lr_scale

@@ -47,6 +47,7 @@ class Monitors:
         self._gates: list[Tensor] = []
         self._logits: dict[str, tuple[Tensor, Attention]] = {}
         self._entropies: dict[str, Tensor] = {}
+        self._last: dict[str, tuple[Tensor, Attention]] = {}
 
     def attach(self, *, attention_only: bool = False) -> None:
         """Look at the forward passes from now on."""
@@ -72,11 +73,11 @@ class Monitors:
         """Stop looking, and forget what was seen."""
         for handle in self._handles:
             handle.remove()
-        self._handles, self._found, self._gates, self._entropies = [], {}, [], {}
+        self._handles, self._found, self._gates, self._entropies, self._logits = [], {}, [], {}, {}
 
     def collect(self) -> dict[str, float]:
         """What the passes since `attach` showed; looking ends with it."""
-        found = dict(self._found)
+        found, self._last = dict(self._found), self._logits
         if self._logits:
             found["attention_logit"] = max(float(logits_H.max()) for logits_H, _ in self._logits.values())
         if self._entropies:
@@ -91,9 +92,9 @@ class Monitors:
         return found
 
     def take_logits(self) -> list[tuple[str, Tensor, Attention]]:
-        """Per attention layer the bound of each head [H], once."""
-        taken = [(name, logits_H, attention) for name, (logits_H, attention) in self._logits.items()]
-        self._logits = {}
+        """Per attention layer the bound of each head [H] that the last `collect` found; once."""
+        taken = [(name, logits_H, attention) for name, (logits_H, attention) in self._last.items()]
+        self._last = {}
         return taken
 
     def _hook(self, module: nn.Module, see: Callable[[tuple[Any, ...], Any], None]) -> None:
@@ -158,7 +159,7 @@ def logit_bounds(attention: Attention, x_BLD: Tensor) -> Tensor:
     q_H = q_BHLC.float().norm(dim=-1).amax((0, 2))
     k_H = k_BKLC.float().norm(dim=-1).amax((0, 2)).repeat_interleave(attention.n_heads // attention.n_kv_heads)
     stretch = 1.0 if attention.rope is None else attention.rope.factor**2
-    bounds_H = q_H * k_H * stretch / math.sqrt(attention.d_head)
+    bounds_H: Tensor = q_H * k_H * stretch / math.sqrt(attention.d_head)
     return bounds_H if attention.look.softcap is None else bounds_H.clamp(max=attention.look.softcap)
 
 

@@ -7,17 +7,15 @@ A batch that spiked does not spike on other weights (PaLM found so): what is kep
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from overwinter.learn.stability.detectors import Alarm
 from overwinter.learn.stability.signals import Groups, parameter_norms
-from overwinter.learn.stability.snapshot import copied, pack, random_state, set_random_state, unpack
-from overwinter.model.weights import new_folder, read_json, write_json, write_tensors
+from overwinter.learn.stability.snapshot import copied, random_state, read_folder, set_random_state, write_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +45,11 @@ class Incident:
 
     def write(self, folder: Path) -> None:
         """To a new folder, as JSON and safetensors."""
-        tensors: dict[str, Tensor] = {}
-        values = {name: getattr(self, name) for name in ("step", "causes", "batch", "model", "random", "measured")}
-        packed = pack(values, tensors)
-        with new_folder(folder) as partial:
-            write_json(partial / "incident.json", packed)
-            write_tensors(partial / "incident.safetensors", tensors)
+        write_folder(folder, {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def read(cls, folder: Path) -> Incident:
-        return cls(**unpack(read_json(folder / "incident.json"), load_file(folder / "incident.safetensors")))
+        return cls(**read_folder(folder))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from overwinter.learn.stability.zclip import clip_factor
+from overwinter.learn.stability.zclip import EPS, clip_factor
 from overwinter.model.groups import parameter_groups
 
 
@@ -52,14 +52,18 @@ def plain_norm(tensors: Sequence[Tensor | None]) -> float:
 
 
 def scale_gradients(parameters: Sequence[Tensor], norm: float, target: float) -> float:
-    """Scale gradients from a norm to a target. Returns the factor; at 1 nothing is touched."""
-    factor = clip_factor(norm, target)
-    if factor < 1:
-        with torch.no_grad():
-            for parameter in parameters:
-                if parameter.grad is not None:
-                    parameter.grad.mul_(factor)
-    return factor
+    """Scale gradients from a norm to a target. Returns the factor; at 1 nothing is touched.
+
+    The factor is rounded as in `torch.nn.utils.clip_grad_norm_`, so that a hard cap alone gives the bits of torch's.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if clip_factor(norm, target) >= 1 or not gradients:
+        return 1.0
+    factor = target / (torch.tensor(norm, dtype=gradients[0].dtype) + EPS)
+    with torch.no_grad():
+        for gradient in gradients:
+            gradient.mul_(factor.to(gradient.device))
+    return float(factor)
 
 
 class Movement:

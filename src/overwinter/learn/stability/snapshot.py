@@ -9,22 +9,25 @@ folder, tensors are safetensors and the rest is JSON (`write`, `read`); no pickl
 
 from __future__ import annotations
 
+import json
+import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from overwinter.errors import UsageError
-from overwinter.model.weights import new_folder, read_json, write_json, write_tensors
+from overwinter.model.weights import new_folder, read_json, write_tensors
 
 FORMAT = 1
-TENSOR, ARRAY, TUPLE, INT_KEYS = "__tensor__", "__array__", "__tuple__", "__int_keys__"
+TENSOR, ARRAY, TUPLE, INT_KEYS, FLOAT = "__tensor__", "__array__", "__tuple__", "__int_keys__", "__float__"
 
 
 class Optimizer(Protocol):
@@ -86,35 +89,11 @@ class Snapshot:
 
     def write(self, folder: Path) -> None:
         """To a folder that does not exist yet."""
-        tensors: dict[str, Tensor] = {}
-        values = pack(
-            {
-                "format": FORMAT,
-                "step": self.step,
-                "model": self.model,
-                "optimizers": list(self.optimizers),
-                "random": self.random,
-                "extra": self.extra,
-            },
-            tensors,
-        )
-        with new_folder(folder) as partial:
-            write_json(partial / "snapshot.json", values)
-            write_tensors(partial / "snapshot.safetensors", tensors)
+        write_folder(folder, {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def read(cls, folder: Path) -> Snapshot:
-        values = read_json(folder / "snapshot.json")
-        if values.get("format") != FORMAT:
-            raise UsageError(f"{folder} is of format {values.get('format')!r}, this version reads {FORMAT}", "update")
-        values = unpack(values, load_file(folder / "snapshot.safetensors"))
-        return cls(
-            step=values["step"],
-            model=values["model"],
-            optimizers=tuple(values["optimizers"]),
-            random=values["random"],
-            extra=values["extra"],
-        )
+        return cls(**read_folder(folder))
 
 
 class Shelf:
@@ -178,6 +157,31 @@ def copied(value: Any) -> Any:
     return value
 
 
+def write_folder(folder: Path, values: Mapping[str, Any]) -> None:
+    """Nested values to a new folder: state.json in the order given, and state.safetensors."""
+    tensors: dict[str, Tensor] = {}
+    packed = json.dumps({"format": FORMAT, "state": pack(values, tensors)}, allow_nan=False)
+    with new_folder(folder) as partial:
+        (partial / "state.json").write_text(packed + "\n", encoding="utf-8")
+        write_tensors(partial / "state.safetensors", tensors)
+
+
+def read_folder(folder: Path) -> dict[str, Any]:
+    """What `write_folder` wrote."""
+    values = read_json(folder / "state.json")
+    if values.get("format") != FORMAT:
+        raise UsageError(
+            f"{folder} is of format {values.get('format')!r}, this version reads {FORMAT}",
+            "update overwinter to read it",
+        )
+    try:
+        tensors = load_file(folder / "state.safetensors")
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"{folder} is damaged: {error}", "remove it; the guard makes a new one in time") from error
+    found: dict[str, Any] = unpack(values["state"], tensors)
+    return found
+
+
 def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
     """As JSON values, with the tensors put aside under the places they have."""
     if isinstance(value, Tensor):
@@ -195,6 +199,8 @@ def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
     if isinstance(value, list | tuple):
         packed = [pack(each, tensors, f"{path}.{at}") for at, each in enumerate(value)]
         return {TUPLE: packed} if isinstance(value, tuple) else packed
+    if isinstance(value, float) and not math.isfinite(value):
+        return {FLOAT: str(value)}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise UsageError(
@@ -215,6 +221,8 @@ def unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         return np.asarray(value[ARRAY], dtype=value["dtype"])
     if TUPLE in value:
         return tuple(unpack(each, tensors) for each in value[TUPLE])
+    if FLOAT in value:
+        return float(value[FLOAT])
     if INT_KEYS in value:
         return {key: unpack(each, tensors) for key, each in value[INT_KEYS]}
     return {key: unpack(each, tensors) for key, each in value.items()}

@@ -17,6 +17,7 @@ package nobody here wrote) and minigrid_policy.py, random_policy.py, rng.py.
 
 Names of worlds:
     greenhouse, greenhouse:winters=3, greenhouse:days=30,winters=2
+    household, household:split=unseen, household:family=heat,steps=30
     minigrid:BabyAI-GoToLocal-v0     any id that MiniGrid registers
     gym:Taxi-v3                      any registered environment with discrete actions
 """
@@ -47,6 +48,7 @@ __all__ = [
 
 _POLICIES = {
     "greenhouse": ("random", "rules", "expert"),
+    "household": ("random", "rules", "searcher", "expert"),
     "minigrid": ("random", "explorer"),
     "gym": ("random",),
 }
@@ -59,6 +61,10 @@ def open_world(name: str) -> World:
         from .greenhouse import Greenhouse
 
         return Greenhouse(_greenhouse_config(name))
+    if kind == "household":
+        from .household import Household, parse
+
+        return Household(parse(name))
     if kind == "minigrid" and rest:
         from .minigrid import MiniGridWorld
 
@@ -68,7 +74,7 @@ def open_world(name: str) -> World:
 
         return open_gym(rest)
     raise UsageError(
-        f"there is no world called {name!r}", "try greenhouse, minigrid:BabyAI-GoToLocal-v0 or gym:Taxi-v3"
+        f"there is no world called {name!r}", "try greenhouse, household, minigrid:BabyAI-GoToLocal-v0 or gym:Taxi-v3"
     )
 
 
@@ -85,6 +91,8 @@ def open_policy(world_name: str, policy_name: str) -> Policy:
     names = policy_names(world_name)
     if policy_name not in names:
         raise UsageError(f"{world_name!r} has no policy called {policy_name!r}", f"choose one of {', '.join(names)}")
+    if world_name.partition(":")[0] == "household" and policy_name != "random":
+        return _household_policy(world_name, policy_name)
     if policy_name == "rules":
         from .greenhouse.policies import RulesPolicy
 
@@ -100,6 +108,15 @@ def open_policy(world_name: str, policy_name: str) -> Policy:
     from .random_policy import RandomPolicy
 
     return RandomPolicy()
+
+
+def _household_policy(world_name: str, policy_name: str) -> Policy:
+    from .gold import GoldPolicy
+    from .household.policies import RulesPolicy, SearcherPolicy
+
+    if policy_name == "expert":
+        return GoldPolicy(lambda: open_world(world_name), "expert")
+    return RulesPolicy() if policy_name == "rules" else SearcherPolicy()
 
 
 def _greenhouse_config(name: str) -> Config:

@@ -84,7 +84,7 @@ class StovesServer:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
-        self.hot, self.asked, self.score, self.over = False, False, 0.0, False
+        self.hot, self.asked, self.score, self.over, self.stale = False, False, 1.0, True, True
 
     def getTaskNames(self) -> list[str]:
         return ["boil", "melt"]
@@ -96,8 +96,9 @@ class StovesServer:
         self.calls.append(f"load {task} {variation} {simplifications} {gold}")
 
     def reset(self) -> None:
+        """Like the real one, it goes on telling the old score until the next step."""
         self.calls.append("reset")
-        self.hot, self.asked, self.score, self.over = False, False, 0.0, False
+        self.hot, self.asked, self.stale = False, False, True
 
     def getVariationsTrain(self) -> list[int]:
         return [0, 1, 2]
@@ -125,6 +126,10 @@ class StovesServer:
 
     def step(self, action: str) -> str:
         self.calls.append(action)
+        if self.stale:
+            self.score, self.over, self.stale = 0.0, False, False
+        if action == "look around":
+            return self.freeActionLook()
         if self.asked and action in ("0", "1"):
             self.asked, self.score, self.over = False, 1.0 if action == "0" else -1.0, True
             return "You focus."

@@ -83,7 +83,8 @@ class ScienceWorld(TextGame):
         self._load(seed, gold=False)
         sentence = str(self._server.freeActionTaskDesc())
         self._sentence = " ".join(sentence.removeprefix("Task Description:").split())
-        return self._read(str(self._server.freeActionLook()))
+        # A first look, which counts no move: until a step the server tells the score of the episode before.
+        return self._read(str(self._server.step("look around")))
 
     def _act(self, action: str) -> Frame | None:
         answer = str(self._server.step(action))

@@ -72,7 +72,7 @@ class Rules:
     """The rules for one game."""
 
     def __init__(self, game: Game) -> None:
-        self.game = game
+        self.game, self.digest = game, game.digest()
         kinds, places = [OBJECTS[kind] for kind in game.object_kinds], game.receptacle_kinds
         assert len(kinds) < 256
         assert len(places) < 256

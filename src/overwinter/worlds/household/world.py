@@ -11,6 +11,7 @@ A step in words costs some microseconds more, which go into the observation.
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 from overwinter.errors import UsageError
@@ -23,6 +24,12 @@ from .plan import gold_codes
 from .rules import NOWHERE, PURE, Rules, State
 
 SNAPSHOT_VERSION = 1
+
+
+@lru_cache(maxsize=64)
+def _rules(config: Config, seed: int) -> Rules:
+    """The rules of a seed's game, which never change: a group resets one seed many times."""
+    return Rules(make_game(config, seed))
 
 
 class Household:
@@ -113,7 +120,7 @@ class Household:
 
     def state_key(self) -> int:
         """The home and its facts, the closed receptacles included; not the wording of the last answer, nor the time left."""
-        return text_key(f"{self.game.digest()} {self._state.key()}")
+        return text_key(f"{self._started().digest} {self._state.key()}")
 
     def gold_path(self) -> list[str]:
         """The shortest known way from here to the end of the task, planned on the full state."""
@@ -128,7 +135,7 @@ class Household:
             "version": SNAPSHOT_VERSION,
             "world": self.name,
             "seed": self._seed,
-            "game": self.game.digest(),
+            "game": self._started().digest,
             "state": asdict(self._state),
             "steps": self._steps,
             "observation": {"text": self._last.text, "data": self._last.data},
@@ -140,13 +147,12 @@ class Household:
                 f"this snapshot is of {snapshot.get('world')!r} (version {snapshot.get('version')}), not {self.name!r}",
                 "open the world by the name the run was started with",
             )
-        fresh = make_game(self.config, snapshot["seed"])
-        if fresh.digest() != snapshot["game"]:
+        if _rules(self.config, snapshot["seed"]).digest != snapshot["game"]:
             raise UsageError(
                 f"seed {snapshot['seed']} makes another home here than where this snapshot was taken",
                 "install the version of overwinter that the run was started with",
             )
-        self._begin(snapshot["seed"], fresh)
+        self._begin(snapshot["seed"])
         state = dict(snapshot["state"])
         state["inside"] = [list(things) for things in state["inside"]]
         self._state, self._steps = State(**state), snapshot["steps"]
@@ -155,10 +161,12 @@ class Household:
         return self._last
 
     def _begin(self, seed: int, game: Game | None = None) -> None:
-        self._seed, self._rules = seed, Rules(game or make_game(self.config, seed))
+        before, self._seed = self._rules, seed
+        self._rules = Rules(game) if game else _rules(self.config, seed)
         self._state = self._rules.start()
         self._steps, self._solved, self._legal = 0, False, None
-        self._words, self._codes = {}, {}
+        if self._rules is not before:
+            self._words, self._codes = {}, {}
 
     def _started(self) -> Rules:
         if self._rules is None:

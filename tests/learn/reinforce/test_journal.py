@@ -91,7 +91,7 @@ def test_what_was_read_can_be_learned_from(store: SqliteStore, tiny_model: Path)
     config = UpdateConfig(old="recomputed", drops_cut=False, minibatches=1)
     figures = Updater(policy, config, optimiser).update(episodes, np.ones(len(decisions)), seed=0)
     assert figures["optimiser_steps"] == 1
-    assert figures["mismatch_k3"] == 0
+    assert figures["k3_rollout"] == 0
     assert policy.logprobs(decisions).sum() > sum(drawn)
 
 

@@ -196,9 +196,9 @@ def test_stale_decisions_are_left_out() -> None:
 def test_figures_of_the_mismatch() -> None:
     figures = correct(MU, PI, PLACES, GAIN, CorrectionConfig(truncate=10.0)).figures
     ratios = [1, 0.5, 2, 0.1]
-    assert figures["mismatch_k1"] == pytest.approx(-sum(map(math.log, ratios)) / 4)
-    assert figures["mismatch_chi2"] == pytest.approx((1 + 0.25 + 4 + 0.01) / 4 - 1)
-    assert figures["effective_sample"] == pytest.approx(3.6**2 / (4 * 5.26))
+    assert figures["k1_rollout"] == pytest.approx(-sum(map(math.log, ratios)) / 4)
+    assert figures["chi2_rollout"] == pytest.approx((1 + 0.25 + 4 + 0.01) / 4 - 1)
+    assert figures["ess_share"] == pytest.approx(3.6**2 / (4 * 5.26))
     assert figures["ratio_outside"] == pytest.approx(0.25)
 
 

@@ -15,6 +15,8 @@ import torch
 from reinforce_kit import candidate_policy, corridor_seats, form, grouped, token_policy
 
 from overwinter.errors import UsageError
+from overwinter.learn.credit import Config as CreditConfig
+from overwinter.learn.credit import advantages
 from overwinter.learn.reinforce.corrections import CorrectionConfig
 from overwinter.learn.reinforce.decision import Episode, batch_of, flat
 from overwinter.learn.reinforce.losses import EntropyConfig, LossConfig
@@ -24,6 +26,7 @@ from overwinter.learn.reinforce.rollouts import Config as RolloutConfig
 from overwinter.learn.reinforce.rollouts import Task, rollout
 from overwinter.learn.reinforce.trainer import Config, EvaluateConfig, evaluate, reinforce
 from overwinter.learn.reinforce.update import UpdateConfig, Updater
+from overwinter.learn.stability import Guard, GuardConfig
 from overwinter.learn.train.optim import OptimiserConfig, build_optimiser
 
 FAST = OptimiserConfig(lr=1e-2, weight_decay=0.0)
@@ -274,8 +277,8 @@ def test_rollouts_of_other_weights_are_weighed() -> None:
         fresh = candidate_policy(0)
         return Updater(fresh, made, build_optimiser(fresh.decoder, FAST)).update(episodes, advantages, seed=0)
 
-    assert figures()["mismatch_k3"] > 1e-3
-    assert figures(truncate=2.0)["effective_sample"] < 1
+    assert figures()["k3_rollout"] > 1e-3
+    assert figures(truncate=2.0)["ess_share"] < 1
     assert figures(geometric=(0.999, 1.001))["tokens_out"] > 0.5
     assert figures(max_staleness=0)["tokens_out"] == 0
     policy.version = 3
@@ -307,6 +310,44 @@ def test_a_guard_is_asked_and_obeyed() -> None:
     policy, figures = updated(UpdateConfig(minibatches=4), guard=StubGuard("stop"))
     assert figures["optimiser_steps"] == 0
     assert all(torch.equal(a, b) for a, b in zip(weights(policy), weights(candidate_policy()), strict=True))
+
+
+def by(estimator: str) -> Any:
+    chosen = CreditConfig(estimator=estimator)
+    return lambda batch, memory: advantages(batch, chosen, memory)
+
+
+def test_what_an_estimator_remembers_survives_a_kill(tmp_path: Path) -> None:
+    def train(folder: Path, iterations: int) -> CandidatePolicy:
+        policy = candidate_policy()
+        config = small(repeating=2, iterations=iterations, evaluate=NO_EVALUATION)
+        reinforce(config, policy, seats(), form(), credit=by("pg"), folder=folder)
+        return policy
+
+    whole = train(tmp_path / "whole", 3)
+    train(tmp_path / "cut", 2)
+    resumed = train(tmp_path / "cut", 3)
+    assert all(torch.equal(one, other) for one, other in zip(weights(whole), weights(resumed), strict=True))
+    assert (tmp_path / "cut" / "checkpoints" / "000003" / "memory.safetensors").exists()
+
+
+@pytest.mark.parametrize("estimator", ["gae_turn", "hca_return", "hcapo_head", "gigpo"])
+def test_the_columns_that_estimators_need_are_there(estimator: str) -> None:
+    config = small(iterations=1, needs_hindsight=True, evaluate=NO_EVALUATION)
+    report = reinforce(config, candidate_policy(), seats(), form(), credit=by(estimator))
+    assert report.metrics[0]["grad_norm"] > 0
+
+
+def test_the_house_s_guard_fits(tmp_path: Path) -> None:
+    def made(model: Any, optimisers: Any) -> Any:
+        return Guard(model, optimisers, GuardConfig(), folder=tmp_path / "guard")
+
+    config = small(iterations=2, evaluate=NO_EVALUATION)
+    report = reinforce(config, candidate_policy(), seats(), form(), credit=grouped, guard=made)
+    assert report.metrics[-1]["optimiser_steps"] == 2
+    signals = (tmp_path / "guard" / "signals.jsonl").read_text().splitlines()
+    assert len(signals) == 4
+    assert {"zero_variance_share", "entropy", "valid_ratio", "kl"} <= set(json.loads(signals[0])["values"])
 
 
 def test_a_guard_that_stops_ends_the_training(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from overwinter.journal import Entry, Store
 from overwinter.journal.canonical import canonical
 from overwinter.journal.tokens import PromptReader, read_tokens
 from overwinter.learn.reinforce.decision import Decision, Episode, key_of
+from overwinter.learn.reinforce.policy import OutcomeIds
 
 KINDS = (
     "run.started", "run.forked", "sample.intent", "sample.completion", "effect.intent", "effect.receipt", "world.saved",
@@ -53,12 +54,19 @@ class Reading:
 
 
 def read_episodes(
-    store: Store, runs: Sequence[str], *, weights: str | None = None, version: int = 0, allow_refusals: bool = False
+    store: Store,
+    runs: Sequence[str],
+    *,
+    weights: str | None = None,
+    version: int = 0,
+    outcome: OutcomeIds | None = None,
+    allow_refusals: bool = False,
 ) -> Reading:
     """The runs as episodes.
 
     Args:
         weights: name and hash of the model that is trained, as the journal writes them. Decisions it made get `version`, others -1.
+        outcome: tokens of the outcome line, where prompts have one: its last place in a prompt becomes the decision's slot.
         allow_refusals: leave out runs that cannot be learned from, and say why, instead of raising.
 
     Raises:
@@ -68,7 +76,7 @@ def read_episodes(
     episodes, refused, models = [], {}, Counter[str]()
     for run in runs:
         try:
-            reader = _RunReader(store, run, weights, version)
+            reader = _RunReader(store, run, weights, version, outcome)
             episodes.append(reader.episode())
         except UsageError as error:
             if not allow_refusals:
@@ -96,8 +104,8 @@ class _Answer:
 class _RunReader:
     """Goes through one run's entries once."""
 
-    def __init__(self, store: Store, run: str, weights: str | None, version: int) -> None:
-        self.store, self.run, self.weights, self.version = store, run, weights, version
+    def __init__(self, store: Store, run: str, weights: str | None, version: int, outcome: OutcomeIds | None) -> None:
+        self.store, self.run, self.weights, self.version, self.outcome = store, run, weights, version, outcome
         self.models: Counter[str] = Counter()
         self._prompts = PromptReader(store)
         self._intents: dict[int, Mapping[str, Any]] = {}
@@ -123,6 +131,7 @@ class _RunReader:
                 prompt=answer.prompt,
                 ids=answer.ids,
                 logprobs=answer.logprobs,
+                slot=self._slot(answer.prompt),
                 version=answer.version,
                 state=state,
                 next_state=following,
@@ -143,6 +152,11 @@ class _RunReader:
             score=self._score,
             source=self.run,
         )
+
+    def _slot(self, prompt: tuple[int, ...]) -> int | None:
+        if self.outcome is None or self.outcome.unknown not in prompt[1:]:
+            return None
+        return len(prompt) - 1 - prompt[::-1].index(self.outcome.unknown)
 
     # --- entries --------------------------------------------------------------------------------------------------
 

@@ -194,11 +194,12 @@ class _Training:
         given = self.credit(batch, self.memory)
         self.memory = given.memory
         self.optimiser.set_factor(min(1.0, (number + 1) / config.warmup) if config.warmup else 1.0)
-        learned = self.updater.update(episodes, given.advantages, seed=key_of(config.seed, "order", number))
+        seen, order = episode_figures(episodes), key_of(config.seed, "order", number)
+        learned = self.updater.update(episodes, given.advantages, seed=order, signals=seen)
         self.iteration += 1
         figures = {"iteration": float(number), "version": float(self.policy.version)}
         figures |= {f"credit.{name}": value for name, value in given.diagnostics.items()}
-        figures |= episode_figures(episodes) | learned
+        figures |= seen | learned
         figures |= {"play_s": played - began, "learn_s": time.perf_counter() - played}
         if config.evaluate.every and self.iteration % config.evaluate.every == 0:
             figures |= self._evaluate()
@@ -312,8 +313,8 @@ def evaluate(
 
 
 def episode_figures(episodes: Sequence[Episode]) -> dict[str, float]:
-    """What a round of play looks like; the first signs of a collapse are here (RAGEN, arXiv 2504.20073): reward spread within
-    groups, entropy, length, share of valid actions."""
+    """What a round of play looks like, by the names of `overwinter.learn.stability`. The first signs of a collapse are here (RAGEN,
+    arXiv 2504.20073): the spread of rewards within groups, entropy, length, share of valid actions."""
     reward = np.array([episode.total_reward for episode in episodes])
     turns = np.array([len(episode.decisions) for episode in episodes], np.float64)
     groups: dict[int, list[float]] = {}
@@ -329,16 +330,15 @@ def episode_figures(episodes: Sequence[Episode]) -> dict[str, float]:
         "success": float(np.mean(known)) if known else math.nan,
         "score": float(np.mean(scores)) if scores else math.nan,
         "reward": float(reward.mean()),
-        "reward_std": float(reward.std()),
-        "reward_std_in_group": float(np.mean(spreads)),
-        "equal_groups": float(np.mean([spread < 1e-9 for spread in spreads])),
+        "reward_std": float(np.mean(spreads)),
+        "zero_variance_share": float(np.mean([spread < 1e-9 for spread in spreads])),
         "turns": float(turns.mean()),
         "turns_p95": float(np.quantile(turns, 0.95)),
         "truncated": float(np.mean([episode.truncated for episode in episodes])),
         "top_probability": float(np.mean(np.exp(likeliest))) if likeliest else math.nan,
-        "action_tokens": float(np.mean([len(decision.ids) for decision in decisions])),
-        "cut": float(np.mean([decision.is_cut for decision in decisions])),
-        "valid_actions": float(np.mean([decision.is_valid for decision in decisions])),
+        "length": float(np.mean([len(decision.ids) for decision in decisions])),
+        "cap_hit_share": float(np.mean([decision.is_cut for decision in decisions])),
+        "valid_ratio": float(np.mean([decision.is_valid for decision in decisions])),
         "states_per_decision": len({decision.state for decision in decisions}) / len(decisions),
     }
 

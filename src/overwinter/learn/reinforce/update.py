@@ -176,14 +176,23 @@ class Updater:
         self.verdict = "go"
         """The guard's word on the last step."""
         self._entropy_now = 0.0
+        self._signals: dict[str, float] = {}
 
-    def update(self, episodes: Sequence[Episode], advantages: Floats, *, seed: int) -> dict[str, float]:
+    def update(
+        self,
+        episodes: Sequence[Episode],
+        advantages: Floats,
+        *,
+        seed: int,
+        signals: Mapping[str, float] | None = None,
+    ) -> dict[str, float]:
         """Take the steps, and count the policy's version up if there were any. Returns figures, means over the steps where there is
         one per step.
 
         Args:
             advantages: [S], one per decision.
             seed: of the order of decisions.
+            signals: of the episodes, for the guard.
 
         Raises:
             UsageError: the advantages are not one finite number per decision.
@@ -192,6 +201,7 @@ class Updater:
         active = np.arange(len(table.decisions))
         if not self.config.wants_all:
             active = active[np.add.reduceat(np.abs(table.weight * table.advantage), table.start[:-1]) > 0]
+        self._signals = {**(signals or {}), **figures}
         entropy = figures["entropy"]
         self._entropy_now = self.config.entropy.now(self.entropy_coef, entropy)
         figures |= {"entropy_coef": self._entropy_now, "active_decisions": float(len(active))}
@@ -258,9 +268,9 @@ class Updater:
             "decisions": float(len(decisions)),
             "tokens": float(len(decision_N)),
             "staleness": float(staleness.mean()),
-            "advantage_mean": float(advantage_N.mean()),
+            "advantage": float(advantage_N.mean()),
             "advantage_std": float(advantage_N.std()),
-            "advantage_max": float(np.abs(advantage_N).max()),
+            "advantage_most": float(np.abs(advantage_N).max()),
             "entropy": float(np.mean(known)) if known else math.nan,
         }
         return table, figures
@@ -299,7 +309,8 @@ class Updater:
         totals |= {"grad_norm": norm, "skipped": 0.0}
         whole = totals.get("loss", 0.0)
         if self.guard is not None:
-            self.verdict = self.guard.before_step(whole, signals=totals, batch=part.tolist()).action
+            signals = {name: value for name, value in (self._signals | totals).items() if math.isfinite(value)}
+            self.verdict = self.guard.before_step(whole, signals=signals, batch=part.tolist()).action
         if self.verdict != "go" or not (math.isfinite(norm) and math.isfinite(whole)):
             self.optimiser.zero_grad()
             return totals | {"skipped": 1.0}
@@ -329,15 +340,15 @@ class Updater:
             moved = (scores.logprob - old).clamp(-20, 20)
             figures = {
                 "policy_loss": policy_loss,
-                "clipped": (found.is_clipped * share).sum(),
+                "clip_share": (found.is_clipped * share).sum(),
                 "moved_k3": ((moved.exp() - moved - 1) * share).sum(),
-                "ratio_max": found.ratio.max() / config.minibatches,
+                "ratio_most": found.ratio.max() / config.minibatches,
             }
         if table.reference is not None:
             estimate = kl(scores.logprob, torch.from_numpy(table.reference[at]).to(device), config.kl_kind)
             if config.kl_unbiased:
                 estimate = estimate * (scores.logprob - old).clamp(-20, 20).exp()
-            figures["kl_reference"] = (estimate.detach() * share).sum()
+            figures["kl"] = (estimate.detach() * share).sum()
             loss = loss + scale * config.kl_coef * (estimate * share).sum()
         more, beside = self._outcome_losses(table, rows, scores, share)
         loss, figures = loss + more, figures | beside | {"loss": (loss + more).detach()}

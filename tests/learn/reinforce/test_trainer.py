@@ -300,6 +300,11 @@ class StubGuard:
     def after_step(self) -> None:
         self.after += 1
 
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Any) -> None: ...
+
 
 def test_a_guard_is_asked_and_obeyed() -> None:
     guard = StubGuard("go", "skip")
@@ -317,11 +322,14 @@ def by(estimator: str) -> Any:
     return lambda batch, memory: advantages(batch, chosen, memory)
 
 
-def test_what_an_estimator_remembers_survives_a_kill(tmp_path: Path) -> None:
+def test_what_estimator_and_guard_remember_survives_a_kill(tmp_path: Path) -> None:
     def train(folder: Path, iterations: int) -> CandidatePolicy:
+        def guard(model: Any, optimisers: Any) -> Any:
+            return Guard(model, optimisers, GuardConfig(), folder=folder / "guard")
+
         policy = candidate_policy()
         config = small(repeating=2, iterations=iterations, evaluate=NO_EVALUATION)
-        reinforce(config, policy, seats(), form(), credit=by("pg"), folder=folder)
+        reinforce(config, policy, seats(), form(), credit=by("pg"), folder=folder, guard=guard)
         return policy
 
     whole = train(tmp_path / "whole", 3)
@@ -329,6 +337,9 @@ def test_what_an_estimator_remembers_survives_a_kill(tmp_path: Path) -> None:
     resumed = train(tmp_path / "cut", 3)
     assert all(torch.equal(one, other) for one, other in zip(weights(whole), weights(resumed), strict=True))
     assert (tmp_path / "cut" / "checkpoints" / "000003" / "memory.safetensors").exists()
+    signals = (tmp_path / "cut" / "guard" / "signals.jsonl").read_text().splitlines()
+    assert len(signals) == 6
+    assert {"zero_variance_share", "entropy", "valid_ratio", "kl"} <= set(json.loads(signals[0])["values"])
 
 
 @pytest.mark.parametrize("estimator", ["gae_turn", "hca_return", "hcapo_head", "gigpo"])
@@ -336,18 +347,6 @@ def test_the_columns_that_estimators_need_are_there(estimator: str) -> None:
     config = small(iterations=1, needs_hindsight=True, evaluate=NO_EVALUATION)
     report = reinforce(config, candidate_policy(), seats(), form(), credit=by(estimator))
     assert report.metrics[0]["grad_norm"] > 0
-
-
-def test_the_house_s_guard_fits(tmp_path: Path) -> None:
-    def made(model: Any, optimisers: Any) -> Any:
-        return Guard(model, optimisers, GuardConfig(), folder=tmp_path / "guard")
-
-    config = small(iterations=2, evaluate=NO_EVALUATION)
-    report = reinforce(config, candidate_policy(), seats(), form(), credit=grouped, guard=made)
-    assert report.metrics[-1]["optimiser_steps"] == 2
-    signals = (tmp_path / "guard" / "signals.jsonl").read_text().splitlines()
-    assert len(signals) == 4
-    assert {"zero_variance_share", "entropy", "valid_ratio", "kl"} <= set(json.loads(signals[0])["values"])
 
 
 def test_a_guard_that_stops_ends_the_training(tmp_path: Path) -> None:

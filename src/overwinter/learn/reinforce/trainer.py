@@ -266,6 +266,7 @@ class _Training:
             entropy_coef=self.updater.entropy_coef,
             best=self.best,
             config=_asked(self.config),
+            guard=None if self.updater.guard is None else self.updater.guard.state_dict(),
             memory=memory_tensors(self.memory),
         )
         tensors = self.optimiser.state_tensors()
@@ -288,6 +289,8 @@ class _Training:
             self.iteration, self.policy.version, self.best = state.iteration, state.version, state.best
             self.updater.entropy_coef = state.entropy_coef
             self.memory = memory_of(state.memory)
+            if self.updater.guard is not None and state.guard is not None:
+                self.updater.guard.load_state_dict(state.guard)
             break
         for name in (checkpoint.METRICS, checkpoint.EVENTS):
             if (folder / name).exists():

@@ -69,6 +69,12 @@ class Guard(Protocol):
 
     def after_step(self) -> None: ...
 
+    def state_dict(self) -> dict[str, Any]:
+        """What it remembers, as JSON values."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateConfig:
@@ -78,7 +84,7 @@ class UpdateConfig:
         loss, aggregation: losses.py.
         epochs, minibatches: their product is the number of optimiser steps.
         micro_tokens: computed at once, padding included; memory, not mathematics.
-        max_grad_norm: None only measures.
+        max_grad_norm: None only measures; a guard clips by its own rule instead.
         old: what ratios are taken to: the log-probabilities of the rollout, or those of the weights as they are before the first
             step. The second, with `correction`, is for rollouts from elsewhere.
         kl_coef, kl_kind: towards the reference policy.
@@ -305,7 +311,8 @@ class Updater:
             (loss * self.config.minibatches).backward()  # type: ignore[no-untyped-call]
             for name, value in figures.items():
                 totals[name] = totals.get(name, 0.0) + value * self.config.minibatches
-        norm = clip_gradients(self.policy.decoder, self.config.max_grad_norm) if len(part) else 0.0
+        longest = self.config.max_grad_norm if self.guard is None else None
+        norm = clip_gradients(self.policy.decoder, longest) if len(part) else 0.0
         totals |= {"grad_norm": norm, "skipped": 0.0}
         whole = totals.get("loss", 0.0)
         if self.guard is not None:

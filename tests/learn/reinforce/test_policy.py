@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
-from reinforce_kit import candidate_policy, corridor_seats, form, token_policy
+from reinforce_kit import candidate_policy, corridor_seats, decoder, form, token_policy
 
 from overwinter.engine import Config as EngineConfig
 from overwinter.engine import Engine, Request, SamplingParams
 from overwinter.errors import UsageError
-from overwinter.learn.reinforce.collate import path, pieces, spelled
+from overwinter.learn.reinforce.collate import left_padded, path, pieces, spelled
 from overwinter.learn.reinforce.decision import Decision, Episode, batch_of, flat
+from overwinter.learn.reinforce.ends import hidden_at, hidden_everywhere
 from overwinter.learn.reinforce.player import AnyPlayer, Ask, DirectPlayer, EnginePlayer
 from overwinter.learn.reinforce.policy import OutcomeIds, Policy, success_loss
 from overwinter.learn.reinforce.rollouts import Config, Task, rollout
+from overwinter.model import LoopConfig
 
 TASKS = [Task(group=seed, seed=seed, times=2) for seed in range(3)]
 
@@ -159,6 +162,31 @@ def test_a_hybrid_of_both_mixers_is_scored_alike() -> None:
     decisions = played(policy, EnginePlayer.of(policy))
     assert worst(policy, decisions) < 1e-4
     assert [d.ids for d in decisions] == [d.ids for d in played(policy, DirectPlayer(policy))]
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {},
+        {"n_layers": 3, "pattern": "AWa", "window": 4},
+        {"norm": "sandwich", "qk_norm": True, "n_layers": 2, "residual_scale": 0.5},
+        {"attn_softcap": 3.0, "rope_base": None},
+        {"pattern": "A", "n_layers": 2, "loop": LoopConfig(n_loops=2)},
+    ],
+    ids=["plain", "windows", "norms", "softcap", "loop"],
+)
+def test_hidden_rows_where_they_are_needed(switches: dict[str, Any]) -> None:
+    made = decoder(1, **switches)
+    ids, positions = map(torch.from_numpy, left_padded([[3, 4, 5, 6, 7, 8, 9], [5, 6, 7], [2, 9, 9, 1, 4]]))
+    columns = torch.tensor([[6, 2], [6, 5], [6, 6]])
+    some, all_ = hidden_at(made, ids, positions, columns), hidden_everywhere(made, ids, positions, columns)
+    torch.testing.assert_close(some, all_, atol=1e-5, rtol=1e-5)
+    parameters = [each for each in made.parameters() if each.requires_grad]
+    one, other = (torch.autograd.grad(x.square().sum(), parameters, allow_unused=True) for x in (some, all_))
+    for mine, theirs in zip(one, other, strict=True):
+        assert (mine is None) == (theirs is None)
+        if mine is not None:
+            torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=1e-3)
 
 
 # --- tries ------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ Invariants:
 - All that is random is a function of the seed and of places (iteration, group, member, step), so a training has no other state
   than its weights, and on a CPU one that is killed and resumed ends with the same bits.
 
-Reading order: decision.py (what is remembered), policy.py (log-probabilities with gradients) and collate.py below it; seat.py,
+Reading order: decision.py (what is remembered), policy.py (log-probabilities with gradients), and collate.py and ends.py below it; seat.py,
 form.py, player.py, rollouts.py (play); losses.py, corrections.py, update.py (learn); trainer.py and checkpoint.py (the loop);
 pool.py (worlds in processes, or on other machines); journal.py (runs as episodes). Names load when first used. Guide:
 docs/reinforce.md

@@ -5,7 +5,7 @@ column. Decisions that were asked the same are one row: episodes of a group begi
 column whose logits decide it, and the tokens that could be drawn there. With candidates these are the children of a trie node,
 as in the engine's constraint; where one candidate begins another, the end token is one of them.
 
-Shapes: B decisions, U rows, L columns, N drawn tokens, A tokens to choose from.
+Shapes: B decisions, U rows, L columns, K needed columns, N drawn tokens, A tokens to choose from.
 """
 
 from __future__ import annotations
@@ -27,18 +27,21 @@ from overwinter.learn.reinforce.decision import Candidates, Decision
 class Rows:
     """Attributes:
     ids, positions: [UL], left-padded; positions of padding are -1.
+    columns: [UK] the columns of each row whose logits are needed; some twice, where others need more.
     unique: [B] each decision's row.
-    decision, column: [N] whose a drawn token is, and where in that decision's row its logits are.
+    decision: [N] whose a drawn token is.
+    place: [N] where in `columns` of that decision's row its logits are.
     target: [N] the drawn token.
     allowed, is_allowed: [NA] what could be drawn there, and which of the slots count; None where anything could.
-    before_slot: [B] column whose logits foretell the outcome token; -1 for none.
+    before_slot: [B] place in `columns` whose logits foretell the outcome token; -1 for none.
     """
 
     ids: Tensor
     positions: Tensor
+    columns: Tensor
     unique: Tensor
     decision: Tensor
-    column: Tensor
+    place: Tensor
     target: Tensor
     allowed: Tensor | None
     is_allowed: Tensor | None
@@ -71,19 +74,25 @@ def collate(decisions: Sequence[Decision], outcome: Sequence[int] | None = None,
     places = {row: place for place, row in enumerate(dict.fromkeys(rows))}
     ids_UL, positions_UL = left_padded(list(places))
     width = ids_UL.shape[1]
-    lengths = [len(decision.ids) for decision in decisions]
-    column_N = np.concatenate([np.arange(width - length, width) for length in lengths])
+    unique_B = [places[row] for row in rows]
+    needed: list[dict[int, int]] = [{} for _ in places]  # of each row: column → its place
+    place_N, before_B = [], []
+    for decision, row in zip(decisions, unique_B, strict=True):
+        mine, count = needed[row], len(decision.ids)
+        place_N += [mine.setdefault(column, len(mine)) for column in range(width - count, width)]
+        slot = decision.slot
+        column = -1 if slot is None else width - len(decision.prompt) - count + slot  # the one before the slot's own
+        before_B.append(-1 if slot is None else mine.setdefault(column, len(mine)))
+    most = max(map(len, needed))
     target_N = np.array([token for decision in decisions for token in decision.ids])
     allowed, is_allowed = _allowed(decisions, end_id)
-    before_B = [
-        -1 if d.slot is None else width - len(d.prompt) - len(d.ids) + d.slot for d in decisions
-    ]  # the slot's own column less one: the last drawn token is not in the row
     return Rows(
         ids=torch.from_numpy(ids_UL),
         positions=torch.from_numpy(positions_UL),
-        unique=torch.tensor([places[row] for row in rows]),
-        decision=torch.from_numpy(np.repeat(np.arange(len(decisions)), lengths)),
-        column=torch.from_numpy(column_N),
+        columns=torch.tensor([[*mine, *[width - 1] * (most - len(mine))] for mine in needed]),
+        unique=torch.tensor(unique_B),
+        decision=torch.from_numpy(np.repeat(np.arange(len(decisions)), [len(d.ids) for d in decisions])),
+        place=torch.tensor(place_N),
         target=torch.from_numpy(target_N),
         allowed=allowed,
         is_allowed=is_allowed,

@@ -30,6 +30,7 @@ from overwinter.engine.trie import Trie
 from overwinter.errors import ModelError, UsageError
 from overwinter.learn.reinforce.collate import is_one_token, left_padded, pieces, spelled
 from overwinter.learn.reinforce.decision import Candidates
+from overwinter.learn.reinforce.ends import hidden_at
 from overwinter.learn.reinforce.policy import Policy
 
 TOKENS_AT_ONCE, REMEMBERED = 8_192, 16_384
@@ -128,10 +129,11 @@ class DirectPlayer:
         device = decoder.embed.weight.device
         for part in pieces(np.array([len(prompt) for prompt in new], np.int64), self._tokens):
             ids, positions = left_padded([new[row] for row in part])
-            hidden_RLD = decoder.hidden(
-                torch.from_numpy(ids).to(device), positions_BL=torch.from_numpy(positions).to(device)
+            last_R1 = torch.full((len(ids), 1), ids.shape[1] - 1, device=device)
+            hidden_R1D = hidden_at(
+                decoder, torch.from_numpy(ids).to(device), torch.from_numpy(positions).to(device), last_R1
             )
-            logits_RV = decoder.logits(hidden_RLD[:, -1:])[:, 0].float().cpu()
+            logits_RV = decoder.logits(hidden_R1D)[:, 0].float().cpu()
             self._known.update((new[row], logits_V) for row, logits_V in zip(part, logits_RV, strict=True))
 
     def _draw(self, asks: Sequence[Ask]) -> list[Drawn]:

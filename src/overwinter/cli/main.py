@@ -22,6 +22,7 @@ from overwinter.cli.generating import generate
 from overwinter.cli.looking import log, ls, why
 from overwinter.cli.models import bench, convert, info
 from overwinter.cli.serving import serve
+from overwinter.cli.training import train
 from overwinter.cli.upkeep import doctor, gc
 from overwinter.cli.watching import watch
 from overwinter.cli.working import resume, run
@@ -56,6 +57,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     replay,
     serve,
     generate,
+    train,
     doctor,
     gc,
 )

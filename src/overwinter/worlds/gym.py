@@ -24,14 +24,16 @@ CHARSET = "\n" + "".join(map(chr, (*range(32, 127), *range(160, 256)))) + "â‚¬â€
 """What the Text space of a `WorldEnv` admits unless told otherwise: Western European text."""
 
 
-def require(module: str) -> Any:
-    """Import an optional package, or say how to install it."""
+def require(module: str, extra: str = "worlds") -> Any:
+    """Import an optional package, or say how to install it: by the `extra` of overwinter that brings it."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as missing:
         if missing.name is None or not module.startswith(missing.name):
             raise
-        raise UsageError(f"the package {missing.name!r} is not installed", "pip install 'overwinter[worlds]'") from None
+        raise UsageError(
+            f"the package {missing.name!r} is not installed", f"pip install 'overwinter[{extra}]'"
+        ) from None
 
 
 def WorldEnv(  # noqa: N802  # makes a class

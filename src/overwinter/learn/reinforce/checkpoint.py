@@ -5,7 +5,7 @@
     FOLDER/events.jsonl            what happened beside: resumed, evaluated better, guarded
 
 Random numbers need no state: all are made from (seed, iteration), (seed, group, member, step). So the state is weights, moments, the
-number of the iteration, an entropy coefficient, and what the credit estimator remembers.
+number of the iteration, an entropy coefficient, and what guard and credit estimator remember.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class State:
     version: of the policy's weights.
     entropy_coef: of an adaptive bonus.
     best: of evaluations so far; None before the first.
-    config: what was asked for, as text; a resume with another one is refused.
+    config: what was asked for, as JSON values; a resume with another one is refused.
+    guard: what a guard remembers; None without one.
+    memory: what the credit estimator remembers.
     """
 
     iteration: int
@@ -46,6 +48,7 @@ class State:
     entropy_coef: float
     best: float | None
     config: Mapping[str, Any]
+    guard: Mapping[str, Any] | None = None
     memory: Mapping[str, Tensor] = field(default_factory=dict)
 
 

@@ -1,11 +1,11 @@
 """Decisions side by side as tensors: what a forward pass reads, and where in its output each drawn token is decided.
 
 Rows are padded at their left, where every mixer of the decoder lets padding stand, so the last prompt token is in the last
-column. Each drawn token is one of N: the row and column whose logits decide it, and the tokens that could be drawn there. With
-candidates these are the children of a trie node, as in the engine's constraint; where one candidate begins another, the end
-token is one of them.
+column. Decisions that were asked the same are one row: episodes of a group begin alike. Each drawn token is one of N: the row and
+column whose logits decide it, and the tokens that could be drawn there. With candidates these are the children of a trie node,
+as in the engine's constraint; where one candidate begins another, the end token is one of them.
 
-Shapes: B decisions, L columns, N drawn tokens, A tokens to choose from.
+Shapes: B decisions, U rows, L columns, K needed columns, N drawn tokens, A tokens to choose from.
 """
 
 from __future__ import annotations
@@ -26,17 +26,22 @@ from overwinter.learn.reinforce.decision import Candidates, Decision
 @dataclass(frozen=True, kw_only=True)
 class Rows:
     """Attributes:
-    ids, positions: [BL], left-padded; positions of padding are -1.
-    row, column: [N] where the logits of a drawn token are.
+    ids, positions: [UL], left-padded; positions of padding are -1.
+    columns: [UK] the columns of each row whose logits are needed; some twice, where others need more.
+    unique: [B] each decision's row.
+    decision: [N] whose a drawn token is.
+    place: [N] where in `columns` of that decision's row its logits are.
     target: [N] the drawn token.
     allowed, is_allowed: [NA] what could be drawn there, and which of the slots count; None where anything could.
-    before_slot: [B] column whose logits foretell the outcome token; -1 for none.
+    before_slot: [B] place in `columns` whose logits foretell the outcome token; -1 for none.
     """
 
     ids: Tensor
     positions: Tensor
-    row: Tensor
-    column: Tensor
+    columns: Tensor
+    unique: Tensor
+    decision: Tensor
+    place: Tensor
     target: Tensor
     allowed: Tensor | None
     is_allowed: Tensor | None
@@ -62,26 +67,32 @@ def collate(decisions: Sequence[Decision], outcome: Sequence[int] | None = None,
     Raises:
         UsageError: decisions with and without candidates in one batch, or an outcome for a prompt without a slot.
     """
-    ids_BL, positions_BL = _left_padded(decisions)
-    width = ids_BL.shape[1]
+    # All ids but the last drawn one, which nothing follows.
+    rows = [decision.prompt + decision.ids[:-1] for decision in decisions]
     if outcome is not None:
-        for row, (decision, token) in enumerate(zip(decisions, outcome, strict=True)):
-            if decision.slot is None:
-                raise UsageError("a prompt has no place for an outcome", "use a form that writes an outcome line")
-            ids_BL[row, width - len(decision.prompt) - len(decision.ids) + 1 + decision.slot] = token
-    lengths = [len(decision.ids) for decision in decisions]
-    row_N = np.repeat(np.arange(len(decisions)), lengths)
-    column_N = np.concatenate([np.arange(width - length, width) for length in lengths])
+        rows = [_told(row, decision, token) for row, decision, token in zip(rows, decisions, outcome, strict=True)]
+    places = {row: place for place, row in enumerate(dict.fromkeys(rows))}
+    ids_UL, positions_UL = left_padded(list(places))
+    width = ids_UL.shape[1]
+    unique_B = [places[row] for row in rows]
+    needed: list[dict[int, int]] = [{} for _ in places]  # of each row: column → its place
+    place_N, before_B = [], []
+    for decision, row in zip(decisions, unique_B, strict=True):
+        mine, count = needed[row], len(decision.ids)
+        place_N += [mine.setdefault(column, len(mine)) for column in range(width - count, width)]
+        slot = decision.slot
+        column = -1 if slot is None else width - len(decision.prompt) - count + slot  # the one before the slot's own
+        before_B.append(-1 if slot is None else mine.setdefault(column, len(mine)))
+    most = max(map(len, needed))
     target_N = np.array([token for decision in decisions for token in decision.ids])
     allowed, is_allowed = _allowed(decisions, end_id)
-    before_B = [
-        -1 if d.slot is None else width - len(d.prompt) - len(d.ids) + d.slot for d in decisions
-    ]  # the slot's own column less one: the last drawn token is not in the row
     return Rows(
-        ids=torch.from_numpy(ids_BL),
-        positions=torch.from_numpy(positions_BL),
-        row=torch.from_numpy(row_N),
-        column=torch.from_numpy(column_N),
+        ids=torch.from_numpy(ids_UL),
+        positions=torch.from_numpy(positions_UL),
+        columns=torch.tensor([[*mine, *[width - 1] * (most - len(mine))] for mine in needed]),
+        unique=torch.tensor(unique_B),
+        decision=torch.from_numpy(np.repeat(np.arange(len(decisions)), [len(d.ids) for d in decisions])),
+        place=torch.tensor(place_N),
         target=torch.from_numpy(target_N),
         allowed=allowed,
         is_allowed=is_allowed,
@@ -89,9 +100,10 @@ def collate(decisions: Sequence[Decision], outcome: Sequence[int] | None = None,
     )
 
 
-def _left_padded(decisions: Sequence[Decision]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All ids but the last drawn one, which nothing follows."""
-    return left_padded([decision.prompt + decision.ids[:-1] for decision in decisions])
+def _told(row: tuple[int, ...], decision: Decision, outcome: int) -> tuple[int, ...]:
+    if decision.slot is None:
+        raise UsageError("a prompt has no place for an outcome", "use a form that writes an outcome line")
+    return (*row[: decision.slot], outcome, *row[decision.slot + 1 :])
 
 
 def left_padded(rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

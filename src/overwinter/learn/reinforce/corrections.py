@@ -113,10 +113,10 @@ def _within(values: Floats, bounds: tuple[float, float]) -> Bools:
 def _figures(log_N: Floats, ratio_N: Floats, weight_N: Floats, kept_N: Bools, advantage_N: Floats) -> dict[str, float]:
     squares = float(np.square(weight_N).sum())
     return {
-        "mismatch_k1": float(-log_N.mean()),
-        "mismatch_k3": float((ratio_N - log_N - 1).mean()),
-        "mismatch_chi2": float(np.square(ratio_N).mean() - 1),
-        "effective_sample": float(weight_N.sum() ** 2 / (squares * len(weight_N))) if squares else 0.0,
+        "k1_rollout": float(-log_N.mean()),
+        "k3_rollout": float((ratio_N - log_N - 1).mean()),
+        "chi2_rollout": float(np.square(ratio_N).mean() - 1),
+        "ess_share": float(weight_N.sum() ** 2 / (squares * len(weight_N))) if squares else 0.0,
         "ratio_outside": float(np.mean((ratio_N < 0.5) | (ratio_N > 2))),
         "tokens_out": float(1 - kept_N.mean()),
         "tokens_out_negative": float(np.mean(~kept_N & (advantage_N < 0))),

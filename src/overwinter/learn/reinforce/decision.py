@@ -43,6 +43,7 @@ class Decision:
         reward: what the step itself paid.
         is_cut: free text that ended by its token limit.
         is_valid: whether it could be carried out; free text need not.
+        is_raw: `logprobs` are the model's own, not of the distribution drawn from: ratios cannot be taken to them.
     """
 
     prompt: tuple[int, ...]
@@ -60,6 +61,7 @@ class Decision:
     reward: float = 0.0
     is_cut: bool = False
     is_valid: bool = True
+    is_raw: bool = False
 
     def __post_init__(self) -> None:
         if not self.prompt or not self.ids:

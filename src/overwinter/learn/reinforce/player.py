@@ -30,9 +30,10 @@ from overwinter.engine.trie import Trie
 from overwinter.errors import ModelError, UsageError
 from overwinter.learn.reinforce.collate import is_one_token, left_padded, pieces, spelled
 from overwinter.learn.reinforce.decision import Candidates
+from overwinter.learn.reinforce.ends import hidden_at
 from overwinter.learn.reinforce.policy import Policy
 
-TOKENS_AT_ONCE = 8_192
+TOKENS_AT_ONCE, REMEMBERED = 8_192, 16_384
 CANDIDATE_SETS = 256
 """Tries that are kept."""
 
@@ -84,10 +85,18 @@ class Player(Protocol):
 
 
 class DirectPlayer:
-    """Candidates of one token each, straight from the decoder that is being trained."""
+    """Candidates of one token each, straight from the decoder that is being trained. A prompt that comes again under the same weights
+    is not computed again.
 
-    def __init__(self, policy: Policy, *, tokens: int = TOKENS_AT_ONCE) -> None:
-        self._policy, self._tokens = policy, tokens
+    Args:
+        tokens: computed at once, padding included.
+        remembered: how many prompts' logits are kept.
+    """
+
+    def __init__(self, policy: Policy, *, tokens: int = TOKENS_AT_ONCE, remembered: int = REMEMBERED) -> None:
+        self._policy, self._tokens, self._remembered = policy, tokens, remembered
+        self._known: dict[tuple[int, ...], Tensor] = {}
+        self._known_version: int | None = None
 
     @property
     def version(self) -> int:
@@ -102,26 +111,37 @@ class DirectPlayer:
         """
         if any(ask.candidates is None or not is_one_token(ask.candidates) for ask in asks):
             raise UsageError("a decision whose candidates are not one token each", "play it with EnginePlayer")
-        drawn: dict[int, Drawn] = {}
-        lengths = np.array([len(ask.prompt) for ask in asks], np.int64)
-        for part in pieces(lengths, self._tokens):
-            picked = [asks[row] for row in part]
-            drawn.update(zip(part.tolist(), self._draw(picked), strict=True))
-        return [drawn[row] for row in range(len(asks))]
+        if not asks:
+            return []
+        self._compute([ask.prompt for ask in asks])
+        return self._draw(asks)
+
+    def forget(self) -> None:
+        """The weights have changed, and the policy's version has not."""
+        self._known_version = None
+
+    def _compute(self, prompts: Sequence[tuple[int, ...]]) -> None:
+        """The logits after each prompt, as far as they are not known."""
+        if self._known_version != self._policy.version or len(self._known) > self._remembered:
+            self._known, self._known_version = {}, self._policy.version
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
+        decoder = self._policy.decoder
+        device = decoder.embed.weight.device
+        for part in pieces(np.array([len(prompt) for prompt in new], np.int64), self._tokens):
+            ids, positions = left_padded([new[row] for row in part])
+            last_R1 = torch.full((len(ids), 1), ids.shape[1] - 1, device=device)
+            hidden_R1D = hidden_at(
+                decoder, torch.from_numpy(ids).to(device), torch.from_numpy(positions).to(device), last_R1
+            )
+            logits_RV = decoder.logits(hidden_R1D)[:, 0].float().cpu()
+            self._known.update((new[row], logits_V) for row, logits_V in zip(part, logits_RV, strict=True))
 
     def _draw(self, asks: Sequence[Ask]) -> list[Drawn]:
-        decoder = self._policy.decoder
-        ids, positions = left_padded([ask.prompt for ask in asks])
-        device = decoder.embed.weight.device
-        hidden_RLD = decoder.hidden(
-            torch.from_numpy(ids).to(device), positions_BL=torch.from_numpy(positions).to(device)
-        )
-        logits_RV = decoder.logits(hidden_RLD[:, -1:])[:, 0].float().cpu()
+        logits_RV = torch.stack([self._known[ask.prompt] for ask in asks])
         widths = [len(ask.candidates or ()) for ask in asks]
         widest = max(widths)
-        tokens_RA = torch.zeros(len(asks), widest, dtype=torch.int64)
-        for row, ask in enumerate(asks):
-            tokens_RA[row, : widths[row]] = torch.tensor([each[0] for each in ask.candidates or ()])
+        rows_A = [[each[0] for each in ask.candidates or ()] for ask in asks]
+        tokens_RA = torch.tensor([row + [0] * (widest - len(row)) for row in rows_A])
         beyond_RA = torch.arange(widest) >= torch.tensor(widths)[:, None]
         scores_RA = logits_RV.gather(1, tokens_RA).double().masked_fill(beyond_RA, -torch.inf)
         if not bool((scores_RA.max(-1).values < torch.inf).all()):

@@ -15,7 +15,7 @@ asked with the good word there acts as one who succeeds.
 
 `score` computes many decisions at once; `score_slowly` one by one, without padding, and is its oracle.
 
-Shapes: B decisions, N drawn tokens, A candidates, D model width, V vocabulary.
+Shapes: B decisions, U rows and K columns (collate.py), N drawn tokens, A candidates, D model width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from overwinter.errors import UsageError
 from overwinter.learn.batch import Floats
 from overwinter.learn.reinforce.collate import Rows, collate, is_one_token, path, pieces
 from overwinter.learn.reinforce.decision import Decision, Episode, flat
+from overwinter.learn.reinforce.ends import hidden_at
 from overwinter.model import Decoder
 
 TOKENS_AT_ONCE = 16_384
@@ -71,7 +72,9 @@ class Scores:
     def per_decision(self) -> Tensor:
         """[B] log-probability of each whole action."""
         count = int(self.decision.max()) + 1
-        return torch.zeros(count, dtype=self.logprob.dtype).index_add(0, self.decision, self.logprob)
+        return torch.zeros(count, dtype=self.logprob.dtype, device=self.logprob.device).index_add(
+            0, self.decision, self.logprob
+        )
 
 
 class Policy(ABC):
@@ -111,14 +114,14 @@ class Policy(ABC):
             outcome: tokens to put into the slots, one per decision; None leaves what was asked.
         """
         rows = collate(decisions, outcome, end_id=self.end_id).to(self.decoder.embed.weight.device)
-        hidden_BLD = self.decoder.hidden(rows.ids, positions_BL=rows.positions)
-        log_NA, target_N = self._distribution(hidden_BLD[rows.row, rows.column], rows)
+        hidden_UKD = hidden_at(self.decoder, rows.ids, rows.positions, rows.columns)
+        log_NA, target_N = self._distribution(hidden_UKD[rows.unique[rows.decision], rows.place], rows)
         return Scores(
             logprob=log_NA.gather(1, target_N[:, None])[:, 0],
             entropy=entropy_of(log_NA),
-            decision=rows.row,
-            success=self._success(hidden_BLD, rows),
-            policy=log_NA if rows.allowed is not None and len(rows.row) == len(decisions) else None,
+            decision=rows.decision,
+            success=self._success(hidden_UKD, rows),
+            policy=log_NA if rows.allowed is not None and len(rows.decision) == len(decisions) else None,
         )
 
     def score_slowly(self, decision: Decision, outcome: int | None = None) -> Scores:
@@ -156,11 +159,11 @@ class Policy(ABC):
     def _logits(self, hidden_ND: Tensor) -> Tensor:
         return self.decoder.logits(hidden_ND[None])[0].float()
 
-    def _success(self, hidden_BLD: Tensor, rows: Rows) -> Tensor | None:
+    def _success(self, hidden_UKD: Tensor, rows: Rows) -> Tensor | None:
         has_slot_B = rows.before_slot >= 0
         if self.outcome is None or not bool(has_slot_B.any()):
             return None
-        before_BD = hidden_BLD[torch.arange(len(hidden_BLD)), rows.before_slot.clamp(min=0)]
+        before_BD = hidden_UKD[rows.unique, rows.before_slot.clamp(min=0)]
         logits_BV = self._logits(before_BD)
         odds_B = logits_BV[:, self.outcome.well] - logits_BV[:, self.outcome.badly]
         return odds_B.masked_fill(~has_slot_B, float("nan"))

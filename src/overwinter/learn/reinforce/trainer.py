@@ -29,8 +29,8 @@ from overwinter.learn.reinforce.decision import Episode, batch_of, flat, key_of
 from overwinter.learn.reinforce.form import Form
 from overwinter.learn.reinforce.player import AnyPlayer, Player
 from overwinter.learn.reinforce.policy import Policy
-from overwinter.learn.reinforce.rollout import Config as RolloutConfig
-from overwinter.learn.reinforce.rollout import Task, rollout
+from overwinter.learn.reinforce.rollouts import Config as RolloutConfig
+from overwinter.learn.reinforce.rollouts import Task, rollout
 from overwinter.learn.reinforce.seat import Seats
 from overwinter.learn.reinforce.update import Guard, UpdateConfig, Updater
 from overwinter.learn.train.optim import Optimiser, OptimiserConfig, build_optimiser
@@ -194,12 +194,12 @@ class _Training:
         given = self.credit(batch, self.memory)
         self.memory = given.memory
         self.optimiser.set_factor(min(1.0, (number + 1) / config.warmup) if config.warmup else 1.0)
-        learned = self.updater.update(episodes, given.advantages, seed=key_of(config.seed, "order", number))
-        self.policy.version += 1
+        seen, order = episode_figures(episodes), key_of(config.seed, "order", number)
+        learned = self.updater.update(episodes, given.advantages, seed=order, signals=seen)
         self.iteration += 1
         figures = {"iteration": float(number), "version": float(self.policy.version)}
         figures |= {f"credit.{name}": value for name, value in given.diagnostics.items()}
-        figures |= episode_figures(episodes) | learned
+        figures |= seen | learned
         figures |= {"play_s": played - began, "learn_s": time.perf_counter() - played}
         if config.evaluate.every and self.iteration % config.evaluate.every == 0:
             figures |= self._evaluate()
@@ -266,6 +266,7 @@ class _Training:
             entropy_coef=self.updater.entropy_coef,
             best=self.best,
             config=_asked(self.config),
+            guard=None if self.updater.guard is None else self.updater.guard.state_dict(),
             memory=memory_tensors(self.memory),
         )
         tensors = self.optimiser.state_tensors()
@@ -288,6 +289,8 @@ class _Training:
             self.iteration, self.policy.version, self.best = state.iteration, state.version, state.best
             self.updater.entropy_coef = state.entropy_coef
             self.memory = memory_of(state.memory)
+            if self.updater.guard is not None and state.guard is not None:
+                self.updater.guard.load_state_dict(state.guard)
             break
         for name in (checkpoint.METRICS, checkpoint.EVENTS):
             if (folder / name).exists():
@@ -313,8 +316,8 @@ def evaluate(
 
 
 def episode_figures(episodes: Sequence[Episode]) -> dict[str, float]:
-    """What a round of play looks like; the first signs of a collapse are here (RAGEN, arXiv 2504.20073): reward spread within
-    groups, entropy, length, share of valid actions."""
+    """What a round of play looks like, by the names of `overwinter.learn.stability`. The first signs of a collapse are here (RAGEN,
+    arXiv 2504.20073): the spread of rewards within groups, entropy, length, share of valid actions."""
     reward = np.array([episode.total_reward for episode in episodes])
     turns = np.array([len(episode.decisions) for episode in episodes], np.float64)
     groups: dict[int, list[float]] = {}
@@ -330,16 +333,15 @@ def episode_figures(episodes: Sequence[Episode]) -> dict[str, float]:
         "success": float(np.mean(known)) if known else math.nan,
         "score": float(np.mean(scores)) if scores else math.nan,
         "reward": float(reward.mean()),
-        "reward_std": float(reward.std()),
-        "reward_std_in_group": float(np.mean(spreads)),
-        "equal_groups": float(np.mean([spread < 1e-9 for spread in spreads])),
+        "reward_std": float(np.mean(spreads)),
+        "zero_variance_share": float(np.mean([spread < 1e-9 for spread in spreads])),
         "turns": float(turns.mean()),
         "turns_p95": float(np.quantile(turns, 0.95)),
         "truncated": float(np.mean([episode.truncated for episode in episodes])),
         "top_probability": float(np.mean(np.exp(likeliest))) if likeliest else math.nan,
-        "action_tokens": float(np.mean([len(decision.ids) for decision in decisions])),
-        "cut": float(np.mean([decision.is_cut for decision in decisions])),
-        "valid_actions": float(np.mean([decision.is_valid for decision in decisions])),
+        "length": float(np.mean([len(decision.ids) for decision in decisions])),
+        "cap_hit_share": float(np.mean([decision.is_cut for decision in decisions])),
+        "valid_ratio": float(np.mean([decision.is_valid for decision in decisions])),
         "states_per_decision": len({decision.state for decision in decisions}) / len(decisions),
     }
 

@@ -69,6 +69,12 @@ class Guard(Protocol):
 
     def after_step(self) -> None: ...
 
+    def state_dict(self) -> dict[str, Any]:
+        """What it remembers, as JSON values."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateConfig:
@@ -78,7 +84,7 @@ class UpdateConfig:
         loss, aggregation: losses.py.
         epochs, minibatches: their product is the number of optimiser steps.
         micro_tokens: computed at once, padding included; memory, not mathematics.
-        max_grad_norm: None only measures.
+        max_grad_norm: None only measures; a guard clips by its own rule instead.
         old: what ratios are taken to: the log-probabilities of the rollout, or those of the weights as they are before the first
             step. The second, with `correction`, is for rollouts from elsewhere.
         kl_coef, kl_kind: towards the reference policy.
@@ -176,13 +182,23 @@ class Updater:
         self.verdict = "go"
         """The guard's word on the last step."""
         self._entropy_now = 0.0
+        self._signals: dict[str, float] = {}
 
-    def update(self, episodes: Sequence[Episode], advantages: Floats, *, seed: int) -> dict[str, float]:
-        """Take the steps. Returns figures, means over the steps where there is one per step.
+    def update(
+        self,
+        episodes: Sequence[Episode],
+        advantages: Floats,
+        *,
+        seed: int,
+        signals: Mapping[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Take the steps, and count the policy's version up if there were any. Returns figures, means over the steps where there is
+        one per step.
 
         Args:
             advantages: [S], one per decision.
             seed: of the order of decisions.
+            signals: of the episodes, for the guard.
 
         Raises:
             UsageError: the advantages are not one finite number per decision.
@@ -191,11 +207,14 @@ class Updater:
         active = np.arange(len(table.decisions))
         if not self.config.wants_all:
             active = active[np.add.reduceat(np.abs(table.weight * table.advantage), table.start[:-1]) > 0]
+        self._signals = {**(signals or {}), **figures}
         entropy = figures["entropy"]
         self._entropy_now = self.config.entropy.now(self.entropy_coef, entropy)
         figures |= {"entropy_coef": self._entropy_now, "active_decisions": float(len(active))}
         self.entropy_coef = self.config.entropy.moved(self.entropy_coef, entropy)
-        return figures | _mean_figures(self._steps(table, active, seed))
+        figures |= _mean_figures(self._steps(table, active, seed))
+        self.policy.version += figures["optimiser_steps"] > 0
+        return figures
 
     def _steps(self, table: _Table, active: NDArray[np.int64], seed: int) -> list[dict[str, float]]:
         taken: list[dict[str, float]] = []
@@ -225,7 +244,9 @@ class Updater:
         group_N = np.array([episode.group for episode in episodes], np.int64)[trajectory_N]
         advantage_N = np.clip(advantages, -config.advantage_clip, config.advantage_clip)[decision_N]
         rollout = np.array([value for decision in decisions for value in decision.logprobs])
-        old = self.policy.logprobs(decisions) if config.old == "recomputed" else rollout.astype(np.float32)
+        old = self._old(decisions, rollout)
+        is_raw_N = np.array([decision.is_raw for decision in decisions])[decision_N]
+        rollout = np.where(is_raw_N, old, rollout)  # nothing is known of what they were drawn from
         staleness = np.array([self.policy.version - d.version if d.version >= 0 else -1 for d in decisions])
         corrected = correct(
             rollout, old.astype(np.float64), trajectory_N, advantage_N, config.correction,
@@ -253,12 +274,23 @@ class Updater:
             "decisions": float(len(decisions)),
             "tokens": float(len(decision_N)),
             "staleness": float(staleness.mean()),
-            "advantage_mean": float(advantage_N.mean()),
+            "advantage": float(advantage_N.mean()),
             "advantage_std": float(advantage_N.std()),
-            "advantage_max": float(np.abs(advantage_N).max()),
+            "advantage_most": float(np.abs(advantage_N).max()),
             "entropy": float(np.mean(known)) if known else math.nan,
         }
         return table, figures
+
+    def _old(self, decisions: Sequence[Decision], rollout_N: Floats) -> NDArray[np.float32]:
+        """[N] log-probabilities that ratios are taken to."""
+        if self.config.old == "recomputed":
+            return self.policy.logprobs(decisions)
+        if any(decision.is_raw for decision in decisions):
+            raise UsageError(
+                "log-probabilities of the model alone are not of what was drawn under a constraint or a temperature",
+                'take ratios to the weights as they are: UpdateConfig(old="recomputed")',
+            )
+        return rollout_N.astype(np.float32)
 
     def _informative(self, episodes: Sequence[Episode]) -> Bools:
         if not self.config.drops_equal_groups:
@@ -279,11 +311,13 @@ class Updater:
             (loss * self.config.minibatches).backward()  # type: ignore[no-untyped-call]
             for name, value in figures.items():
                 totals[name] = totals.get(name, 0.0) + value * self.config.minibatches
-        norm = clip_gradients(self.policy.decoder, self.config.max_grad_norm) if len(part) else 0.0
+        longest = self.config.max_grad_norm if self.guard is None else None
+        norm = clip_gradients(self.policy.decoder, longest) if len(part) else 0.0
         totals |= {"grad_norm": norm, "skipped": 0.0}
         whole = totals.get("loss", 0.0)
         if self.guard is not None:
-            self.verdict = self.guard.before_step(whole, signals=totals, batch=part.tolist()).action
+            signals = {name: value for name, value in (self._signals | totals).items() if math.isfinite(value)}
+            self.verdict = self.guard.before_step(whole, signals=signals, batch=part.tolist()).action
         if self.verdict != "go" or not (math.isfinite(norm) and math.isfinite(whole)):
             self.optimiser.zero_grad()
             return totals | {"skipped": 1.0}
@@ -313,15 +347,15 @@ class Updater:
             moved = (scores.logprob - old).clamp(-20, 20)
             figures = {
                 "policy_loss": policy_loss,
-                "clipped": (found.is_clipped * share).sum(),
+                "clip_share": (found.is_clipped * share).sum(),
                 "moved_k3": ((moved.exp() - moved - 1) * share).sum(),
-                "ratio_max": found.ratio.max() / config.minibatches,
+                "ratio_most": found.ratio.max() / config.minibatches,
             }
         if table.reference is not None:
             estimate = kl(scores.logprob, torch.from_numpy(table.reference[at]).to(device), config.kl_kind)
             if config.kl_unbiased:
                 estimate = estimate * (scores.logprob - old).clamp(-20, 20).exp()
-            figures["kl_reference"] = (estimate.detach() * share).sum()
+            figures["kl"] = (estimate.detach() * share).sum()
             loss = loss + scale * config.kl_coef * (estimate * share).sum()
         more, beside = self._outcome_losses(table, rows, scores, share)
         loss, figures = loss + more, figures | beside | {"loss": (loss + more).detach()}

@@ -1,0 +1,120 @@
+"""The settings of the guard, with the source of each number. docs/stability.md has the same as tables."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from overwinter.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardConfig:
+    """When the guard acts, and how hard. The defaults suit the pre-training of a language model with AdamW."""
+
+    enabled: bool = True
+    """False: every question is answered "go" and nothing is measured."""
+    dry_run: bool = False
+    """True: measure, judge and log, and touch nothing: the training has the bits of one without a guard."""
+
+    # What is usual. OLMo-core, SkipStepOptimizer and StabilityMonitor: window 128, from 64 values on, 6 sigma.
+    window: int = 128
+    window_least: int = 64
+    spike_sigma: float = 6.0
+    points: int = 3
+    """Consecutive points that a trend needs before it is an alarm."""
+
+    # Adaptive clipping. ZClip, arXiv 2504.02507, and its published code.
+    zclip: bool = True
+    zclip_alpha: float = 0.97
+    zclip_z: float = 2.5
+    zclip_warmup: int = 25
+    max_norm: float | None = 1.0
+    """Hard cap on the gradient norm; None for none. Do not clip in your loop as well."""
+
+    # Skipped steps.
+    skips_allowed: int = 5
+    skips_span: int = 100
+    """More than `skips_allowed` in `skips_span` steps is not bad luck: tighten and go on, or a real shift freezes training."""
+    red_skips: int = 3
+    red_span: int = 20
+    """This many skips in so few steps: roll back."""
+
+    # Tightening.
+    tighten_steps: int = 200
+    tighten_lr: float = 0.5
+    tighten_coefficient: float = 2.0
+    """Factor on the coefficients of the KL and entropy terms, for loops that read `guard.coefficient_scale`."""
+    tighten_patience: int = 20
+    """Steps that tightening is given to work; an alarm of a trend after them rolls back."""
+
+    # Rolling back. PaLM: about 100 steps back, 200 to 500 batches skipped.
+    checkpoint_every: int = 100
+    checkpoints_kept: int = 3
+    max_rollbacks: int = 3
+    rollback_lr: float = 0.7
+    """Factor on the learning rate for good, per rollback."""
+    skip_batches: int = 200
+    """Batches that are skipped after a rollback, at least; never fewer than lie between the checkpoint and the alarm."""
+    loss_margin: float | None = 0.5
+    loss_margin_steps: int = 50
+    """A loss this far above its best for so many steps: roll back. In nats; None for losses that are no likelihood, as in RL."""
+
+    # Trends.
+    drift_slack: float = 2.0
+    """Sigmas per step that a CUSUM forgives. The end of a steady ramp is √3 sigma above the mean of its window: no alarm."""
+    drift_limit: float = 12.0
+    trend_steps: int = 20
+    length_slope: float = 0.03
+    collapse_share: float = 0.5
+    format_drop: float = 0.10
+    dead_share: float = 0.8
+    jump_sigma: float = 6.0
+    ess_least: float = 0.3
+    weight_low: float = 0.5
+    weight_high: float = 2.0
+    staleness_most: float = 8.0
+    """Versions of the policy between sampling and training; ScaleRL works with 8."""
+    lr_jump: float = 5.0
+
+    # Looking inside.
+    update_ratio_every: int = 10
+    """Steps between measurements of update/weight; needs a copy of the weights for the time of the step. 0 is never."""
+    monitor_every: int = 50
+    """Steps between looks inside a decoder. 0 is never."""
+    attention_logit: float = 100.0
+    logsumexp_square: float = 400.0
+    output_rms_growth: float = 2.0
+    """Factor per 1,000 steps."""
+    output_rms_warmup: int = 1000
+    ssm_state_rms: float = 1e3
+    gate_entropy: float = 0.05
+    """Share of log T."""
+    qk_clip: float | None = None
+    """τ of QK-clip (Kimi K2 takes 100); None is off."""
+
+    incidents_kept: int = 3
+    """Batches with the state they met, for `replay`; 0 keeps none. Each costs a copy of the weights."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, annotation = getattr(self, field.name), str(field.type)
+            if annotation == "bool":
+                right = isinstance(value, bool)
+            elif value is None:
+                right = "None" in annotation
+            else:
+                kind = int if annotation == "int" else int | float
+                right = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+            if not right:
+                raise UsageError(f"GuardConfig.{field.name} cannot be {value!r}", "see the tables of docs/stability.md")
+        if not 2 <= self.window_least <= self.window:
+            raise UsageError(
+                f"a window of {self.window} cannot be judged from {self.window_least} values on",
+                "let 2 ≤ window_least ≤ window",
+            )
+        if self.checkpoint_every < 1 or self.checkpoints_kept < 1 or self.points < 1 or self.zclip_warmup < 1:
+            raise UsageError(
+                "checkpoint_every, checkpoints_kept, points and zclip_warmup must be at least 1",
+                "to go without rollbacks set max_rollbacks=0",
+            )

@@ -1,0 +1,421 @@
+"""The guard around somebody's training loop: asked before each step, told after it.
+
+    guard = Guard(model, optimizer, save=save, load=load)
+    for batch in …:
+        loss = …;  loss.backward()
+        verdict = guard.before_step(loss, batch=batch)
+        if verdict.stopped: break
+        if verdict.go: optimizer.step();  guard.after_step()
+        optimizer.zero_grad()
+
+Order of work in `before_step`: measure, compare with what is usual, ask the detectors, let the ladder decide, act, write down. On
+"skip", "rolled_back" and "stop" the gradients are dropped, so that a loop that steps all the same changes nothing. A lowered
+learning rate is lent to the optimiser between the two calls alone; schedules never see it.
+
+Invariants: switched off or in a dry run, the training keeps its bits; no random number is drawn; every action that changes
+anything is an event with its evidence; a rollback gives back weights, moments, random numbers and the loop's own state to the bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from overwinter.errors import UsageError
+from overwinter.learn.stability.config import GuardConfig
+from overwinter.learn.stability.detectors import Alarm, Reading, build_detectors
+from overwinter.learn.stability.events import EventLog
+from overwinter.learn.stability.ladder import Decision, Ladder
+from overwinter.learn.stability.masks import RatioMasks, RatioRules, finite_rows, ratio_masks
+from overwinter.learn.stability.monitors import Monitors
+from overwinter.learn.stability.qk_clip import clip_attention
+from overwinter.learn.stability.replay import Incident
+from overwinter.learn.stability.report import write_report
+from overwinter.learn.stability.signals import Groups, Movement, parameter_norms, scale_gradients
+from overwinter.learn.stability.snapshot import Optimizer, Shelf, Snapshot, random_state
+from overwinter.learn.stability.window import History
+from overwinter.learn.stability.zclip import ZClip
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What became of a step."""
+
+    action: Literal["go", "skip", "rolled_back", "stop"] = "go"
+    cause: str = ""
+    """The detector that decided, with what made it worse."""
+    alarms: tuple[Alarm, ...] = ()
+    clip: float = 1.0
+    """What the gradient was multiplied by."""
+    skip_batches: int = 0
+    """After a rollback: how many batches to leave out from the restored cursor on; 0 where `skip` did it already."""
+
+    @property
+    def go(self) -> bool:
+        """Whether to take the optimiser's step."""
+        return self.action == "go"
+
+    @property
+    def stopped(self) -> bool:
+        return self.action == "stop"
+
+
+class Guard:
+    """One training's guard.
+
+    Args:
+        model: whose parameters are trained; a `Decoder` is looked into as well.
+        optimizer: one of torch's, or several.
+        config: when to act.
+        save: the loop's own state (cursor, scheduler, generators): tensors, arrays, numbers, texts, lists and dicts of them.
+        load: puts such a state back.
+        skip: leaves out that many batches from the cursor on. Without it, obey `Verdict.skip_batches`.
+        folder: for events.jsonl, signals.jsonl, the report, and snapshots; None keeps everything in memory.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | Sequence[Optimizer],
+        config: GuardConfig | None = None,
+        *,
+        save: Callable[[], Mapping[str, Any]] | None = None,
+        load: Callable[[Mapping[str, Any]], None] | None = None,
+        skip: Callable[[int], None] | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        if (save is None) != (load is None):
+            raise UsageError("save and load come in pairs", "give both, or neither")
+        self.model, self.config = model, config or GuardConfig()
+        self.optimizers: tuple[Optimizer, ...] = tuple(optimizer) if isinstance(optimizer, Sequence) else (optimizer,)
+        self._save, self._load, self._skip = save, load, skip
+        self.folder = folder
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        self.step = 0
+        """Steps asked about so far, those of abandoned stretches included."""
+        self.log = EventLog(None if folder is None else folder / "events.jsonl")
+        self.signal_log = EventLog(None if folder is None else folder / "signals.jsonl", kept=500)
+        self.history = History(self.config.window, self.config.window_least, self.config.spike_sigma)
+        self.detectors = build_detectors(self.config)
+        self.zclip = ZClip(
+            alpha=self.config.zclip_alpha,
+            z=self.config.zclip_z,
+            warmup=self.config.zclip_warmup,
+            max_norm=self.config.max_norm,
+            adaptive=self.config.zclip,
+        )
+        self.ladder = Ladder(self.config)
+        self.shelf = Shelf(self.config.checkpoints_kept, None if folder is None else folder / "snapshots")
+        self.incidents: list[Incident] = []
+        self.groups = Groups(model)
+        self.movement = Movement(self.groups)
+        self.monitors = Monitors(model)
+        self._pending: dict[str, float] = {}
+        self._lent: list[tuple[dict[str, Any], Any]] = []
+        self._random: Mapping[str, Any] = {}
+        self._last_alarm = 0
+
+    # Asked by the loop
+
+    def before_step(
+        self, loss: Tensor | float, *, signals: Mapping[str, float] | None = None, batch: Any = None
+    ) -> Verdict:
+        """Judge a step whose gradients are there, and prepare it or prevent it.
+
+        Args:
+            loss: of this step, one number.
+            signals: more of what is watched, by the names of docs/stability.md; `policy_signals` makes those of RL.
+            batch: what the step was computed from; kept with an alarm, for `replay`.
+        """
+        if not self.config.enabled:
+            return Verdict()
+        self.step += 1
+        self._give_back()
+        values, norm = self._measure(loss, signals)
+        z = self.history.z(values)
+        reading = Reading(step=self.step, values=values, z=z, history=self.history)
+        alarms = tuple(alarm for detector in self.detectors if (alarm := detector.observe(reading)) is not None)
+        can_step = math.isfinite(values["loss"]) and math.isfinite(norm)
+        decision = self.ladder.decide(self.step, alarms, can_step=can_step)
+        # A zero gradient says nothing of the size of the next.
+        self.history.push({name: value for name, value in values.items() if name != "gradient_norm" or value > 0})
+        self.signal_log.write("signals", self.step, values=values, z=z)
+        self._note(alarms, decision, batch)
+        if decision.action in ("go", "tighten"):
+            return self._go(decision, alarms, norm, can_step=can_step)
+        return self._hold(decision, alarms)
+
+    def after_step(self) -> None:
+        """Tell that the optimiser has stepped: looks at what it did, gives the learning rate back, keeps a healthy state."""
+        if not self.config.enabled:
+            return
+        self._pending |= self.movement.end()
+        self._give_back()
+        self._qk_clip()
+        due = bool(self.config.monitor_every) and self.step % self.config.monitor_every == 0
+        if due or self.config.qk_clip is not None:
+            self.monitors.attach(attention_only=not due)
+        if not self.config.dry_run and self._healthy():
+            self.checkpoint()
+        if self.config.incidents_kept:
+            self._random = random_state()
+
+    def screen(self, columns: Mapping[str, Tensor]) -> Tensor:
+        """Rung 1: which samples to keep [R]: those whose numbers are finite in every column [R, …]."""
+        keep_R, bad = finite_rows(columns)
+        if not self.config.enabled or not bad:
+            return torch.ones_like(keep_R)
+        share = 1 - float(keep_R.double().mean())
+        self._pending["dropped_share"] = share
+        self._write("drop_samples", dropped=int((~keep_R).sum()), of=len(keep_R), columns=bad)
+        return torch.ones_like(keep_R) if self.config.dry_run else keep_R
+
+    def mask_ratios(
+        self,
+        log_ratio_RT: Tensor,
+        mask_RT: Tensor,
+        *,
+        rules: RatioRules | None = None,
+        advantage_R: Tensor | None = None,
+        log_policy_ratio_RT: Tensor | None = None,
+    ) -> RatioMasks:
+        """Rung 2: which tokens to train on, and with what weight, by log π_old − log μ of each (`ratio_masks`)."""
+        found = ratio_masks(
+            log_ratio_RT,
+            mask_RT,
+            rules or RatioRules(),
+            advantage_R=advantage_R,
+            log_policy_ratio_RT=log_policy_ratio_RT,
+        )
+        if not self.config.enabled or not found.reasons:
+            return found.untouched(mask_RT) if not self.config.enabled else found
+        self._write("mask_tokens", **found.reasons)
+        return found.untouched(mask_RT) if self.config.dry_run else found
+
+    @property
+    def coefficient_scale(self) -> float:
+        """Factor for the coefficients of KL and entropy in the loop's loss; above 1 while tightened."""
+        tight = self.ladder.tight(self.step) and not self.config.dry_run
+        return self.config.tighten_coefficient if tight else 1.0
+
+    @property
+    def lr_scale(self) -> float:
+        """Factor that the next step puts on the learning rate."""
+        if self.config.dry_run:
+            return 1.0
+        tight = self.config.tighten_lr if self.ladder.tight(self.step) else 1.0
+        return tight * self.ladder.lr_scale_rollbacks
+
+    def checkpoint(self) -> None:
+        """Keep the present state as healthy; done by itself every `checkpoint_every` steps without an alarm."""
+        extra = {"loop": {} if self._save is None else dict(self._save()), "guard": self._watchers()}
+        self.shelf.add(Snapshot.take(self.step, self.model, self.optimizers, extra=extra))
+
+    # Acting
+
+    def _go(self, decision: Decision, alarms: tuple[Alarm, ...], norm: float, *, can_step: bool) -> Verdict:
+        if not can_step:
+            # Nothing asks to skip a dry run's step, and nothing is left of a step with NaN in any case.
+            return Verdict(cause=decision.cause, alarms=alarms)
+        target = self.zclip.target(norm)
+        if self.config.dry_run:
+            return Verdict(cause=decision.cause, alarms=alarms)
+        clip = scale_gradients(self.groups.parameters, norm, target)
+        if clip < 1 and (self.config.max_norm is None or target < self.config.max_norm):
+            self._write("clip", norm=norm, target=target, factor=clip)
+        if decision.action == "tighten":
+            self._write("tighten", cause=decision.cause, steps=self.config.tighten_steps, lr_scale=self.lr_scale)
+        self._lend()
+        every = self.config.update_ratio_every
+        if every and self.step % every == 0:
+            self.movement.begin()
+        return Verdict(cause=decision.cause, alarms=alarms, clip=clip)
+
+    def _hold(self, decision: Decision, alarms: tuple[Alarm, ...]) -> Verdict:
+        if self.config.dry_run:
+            self._write(f"would_{decision.action}", cause=decision.cause)
+            self.ladder.stopped = ""
+            return Verdict(cause=decision.cause, alarms=alarms)
+        for parameter in self.groups.parameters:
+            parameter.grad = None
+        if decision.action == "roll_back":
+            return self._roll_back(decision, alarms)
+        if decision.action == "stop":
+            return self._stop(decision, alarms)
+        self._write("skip", cause=decision.cause)
+        return Verdict(action="skip", cause=decision.cause, alarms=alarms)
+
+    def _roll_back(self, decision: Decision, alarms: tuple[Alarm, ...]) -> Verdict:
+        snapshot = self.shelf.before(decision.since)
+        if snapshot is None:
+            cause = f"{decision.cause}, and there is no checkpoint to go back to"
+            self.ladder.stopped = cause
+            return self._stop(Decision(action="stop", cause=cause, since=decision.since), alarms)
+        snapshot.restore(self.model, self.optimizers)
+        self._watchers_back(snapshot.extra["guard"])
+        self.shelf.drop_after(snapshot.step)
+        self._pending = {}
+        self.monitors.detach()
+        batches = max(self.step - snapshot.step, self.config.skip_batches)
+        if self._load is not None:
+            self._load(snapshot.extra["loop"])
+        if self._skip is not None:
+            self._skip(batches)
+        self._write(
+            "roll_back",
+            cause=decision.cause,
+            since=decision.since,
+            to=snapshot.step,
+            skip_batches=batches,
+            rollbacks=self.ladder.rollbacks,
+            lr_scale=self.lr_scale,
+        )
+        left = 0 if self._skip is not None else batches
+        return Verdict(action="rolled_back", cause=decision.cause, alarms=alarms, skip_batches=left)
+
+    def _stop(self, decision: Decision, alarms: tuple[Alarm, ...]) -> Verdict:
+        if self.log.of("stop"):
+            return Verdict(action="stop", cause=decision.cause, alarms=alarms)
+        healthy = self.shelf.before(decision.since)
+        if healthy is not None:
+            # What a stopped training leaves behind is the last state that can be trusted.
+            healthy.restore(self.model, self.optimizers)
+            if self._load is not None:
+                self._load(healthy.extra["loop"])
+        self._write(
+            "stop",
+            cause=decision.cause,
+            rollbacks=self.ladder.rollbacks,
+            weights_of=None if healthy is None else healthy.step,
+        )
+        write_report(self.folder, self.report())
+        return Verdict(action="stop", cause=decision.cause, alarms=alarms)
+
+    def report(self) -> dict[str, Any]:
+        """Where the training stands: what the guard did, how often, and what it last saw."""
+        events = list(self.log.events)
+        kinds = sorted({event["kind"] for event in events})
+        return {
+            "step": self.step,
+            "stopped": self.ladder.stopped,
+            "rollbacks": self.ladder.rollbacks,
+            "counts": {kind: sum(event["kind"] == kind for event in events) for kind in kinds},
+            "last_events": [event for event in events if event["kind"] != "clip"][-20:],
+            "last_signals": list(self.signal_log.events)[-10:],
+            "checkpoints": self.shelf.steps,
+        }
+
+    # Parts of the work
+
+    def _measure(self, loss: Tensor | float, signals: Mapping[str, float] | None) -> tuple[dict[str, float], float]:
+        number = float(loss.detach()) if isinstance(loss, Tensor) else float(loss)
+        norms, norm = parameter_norms([parameter.grad for parameter in self.groups.parameters])
+        values = {"loss": number, "gradient_norm": norm}
+        values |= {f"gradient_norm.{name}": size for name, size in self.groups.by_group(norms).items()}
+        rates = [
+            float(group["lr"]) for optimizer in self.optimizers for group in optimizer.param_groups if "lr" in group
+        ]
+        if rates:
+            values["lr"] = max(rates)
+        values |= {name: float(value) for name, value in (signals or {}).items()}
+        values |= self._pending | self.monitors.collect()
+        self._pending = {}
+        return values, norm
+
+    def _note(self, alarms: Sequence[Alarm], decision: Decision, batch: Any) -> None:
+        for alarm in alarms:
+            self._write(
+                "alarm",
+                detector=alarm.detector,
+                signal=alarm.signal,
+                remedy=alarm.remedy,
+                since=alarm.since,
+                evidence=alarm.evidence,
+            )
+        if alarms:
+            self._last_alarm = self.step
+        if alarms and batch is not None and self.config.incidents_kept and decision.action != "go":
+            measured = self.signal_log.events[-1]["values"]
+            incident = Incident.of(self.step, self.model, batch, alarms, self._random, measured)
+            self.incidents = [*self.incidents, incident][-self.config.incidents_kept :]
+            if self.folder is not None:
+                incident.write(self.folder / "incidents" / f"step-{self.step:09d}")
+
+    def _write(self, kind: str, **facts: Any) -> None:
+        self.log.write(kind, self.step, **facts)
+
+    def _healthy(self) -> bool:
+        """Whether this is a state to come back to: due, no alarm in the last 20 steps, and none in the making."""
+        if not self.shelf.steps:
+            return True
+        if self.step - self.shelf.steps[-1] < self.config.checkpoint_every:
+            return False
+        quiet = self.step - self._last_alarm >= self.config.red_span or not self._last_alarm
+        return quiet and not any(detector.suspicious for detector in self.detectors)
+
+    def _lend(self) -> None:
+        scale = self.lr_scale
+        if scale == 1:
+            return
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                self._lent.append((group, group["lr"]))
+                group["lr"] = group["lr"] * scale
+
+    def _give_back(self) -> None:
+        for group, lr in self._lent:
+            group["lr"] = lr
+        self._lent = []
+
+    def _qk_clip(self) -> None:
+        tau = self.config.qk_clip
+        if tau is None or self.config.dry_run:
+            return
+        for name, logits_H, attention in self.monitors.take_logits():
+            if float(logits_H.max()) > tau:
+                gamma = clip_attention(attention, logits_H, tau=tau)
+                self._write("qk_clip", layer=name, logit=float(logits_H.max()), factor=gamma)
+
+    def _watchers(self) -> dict[str, Any]:
+        return {
+            "history": self.history.state_dict(),
+            "detectors": {detector.name: detector.state_dict() for detector in self.detectors},
+            "zclip": self.zclip.state_dict(),
+        }
+
+    def _watchers_back(self, state: Mapping[str, Any]) -> None:
+        self.history.load_state_dict(state["history"])
+        for detector in self.detectors:
+            if detector.name in state["detectors"]:
+                detector.load_state_dict(state["detectors"][detector.name])
+        self.zclip.load_state_dict(state["zclip"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the guard remembers but its snapshots, as JSON values; those in a folder are found there again."""
+        return {
+            "format": FORMAT,
+            "step": self.step,
+            "last_alarm": self._last_alarm,
+            "ladder": self.ladder.state_dict(),
+            "pending": dict(self._pending),
+            **self._watchers(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state.get("format") != FORMAT:
+            raise UsageError(
+                f"a guard's state of format {state.get('format')!r}, this version reads {FORMAT}", "update"
+            )
+        self.step, self._last_alarm = int(state["step"]), int(state["last_alarm"])
+        self.ladder.load_state_dict(state["ladder"])
+        self._pending = dict(state["pending"])
+        self._watchers_back(state)

@@ -1,0 +1,265 @@
+"""A training at one moment, to come back to: weights, moments, settings of the optimiser, random numbers, and whatever the loop adds.
+
+    snapshot = Snapshot.take(step, model, optimizers, extra=…)      copies; nothing in it is written to again
+    snapshot.restore(model, optimizers)                             the same bits as then
+
+Optimisers are taken parameter by parameter instead of by their `load_state_dict`, which casts moments to the type of the parameters. In a
+folder, tensors are safetensors and the rest is JSON (`write`, `read`); no pickle.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from overwinter.errors import UsageError
+from overwinter.model.weights import new_folder, read_json, write_tensors
+
+FORMAT = 1
+TENSOR, ARRAY, TUPLE, INT_KEYS, FLOAT = "__tensor__", "__array__", "__tuple__", "__int_keys__", "__float__"
+
+
+class Optimizer(Protocol):
+    """What is needed of an optimiser; all of torch's have it."""
+
+    param_groups: list[dict[str, Any]]
+    state: Any
+
+
+def random_state() -> dict[str, Any]:
+    """The generators that everybody shares: Python's, NumPy's, torch's on the CPU and on each GPU."""
+    state: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """Copies of everything that decides how a training goes on."""
+
+    step: int
+    model: Mapping[str, Tensor]
+    optimizers: tuple[Mapping[str, Any], ...]
+    random: Mapping[str, Any]
+    extra: Mapping[str, Any]
+    """Of the loop: the data cursor, the scheduler, its own generators."""
+
+    @classmethod
+    def take(
+        cls, step: int, model: nn.Module, optimizers: Sequence[Optimizer], *, extra: Mapping[str, Any] | None = None
+    ) -> Snapshot:
+        return cls(
+            step=step,
+            model={name: tensor.detach().clone() for name, tensor in model.state_dict().items()},
+            optimizers=tuple(_optimizer_state(optimizer) for optimizer in optimizers),
+            random=copied(random_state()),
+            extra=copied(dict(extra or {})),
+        )
+
+    def restore(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        """Put everything back but `extra`, which is the loop's own to put back."""
+        model.load_state_dict(dict(self.model))
+        for optimizer, state in zip(optimizers, self.optimizers, strict=True):
+            _restore_optimizer(optimizer, state)
+        set_random_state(copied(self.random))
+
+    def write(self, folder: Path) -> None:
+        """To a folder that does not exist yet."""
+        write_folder(folder, {field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def read(cls, folder: Path) -> Snapshot:
+        return cls(**read_folder(folder))
+
+
+class Shelf:
+    """The last healthy snapshots, in memory, or in a folder that the next process finds again."""
+
+    def __init__(self, kept: int, folder: Path | None = None) -> None:
+        self.kept, self.folder = kept, folder
+        self._held: dict[int, Snapshot | Path] = {}
+        if folder is not None:
+            found = sorted(folder.glob("step-*")) if folder.is_dir() else []
+            self._held = {int(path.name.removeprefix("step-")): path for path in found}
+
+    @property
+    def steps(self) -> list[int]:
+        return sorted(self._held)
+
+    def add(self, snapshot: Snapshot) -> None:
+        """Keep one more, and the newest `kept` of all."""
+        if self.folder is None:
+            self._held[snapshot.step] = snapshot
+        else:
+            path = self.folder / f"step-{snapshot.step:09d}"
+            if path.exists():
+                _discard(path)
+            snapshot.write(path)
+            self._held[snapshot.step] = path
+        for step in self.steps[: -self.kept]:
+            self.drop(step)
+
+    def drop(self, step: int) -> None:
+        held = self._held.pop(step)
+        if isinstance(held, Path):
+            _discard(held)
+
+    def before(self, step: int) -> Snapshot | None:
+        """The newest that is older than a step, else the oldest there is; None from an empty shelf."""
+        if not self._held:
+            return None
+        older = [each for each in self.steps if each < step]
+        held = self._held[older[-1] if older else self.steps[0]]
+        return Snapshot.read(held) if isinstance(held, Path) else held
+
+    def drop_after(self, step: int) -> None:
+        """Forget what was taken later: that future is not going to happen."""
+        for each in [each for each in self.steps if each > step]:
+            self.drop(each)
+
+
+def copied(value: Any) -> Any:
+    """The same values, sharing no memory with the given ones."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, Mapping):
+        return {key: copied(each) for key, each in value.items()}
+    if isinstance(value, tuple):
+        return tuple(copied(each) for each in value)
+    if isinstance(value, list):
+        return [copied(each) for each in value]
+    return value
+
+
+def write_folder(folder: Path, values: Mapping[str, Any]) -> None:
+    """Nested values to a new folder: state.json in the order given, and state.safetensors."""
+    tensors: dict[str, Tensor] = {}
+    packed = json.dumps({"format": FORMAT, "state": pack(values, tensors)}, allow_nan=False)
+    with new_folder(folder) as partial:
+        (partial / "state.json").write_text(packed + "\n", encoding="utf-8")
+        write_tensors(partial / "state.safetensors", tensors)
+
+
+def read_folder(folder: Path) -> dict[str, Any]:
+    """What `write_folder` wrote."""
+    values = read_json(folder / "state.json")
+    if values.get("format") != FORMAT:
+        raise UsageError(
+            f"{folder} is of format {values.get('format')!r}, this version reads {FORMAT}",
+            "update overwinter to read it",
+        )
+    try:
+        tensors = load_file(folder / "state.safetensors")
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"{folder} is damaged: {error}", "remove it; the guard makes a new one in time") from error
+    found: dict[str, Any] = unpack(values["state"], tensors)
+    return found
+
+
+def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
+    """As JSON values, with the tensors put aside under the places they have."""
+    if isinstance(value, Tensor):
+        name = path or "value"
+        tensors[name] = value.detach().clone()
+        return {TENSOR: name}
+    if isinstance(value, np.ndarray):
+        return {ARRAY: value.tolist(), "dtype": str(value.dtype)}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        if value and all(isinstance(key, int) for key in value):
+            return {INT_KEYS: [[key, pack(each, tensors, f"{path}.{key}")] for key, each in value.items()]}
+        return {str(key): pack(each, tensors, f"{path}.{key}" if path else str(key)) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        packed = [pack(each, tensors, f"{path}.{at}") for at, each in enumerate(value)]
+        return {TUPLE: packed} if isinstance(value, tuple) else packed
+    if isinstance(value, float) and not math.isfinite(value):
+        return {FLOAT: str(value)}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise UsageError(
+        f"{path or 'the state'} is a {type(value).__name__}, which a checkpoint cannot hold",
+        "give tensors, arrays, numbers, texts, and lists and dicts of these",
+    )
+
+
+def unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """What was packed."""
+    if isinstance(value, list):
+        return [unpack(each, tensors) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if TENSOR in value:
+        return tensors[value[TENSOR]]
+    if ARRAY in value:
+        return np.asarray(value[ARRAY], dtype=value["dtype"])
+    if TUPLE in value:
+        return tuple(unpack(each, tensors) for each in value[TUPLE])
+    if FLOAT in value:
+        return float(value[FLOAT])
+    if INT_KEYS in value:
+        return {key: unpack(each, tensors) for key, each in value[INT_KEYS]}
+    return {key: unpack(each, tensors) for key, each in value.items()}
+
+
+def _optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
+    groups = [
+        {name: copied(value) for name, value in group.items() if name != "params"} for group in optimizer.param_groups
+    ]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state = {
+        at: copied(optimizer.state[parameter])
+        for at, parameter in enumerate(parameters)
+        if parameter in optimizer.state
+    }
+    return {"groups": groups, "state": state}
+
+
+def _restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+    for group, values in zip(optimizer.param_groups, saved["groups"], strict=True):
+        group.update(copied(values))
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for at, parameter in enumerate(parameters):
+        if at in saved["state"]:
+            optimizer.state[parameter] = {name: _placed(value, parameter) for name, value in saved["state"][at].items()}
+        else:
+            optimizer.state.pop(parameter, None)
+
+
+def _placed(value: Any, parameter: Tensor) -> Any:
+    """A copy where the parameter lives; torch keeps the number of steps, which has no axes, on the CPU."""
+    if isinstance(value, Tensor) and value.dim():
+        return value.detach().to(parameter.device, copy=True)
+    return copied(value)
+
+
+def _discard(path: Path) -> None:
+    for file in path.iterdir():
+        file.unlink()
+    path.rmdir()

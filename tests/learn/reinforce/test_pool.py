@@ -1,0 +1,80 @@
+"""Worlds in other processes answer as those in this one."""
+
+from __future__ import annotations
+
+import math
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+from reinforce_kit import Corridor, candidate_policy, corridor_seats, form
+
+from overwinter.errors import ToolError, UsageError
+from overwinter.learn.reinforce.player import DirectPlayer
+from overwinter.learn.reinforce.pool import Bench, ProcessSeats, RaySeats
+from overwinter.learn.reinforce.rollouts import Config, Task, rollout
+from overwinter.learn.reinforce.seat import OPEN_SEAT, LocalSeats, Seat, Seen, made_by, open_seat
+
+MAKER = "reinforce_kit:corridor_seat"
+SETTINGS: dict[str, Any] = {"length": 3, "limit": 5}
+
+
+def played(seats: Any) -> Any:
+    tasks = [Task(group=seed, seed=seed, times=2) for seed in range(3)]
+    return rollout(DirectPlayer(candidate_policy()), seats, form(), tasks, Config(seed=2))
+
+
+def test_games_in_processes_are_those_of_this_process() -> None:
+    with ProcessSeats(MAKER, SETTINGS, count=5, processes=2) as seats:
+        assert seats.sizes == [3, 2]
+        assert played(seats) == played(corridor_seats(5, **SETTINGS))
+        # An action that is not possible is this caller's error, and changes nothing.
+        seats.reset([(0, 1)])
+        with pytest.raises(UsageError, match="'fly' is not possible"):
+            seats.step([(0, "fly")])
+        # A process that dies is named by its seats.
+        seats._processes[1].kill()
+        seats._processes[1].join()
+        with pytest.raises(ToolError, match="seats 3 to 4"):
+            seats.reset([(0, 1), (4, 1)])
+
+
+def test_a_world_that_cannot_be_made_says_so() -> None:
+    with pytest.raises(UsageError, match="no world called 'nowhere'"):
+        ProcessSeats(OPEN_SEAT, {"world": "nowhere"}, count=1, processes=1)
+
+
+def test_what_is_seen_survives_json() -> None:
+    seen = Seen(text="a\n", actions=("x", "y"), state=2**62 + 1, reward=0.5)
+    back = Seen.from_json(seen.to_json())
+    assert (back.text, back.actions, back.state, back.reward) == ("a\n", ("x", "y"), 2**62 + 1, 0.5)
+    assert math.isnan(back.success)
+
+
+def test_seats_of_named_worlds_come_with_their_notebook() -> None:
+    seat = open_seat("greenhouse:days=20", max_steps=3)
+    first = seat.reset(1)
+    assert first.text.count("\n") > 2
+    assert seat.reset(1) == first or math.isnan(first.score)
+    seen = [seat.step(first.actions[0]) for _ in range(3)]
+    assert [one.is_over for one in seen] == [False, False, True]
+    assert seen[-1].truncated
+    by_world = open_seat("greenhouse:days=20", key="world").reset(1)
+    assert (by_world.text, by_world.state == first.state) == (first.text, False)
+    with pytest.raises(UsageError, match="names no function"):
+        made_by("nothing", {})
+    with pytest.raises(UsageError, match="at least one"):
+        LocalSeats(lambda: Seat(Corridor()), 0)
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is here")
+def test_without_ray_the_extra_is_named() -> None:
+    with pytest.raises(UsageError, match=r"overwinter\[ray\]"):
+        RaySeats(MAKER, SETTINGS, count=1, actors=1)
+
+
+def test_a_bench_answers_in_json() -> None:
+    # What Ray's actors run; the actors themselves are tried by recipes/check_ray.py.
+    bench = Bench(MAKER, '{"length": 3}', 1)
+    assert '"p1' in bench.answer('["reset", [[0, 0]]]') or "at p1" in bench.answer('["reset", [[0, 0]]]')
+    assert "problem" in bench.answer('["step", [[0, "fly"]]]')

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bundled_seasons import WORLD
+from overwinter.learn.improve import fit_calibration
 from overwinter.worlds import open_policy, open_world
 
 Floats = NDArray[np.float64]
@@ -46,28 +46,8 @@ class Scored:
 
 
 def calibrate(scored: Scored) -> dict[str, float]:
-    """Platt scaling on all statements, each season weighing one: scale and shift of the log-odds with the least log loss."""
-    outcome = dict(zip(scored.seeds.tolist(), scored.success.tolist(), strict=True))
-    seeds, times = np.unique(scored.seed, return_counts=True)
-    counts = dict(zip(seeds.tolist(), times.tolist(), strict=True))
-    odds = torch.from_numpy(scored.odds)
-    target = torch.tensor([float(outcome[seed]) for seed in scored.seed.tolist()], dtype=torch.float64)
-    weight = torch.tensor([1.0 / counts[seed] for seed in scored.seed.tolist()], dtype=torch.float64)
-    fit = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([fit], max_iter=200, line_search_fn="strong_wolfe")
-
-    def loss() -> torch.Tensor:
-        optimiser.zero_grad()
-        logits = fit[0] * odds + fit[1]
-        value = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, weight, reduction="sum")
-        # A prior of one season at scale 1 and shift 0 keeps the fit finite where every season ended well.
-        value = value + ((fit - torch.tensor([1.0, 0.0])) ** 2).sum()
-        value.backward()
-        return value
-
-    optimiser.step(loss)
-    scale, shift = fit.detach().tolist()
-    return {"scale": round(scale, 4), "shift": round(shift, 4)}
+    """Scale and shift of the log-odds, each season weighing one."""
+    return fit_calibration([scored.odds[scored.seed == seed] for seed in scored.seeds], scored.success.astype(float))
 
 
 def calibration_error(chance: Floats, outcome: Floats, bins: int = BINS) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_kit import Cli
+
 from player_kit import WORLD, make_player
 
 

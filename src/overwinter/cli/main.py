@@ -19,6 +19,7 @@ from overwinter.cli.branching import fork, replay
 from overwinter.cli.crediting import credit
 from overwinter.cli.flags import takes_groups
 from overwinter.cli.generating import generate
+from overwinter.cli.learning import learn
 from overwinter.cli.looking import log, ls, why
 from overwinter.cli.models import bench, convert, info
 from overwinter.cli.serving import serve
@@ -54,6 +55,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     stop,
     fork,
     credit,
+    learn,
     replay,
     serve,
     generate,

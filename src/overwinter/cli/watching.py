@@ -91,6 +91,7 @@ class Screen:
         self.state: RunState = load_state(at.store, run)
         self.tail: deque[Entry] = deque(maxlen=TAIL)
         self.confidence: deque[float] = deque(maxlen=40)
+        self.chance: deque[float] = deque(maxlen=40)
         self.score: float | None = None
         for entry in at.store.read(run, max(0, self.state.head_seq - 8 * TAIL)):
             self._note(entry)
@@ -118,6 +119,8 @@ class Screen:
             self.tail.append(entry)
         if entry.kind == "sample.completion" and entry.body.get("confidence") is not None:
             self.confidence.append(entry.body["confidence"])
+        if entry.kind == "sample.completion" and entry.body.get("success_chance") is not None:
+            self.chance.append(entry.body["success_chance"])
         if entry.kind == "world.saved":
             self.score = entry.body["outcome"]["score"]
 
@@ -137,6 +140,8 @@ class Screen:
             line.append(f"   score {self.score:.1f}", "cyan")
         if self.confidence:
             line.append(f"   confidence {sparkline(self.confidence)} {self.confidence[-1]:.2f}", "magenta")
+        if self.chance:
+            line.append(f"   success {sparkline(self.chance)} {self.chance[-1]:.0%}", "magenta")
         yield line
         yield Text(one_line(self.state.goal, 400), style="bold", overflow="fold")
         for row in self.state.acceptance:

@@ -99,6 +99,7 @@ class Digest:
     spent: dict[str, Curve] = field(default_factory=dict)
     caps: dict[str, int] = field(default_factory=dict)
     confidence: Curve = field(default_factory=lambda: Curve(mean=True))
+    chance: Curve = field(default_factory=lambda: Curve(mean=True))
     score: Curve = field(default_factory=Curve)
     questions: deque[Question] = field(default_factory=lambda: deque(maxlen=MARKED_ROWS))
     resumed: list[int] = field(default_factory=list)
@@ -156,8 +157,10 @@ def _take(digest: Digest, entry: Entry) -> None:
             digest.processes += 1
             if len(digest.resumed) < MARKS_MAX:
                 digest.resumed.append(entry.seq)
-        case "sample.completion" if body.get("confidence") is not None and body.get("purpose", "act") == "act":
-            digest.confidence.add(entry.seq, body["confidence"])
+        case "sample.completion" if body.get("purpose", "act") == "act":
+            for curve, value in ((digest.confidence, "confidence"), (digest.chance, "success_chance")):
+                if body.get(value) is not None:
+                    curve.add(entry.seq, body[value])
         case "world.saved":
             digest.score.add(entry.seq, body["outcome"]["score"])
             digest.outcome = entry

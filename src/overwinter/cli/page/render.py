@@ -210,6 +210,17 @@ def _curves(digest: Digest) -> Iterator[Chart]:
             marks=digest.resumed,
             style="b",
         )
+    if digest.chance.points:
+        yield Chart(
+            title="Chance of success, as the model states it",
+            now=f"{digest.chance.last:.0%} at the end",
+            points=digest.chance.points,
+            last_seq=last,
+            top=1.0,
+            top_words="100 %",
+            marks=digest.resumed,
+            style="b",
+        )
     if digest.score.points:
         low = min(0.0, digest.score.bottom)
         yield Chart(

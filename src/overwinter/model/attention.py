@@ -17,6 +17,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from overwinter.model.attend import Look
+from overwinter.model.backward import RMSNorm
 from overwinter.model.cache import KVCache, KVMemory, LayerCache
 from overwinter.model.config import Config
 from overwinter.model.noble import linear
@@ -35,8 +36,8 @@ class Attention(nn.Module):
         self.k = linear(config.noble, "k", config.d_model, d_kv, bias=config.qkv_bias)
         self.v = linear(config.noble, "v", config.d_model, d_kv, bias=config.qkv_bias)
         self.o = linear(config.noble, "o", d_q, config.d_model, bias=config.out_bias)
-        self.q_norm = nn.RMSNorm(config.d_head, eps=config.norm_eps) if config.qk_norm else None
-        self.k_norm = nn.RMSNorm(config.d_head, eps=config.norm_eps) if config.qk_norm else None
+        self.q_norm = RMSNorm(config.d_head, eps=config.norm_eps) if config.qk_norm else None
+        self.k_norm = RMSNorm(config.d_head, eps=config.norm_eps) if config.qk_norm else None
         self.rope = None if config.rope_base is None else Rope(config)
         scale = config.attention_scale
         self.q_scale = None if scale is None else scale * math.sqrt(config.d_head)

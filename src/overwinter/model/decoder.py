@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from overwinter.errors import UsageError
+from overwinter.model.backward import RMSNorm, relu2
 from overwinter.model.cache import Cache
 from overwinter.model.config import Config
 from overwinter.model.embedding import Embedding, build_embedding
@@ -49,7 +50,7 @@ class ReLU2(nn.Module):
         self.down = linear(config.noble, "down", config.d_mlp, config.d_model, bias=config.mlp_bias)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        y_BLD: Tensor = self.down(functional.relu(self.up(x_BLD)).square())
+        y_BLD: Tensor = self.down(relu2(self.up(x_BLD)))
         return y_BLD
 
 
@@ -227,5 +228,5 @@ def _count(blocks: Sequence[Block]) -> int:
     return sum(block.n_sublayers for block in blocks)
 
 
-def _norm(config: Config) -> nn.RMSNorm:
-    return nn.RMSNorm(config.d_model, eps=config.norm_eps)
+def _norm(config: Config) -> RMSNorm:
+    return RMSNorm(config.d_model, eps=config.norm_eps)

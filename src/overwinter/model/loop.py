@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from overwinter.errors import UsageError
+from overwinter.model.backward import RMSNorm
 from overwinter.model.cache import NarrowMemory
 from overwinter.model.checks import check_types
 from overwinter.model.pointwise import softplus
@@ -215,7 +216,7 @@ class Loop(nn.Module):
         self.options = options
         self.exit_gate = ExitGate(config.d_model, options) if options.gate else None
         parcae = options.reinject == "parcae"
-        self.entry_norm = nn.RMSNorm(config.d_model, eps=config.norm_eps) if parcae else None
+        self.entry_norm = RMSNorm(config.d_model, eps=config.norm_eps) if parcae else None
         kinds: dict[str, Callable[[int], nn.Module]] = {"concat": Concat, "parcae": Parcae}
         self.injection = kinds[options.reinject](config.d_model) if options.reinject in kinds else None
 

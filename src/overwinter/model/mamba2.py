@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from overwinter.errors import UsageError
+from overwinter.model.backward import rms_norm, tap_convolution
 from overwinter.model.cache import LayerCache, RecurrentMemory
 from overwinter.model.mamba_state import MambaConfig, MambaState
 from overwinter.model.noble import NobleConfig, linear
@@ -45,6 +46,9 @@ class GatedRMSNorm(nn.Module):
     def forward(self, y_BLI: Tensor, z_BLI: Tensor) -> Tensor:
         gate_BLI = silu(z_BLI.float())
         gated_BLI = y_BLI.float() if self.norm_before_gate else y_BLI.float() * gate_BLI
+        if self.groups == 1:
+            normed_BLI = rms_norm(gated_BLI, self.weight.float(), self.eps)
+            return normed_BLI * gate_BLI if self.norm_before_gate else normed_BLI
         grouped = torch.unflatten(gated_BLI, -1, (self.groups, -1))
         scale = torch.rsqrt(grouped.square().mean(-1, keepdim=True) + self.eps)
         normed_BLI = (grouped * scale).flatten(-2) * self.weight.float()
@@ -197,14 +201,15 @@ class Mamba2(nn.Module):
         weight_TC, bias_C = self.conv1d.weight[:, 0].float().t().contiguous(), self.conv1d.bias
         before_BTC = raw_BLC.new_zeros(batch, taps - 1, channels) if state is None else state.conv.to(raw_BLC.dtype)
         joined_BTC = torch.cat([before_BTC, raw_BLC], dim=1).float()
-        document_BL = None if starts_BL is None else starts_BL.long().cumsum(1)
-        document_BT = None if document_BL is None else functional.pad(document_BL, (taps - 1, 0), value=-1)
-        mixed_BLC = joined_BTC.new_zeros(()) if bias_C is None else bias_C.float()
+        bias_C = joined_BTC.new_zeros(()) if bias_C is None else bias_C.float()
+        if starts_BL is None:
+            return tap_convolution(joined_BTC, weight_TC, bias_C)
+        document_BL = starts_BL.long().cumsum(1)
+        document_BT = functional.pad(document_BL, (taps - 1, 0), value=-1)
+        mixed_BLC = bias_C
         for tap in range(taps):
-            input_BLC = joined_BTC[:, tap : tap + length]
-            if document_BT is not None and document_BL is not None:
-                input_BLC = input_BLC * (document_BT[:, tap : tap + length] == document_BL)[..., None]
-            mixed_BLC = torch.addcmul(mixed_BLC, input_BLC, weight_TC[tap])
+            seen_BL = document_BT[:, tap : tap + length] == document_BL
+            mixed_BLC = torch.addcmul(mixed_BLC, joined_BTC[:, tap : tap + length] * seen_BL[..., None], weight_TC[tap])
         return mixed_BLC
 
     def _check(

@@ -17,6 +17,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from overwinter.model.backward import turned
 from overwinter.model.config import Config, Llama3Scaling, YarnScaling
 
 
@@ -82,13 +83,4 @@ class Rope(nn.Module):
         angles_B1LP = (positions_BL[:, None, :, None].float()) * self.frequencies_P
         cos_B1LP = (angles_B1LP.cos() * self.factor).to(q_BHLC.dtype)
         sin_B1LP = (angles_B1LP.sin() * self.factor).to(q_BHLC.dtype)
-        return _turn(q_BHLC, cos_B1LP, sin_B1LP), _turn(k_BKLC, cos_B1LP, sin_B1LP)
-
-
-def _turn(x_BHLC: Tensor, cos_B1LP: Tensor, sin_B1LP: Tensor) -> Tensor:
-    turned = 2 * cos_B1LP.shape[-1]
-    first_BHLP, second_BHLP = x_BHLC[..., :turned].chunk(2, dim=-1)
-    parts = [first_BHLP * cos_B1LP - second_BHLP * sin_B1LP, second_BHLP * cos_B1LP + first_BHLP * sin_B1LP]
-    if turned < x_BHLC.shape[-1]:
-        parts.append(x_BHLC[..., turned:])
-    return torch.cat(parts, dim=-1)
+        return turned(q_BHLC, cos_B1LP, sin_B1LP), turned(k_BKLC, cos_B1LP, sin_B1LP)

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from overwinter.errors import UsageError
+from overwinter.model.backward import decay_pairs
 
 
 class ScanInput(NamedTuple):
@@ -140,13 +141,11 @@ def _in_chunks(scan: ScanInput, chunk: int) -> tuple[Tensor, Tensor, Tensor, Ten
 def _decays(decay_BKGRQ: Tensor, starts_BL: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """What is kept: from the chunk's border until i, from token j until i (0 above the diagonal), from j until the chunk's end.
 
-    Sums are float64, for the difference of two long sums is what decides. The mask comes before exp: above the diagonal the
-    exponent is positive and may overflow, and inf·0 is NaN in the backward pass.
+    Sums are float64, for the difference of two long sums is what decides.
     """
     dtype, chunk = decay_BKGRQ.dtype, decay_BKGRQ.shape[-1]
     exact = dtype if decay_BKGRQ.device.type == "mps" else torch.float64
     sum_BKGRQ = decay_BKGRQ.cumsum(-1, dtype=exact)
-    pair_BKGRQJ = (sum_BKGRQ[..., :, None] - sum_BKGRQ[..., None, :]).to(dtype)
     hidden = torch.ones(chunk, chunk, dtype=torch.bool, device=decay_BKGRQ.device).triu(1)
     until_BKGRQ = sum_BKGRQ.to(dtype)
     rest_BKGRQ = (sum_BKGRQ[..., -1:] - sum_BKGRQ).to(dtype)
@@ -156,7 +155,7 @@ def _decays(decay_BKGRQ: Tensor, starts_BL: Tensor | None) -> tuple[Tensor, Tens
         hidden = hidden | other_BKQJ
         until_BKGRQ = until_BKGRQ.masked_fill(started_BKQ > 0, -torch.inf)
         rest_BKGRQ = rest_BKGRQ.masked_fill(started_BKQ != started_BKQ[..., -1:], -torch.inf)
-    return until_BKGRQ.exp(), pair_BKGRQJ.masked_fill(hidden, -torch.inf).exp(), rest_BKGRQ.exp()
+    return until_BKGRQ.exp(), decay_pairs(sum_BKGRQ, hidden, dtype), rest_BKGRQ.exp()
 
 
 def _documents_started(starts_BL: Tensor, chunk: int) -> Tensor:

@@ -4,10 +4,10 @@
     python recipes/bench_stability.py --quick    # a smoke run of two minutes: prints, writes nothing
     python recipes/bench_stability.py --text FILE    # characters of a file in place of made-up text
 
-Three parts. Faults: each is put into a training that went well, with several seeds, once with the guard and once without, on the same data; the
-trainings without it clip the gradient norm at 1, as usual. Healthy runs: alarms per 10,000 steps, and what the guard does to the final loss. Learning
-rates: a grid, in three settings of growing harshness, since plain grids do not diverge at this size. Figures are medians with extremes. The
-JSON of everything lands in out/bench-stability.json.
+Three parts. Faults: each is put into a training that went well, with several seeds, once with the guard and once without, on the same
+data; the trainings without it clip the gradient norm at 1, as usual. Healthy runs: alarms per 10,000 steps, and what the guard does to
+the final loss. Learning rates: a grid, in three settings of growing harshness, since plain grids do not diverge at this size. Figures
+are medians with extremes. The JSON of everything lands in out/bench-stability.json.
 """
 
 from __future__ import annotations

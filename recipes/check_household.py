@@ -2,8 +2,8 @@
 
     python recipes/check_household.py --alfworld-python /path/to/other/venv/bin/python [--games 36] [--steps 30]
 
-Every other game takes the gold path at half of its steps and ends soon; the rest take it at a tenth. All other steps draw a verb
-of those that are possible, then one of its actions.
+Every other game takes the gold path at half of its steps and ends soon; the rest take it at a tenth. All other steps prefer the
+rare actions, then draw a verb of those that are possible, looks seldom, then one of its actions.
 
 ALFWorld (`pip install alfworld==0.4.2`, which compiles a planner under the GPL for some minutes) lives in a virtual environment of
 its own and is never imported here. Games of our generator are written in its format, both sides take the same actions, and after
@@ -45,6 +45,10 @@ PREDICATES = {
     "istoggled": "toggled",
     "issliced": "sliced",
 }
+
+
+RARE = ("slice", "heat", "cool", "clean", "use", "take knife", "take butterknife")
+LOOKS = ("look", "inventory", "help")
 
 
 def identifier(name: str, count: int) -> str:
@@ -89,9 +93,12 @@ def trace(world: Household, seed: int, steps: int, gold_share: float) -> list[di
     observation = world.reset(seed)
     rows = [_row(world, None, observation.data["feedback"])]
     while world.actions() and len(rows) <= steps:
-        gold, actions = world.gold_path(), world.actions()
+        gold, actions = world.gold_path(), list(world.actions())
         chosen = gold[0]
         if not draw.coin(gold_share):
+            rare = [action for action in actions if action.startswith(RARE)]
+            lively = [action for action in actions if action not in LOOKS or draw.coin(0.1)]
+            actions = rare if rare and draw.coin(0.4) else lively
             verbs = sorted({action.partition(" ")[0] for action in actions})
             verb = verbs[draw.below(len(verbs))]
             same = [action for action in actions if action.partition(" ")[0] == verb]

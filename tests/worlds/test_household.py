@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -372,3 +374,10 @@ def test_steps_by_code_are_steps_in_words() -> None:
         transition = spoken.step(spoken.actions()[pick])
         assert coded.step_code(coded.codes()[pick]) == (transition.reward, transition.terminated, transition.truncated)
         assert state_key(coded) == state_key(spoken)
+
+
+def test_the_example_of_its_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "household.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(example, "docs/household.md", "exec"), {})
+    assert "Task: put a hot" in capsys.readouterr().out

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -169,6 +170,31 @@ def test_a_slow_child_is_ended_and_a_dying_one_is_tried_twice() -> None:
     with pytest.raises(ToolError, match="out of luck"):
         dying.reset(0)
     assert not alive(first)
+
+
+FICKLE = """
+import json, os, sys
+again = os.path.exists(sys.argv[1])
+open(sys.argv[1], "w").close()
+for line in sys.stdin:
+    request = json.loads(line)
+    if request["call"] == "state_key":
+        os._exit(3)
+    answer = {"id": request["id"], "result": {"text": "", "data": {}}}
+    if request["call"] == "step":
+        answer["result"] = {"observation": {"text": "", "data": {}}, "reward": 0.0, "terminated": False, "truncated": False}
+        if again:
+            answer = {"id": request["id"], "error": {"kind": "UsageError", "problem": "no such action", "next_step": ""}}
+    print(json.dumps(answer), flush=True)
+"""
+
+
+def test_a_world_that_does_not_repeat_itself_is_not_gone_on_with(tmp_path: Path) -> None:
+    fickle = IsolatedWorld(command=[sys.executable, "-c", f"{GREETING}\n{FICKLE}", str(tmp_path / "been")], name="x")
+    fickle.reset(0)
+    fickle.step("a")
+    with pytest.raises(ToolError, match=r"does not repeat itself after a restart: .*no such action"):
+        state_key(fickle)
 
 
 class Strange:

@@ -19,7 +19,7 @@ Names of worlds:
     greenhouse, greenhouse:winters=3, greenhouse:days=30,winters=2
     household, household:split=unseen, household:family=heat,steps=30
     minigrid:BabyAI-GoToLocal-v0     any id that MiniGrid registers
-    gym:Taxi-v3                      any registered environment with discrete actions
+    gym:CartPole-v1                  any registered environment with discrete actions
     textworld-express:cookingworld   text games with train, dev and test seeds; needs Java
     scienceworld:boil,split=test     long experiments in words; needs Java
     isolated:scienceworld:boil       any of these in a process of its own ($OVERWINTER_WORLD_PYTHON says in which Python)
@@ -78,7 +78,7 @@ def open_world(name: str) -> World:
         return _open_adapter(kind, rest)
     raise UsageError(
         f"there is no world called {name!r}",
-        "try greenhouse, household, minigrid:BabyAI-GoToLocal-v0, gym:Taxi-v3, textworld-express:coin or scienceworld:boil",
+        "try greenhouse, household, minigrid:BabyAI-GoToLocal-v0, gym:CartPole-v1, textworld-express:coin or scienceworld:boil",
     )
 
 

@@ -1,7 +1,7 @@
 """Gymnasium both ways: a World as a `gymnasium.Env`, and a `gymnasium.Env` with discrete actions as a World.
 
     env = WorldEnv(open_world("greenhouse"))        # text observations, Discrete actions, info["action_mask"]
-    world = EnvWorld(gymnasium.make("Taxi-v3"), name="taxi", goal="...", action_names=[...])
+    world = EnvWorld(gymnasium.make("CartPole-v1"), name="pole", goal="...", action_names=[...])
 
 gymnasium and numpy are optional (`overwinter[worlds]`); this module imports without them.
 """

@@ -150,10 +150,21 @@ class IsolatedWorld:
             child = _Child(self._command, self._inner, self._timeout_s)
             self._child = child
             if self._base is not None:
-                child.call(*self._base)
-                for action in self._taken:
-                    child.call("step", action)
+                self._put_back(child)
         return self._child
+
+    def _put_back(self, child: _Child) -> None:
+        """Bring a fresh child to where the episode stands."""
+        assert self._base is not None
+        try:
+            child.call(*self._base)
+            for action in self._taken:
+                child.call("step", action)
+        except UsageError as changed:
+            raise ToolError(
+                f"{self.name!r} does not repeat itself after a restart: {changed.problem}",
+                "reset it; a world must play the same from the same seed",
+            ) from None
 
     def _moved(self, call: str, argument: Any) -> Any:
         """A call that changes the state; its answer may bring the actions of the new one."""

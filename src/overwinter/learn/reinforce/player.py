@@ -33,7 +33,7 @@ from overwinter.learn.reinforce.decision import Candidates
 from overwinter.learn.reinforce.ends import hidden_at
 from overwinter.learn.reinforce.policy import Policy
 
-TOKENS_AT_ONCE, REMEMBERED = 8_192, 16_384
+TOKENS_AT_ONCE, REMEMBERED = 2_048, 16_384
 CANDIDATE_SETS = 256
 """Tries that are kept."""
 

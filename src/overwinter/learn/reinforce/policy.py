@@ -37,7 +37,7 @@ from overwinter.learn.reinforce.decision import Decision, Episode, flat
 from overwinter.learn.reinforce.ends import hidden_at
 from overwinter.model import Decoder
 
-TOKENS_AT_ONCE = 16_384
+TOKENS_AT_ONCE = 2_048
 """Tokens, padding included, of one forward pass without gradients."""
 
 

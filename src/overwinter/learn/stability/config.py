@@ -69,7 +69,8 @@ class GuardConfig:
     collapse_share: float = 0.5
     format_drop: float = 0.10
     dead_share: float = 0.8
-    jump_sigma: float = 6.0
+    jump_sigma: float = 5.0
+    """In deviations of the noise between neighbouring values, three points in a row."""
     ess_least: float = 0.3
     weight_low: float = 0.5
     weight_high: float = 2.0

@@ -197,27 +197,23 @@ class Level(Trend):
 class Drift(_Stateful):
     """CUSUM of the z-score: S ← max(0, S + z − k), an alarm at S > h after at least `points` points.
 
-    The yardstick is the sliding window, so a steady ramp is forgiven (its end lies at z = √3 < k) and what accelerates is not.
+    The yardstick is the sliding window, so a steady ramp is forgiven (its end lies at z = √3 < k) and what accelerates is not. Since the
+    window soon finds the new level usual, the alarm comes again after `patience` steps unless the signal is halfway back by then.
     """
 
     def __init__(
-        self,
-        signal: str,
-        *,
-        directions: tuple[int, ...],
-        slack: float,
-        limit: float,
-        points: int,
-        remedy: Remedy = "tighten",
+        self, signal: str, *, directions: tuple[int, ...], slack: float, limit: float, points: int, patience: int
     ) -> None:
         super().__init__()
-        self.name, self.signal, self.remedy = f"drift.{signal}", signal, remedy
-        self.directions, self.slack, self.limit, self.points = directions, slack, limit, points
+        self.name, self.signal, self.directions = f"drift.{signal}", signal, directions
+        self.slack, self.limit, self.points, self.patience = slack, limit, points, patience
 
     def observe(self, reading: Reading) -> Alarm | None:
         z = reading.z.get(self.signal)
         if z is None:
             return None
+        if "gone" in self.state:
+            return self._still_gone(reading)
         for direction in self.directions:
             key, since, count = f"sum{direction:+d}", f"since{direction:+d}", f"count{direction:+d}"
             total = self.state.get(key, 0.0) + min(direction * z, 10.0) - self.slack
@@ -225,69 +221,80 @@ class Drift(_Stateful):
                 self.state |= {key: 0.0, count: 0}
                 continue
             if not self.state.get(count):
-                self.state[since] = reading.step
+                level = reading.history.windows[self.signal].moments[0]
+                self.state |= {since: reading.step, f"level{direction:+d}": level}
             self.state |= {key: total, count: self.state.get(count, 0) + 1}
             if total > self.limit and self.state[count] >= self.points:
-                begun = int(self.state[since])
-                self.state = {}
-                evidence = {"value": reading.values[self.signal], "z": z, "cusum": total, "direction": float(direction)}
-                return Alarm(detector=self.name, signal=self.signal, remedy=self.remedy, since=begun, evidence=evidence)
+                before, value = self.state[f"level{direction:+d}"], reading.values[self.signal]
+                self.state = {
+                    "gone": value - before,
+                    "before": before,
+                    "begun": self.state[since],
+                    "told": reading.step,
+                    "repeats": 0,
+                }
+                evidence = {"value": value, "before": before, "z": z, "cusum": total, "direction": float(direction)}
+                return self._alarm(evidence)
         return None
+
+    def _still_gone(self, reading: Reading) -> Alarm | None:
+        gone = (reading.values[self.signal] - self.state["before"]) / (self.state["gone"] or 1e-12)
+        if gone < 0.5 or reading.learning or reading.solved:
+            self.state = {}
+            return None
+        if reading.step - self.state["told"] < self.patience:
+            return None
+        self.state |= {"told": reading.step, "repeats": self.state["repeats"] + 1}
+        evidence = {"value": reading.values[self.signal], "before": self.state["before"], "share_of_drift": gone}
+        alarm = self._alarm(evidence)
+        if self.state["repeats"] >= 3:
+            self.state = {}
+        return alarm
+
+    def _alarm(self, evidence: Mapping[str, float]) -> Alarm:
+        begun = int(self.state["begun"])
+        return Alarm(detector=self.name, signal=self.signal, remedy="tighten", since=begun, evidence=evidence)
+
+    @property
+    def suspicious(self) -> bool:
+        return "gone" in self.state or max(self.state.get("sum+1", 0.0), self.state.get("sum-1", 0.0)) > self.limit / 2
 
 
 class Jump(_Stateful):
-    """A step change that stays: one difference beyond `sigma` deviations of the usual differences, and the points after it on its side.
+    """A step change that stays: a point more than `sigma` deviations of the noise from the mean of the last ten, and the next on its side.
 
-    Training moves gradually; a reward function, an environment or a data source that was exchanged does not. Differences and not values
-    are compared, since success that rises quickly is far from its own mean and yet no jump.
+    Training moves gradually; a reward function, an environment or a data source that was exchanged does not. The noise is that of
+    neighbouring values (root mean square of differences over √2): success that rises quickly is far from its own mean and yet no jump.
     """
 
-    def __init__(
-        self, signal: str, *, sigma: float, points: int, remedy: Remedy = "skip", directions: tuple[int, ...] = (-1, 1)
-    ) -> None:
+    def __init__(self, signal: str, *, sigma: float, points: int) -> None:
         super().__init__()
         self.name, self.signal, self.sigma, self.points = f"jump.{signal}", signal, sigma, points
-        self.remedy, self.directions = remedy, directions
 
     def observe(self, reading: Reading) -> Alarm | None:
         value = reading.values.get(self.signal)
         window = reading.history.windows.get(self.signal)
         if value is None or window is None or not window.ready or not math.isfinite(value):
             return None
-        if "base" in self.state:
-            return self._confirm(value)
-        values = window.values()
-        differences = np.diff(values)
-        base = float(values[-10:].mean())
-        scale = max(float(np.sqrt(np.square(differences).mean())), 1e-3 * abs(base), 1e-9)
-        step = value - float(values[-1])
-        direction = 1 if step > 0 else -1
-        # From the mean of the last ten too, or the return from one outlier would be a jump of its own.
-        away = direction * (value - base)
-        if direction in self.directions and abs(step) > self.sigma * scale and away > self.sigma * scale / math.sqrt(2):
-            self.state = {
-                "base": base,
-                "half": (value - base) / 2,
-                "count": 1,
-                "since": reading.step,
-                "z": step / scale,
-            }
-            return self._confirm(value, first=True)
-        return None
-
-    def _confirm(self, value: float, *, first: bool = False) -> Alarm | None:
-        half, base = self.state["half"], self.state["base"]
-        if (value - base) / half < 1:
+        if "base" not in self.state:
+            values = window.values()
+            base = float(values[-10:].mean())
+            noise = max(float(np.sqrt(np.square(np.diff(values)).mean() / 2)), 1e-3 * abs(base), 1e-9)
+            if abs(value - base) <= self.sigma * noise:
+                return None
+            self.state = {"base": base, "half": (value - base) / 2, "count": 0, "since": reading.step}
+            self.state["sigmas"] = (value - base) / noise
+        if (value - self.state["base"]) / self.state["half"] < 1:
             self.state = {}
             return None
-        self.state["count"] += 0 if first else 1
+        self.state["count"] += 1
         if self.state["count"] < self.points:
             return None
-        evidence = {"value": value, "before": base, "z": self.state["z"], "points": self.state["count"]}
+        evidence = {"value": value, "before": self.state["base"], "sigmas": self.state["sigmas"]}
         since = int(self.state["since"])
         if self.state["count"] >= 20:
             self.state = {}
-        return Alarm(detector=self.name, signal=self.signal, remedy=self.remedy, since=since, evidence=evidence)
+        return Alarm(detector=self.name, signal=self.signal, remedy="skip", since=since, evidence=evidence)
 
 
 class Collapse(Trend):
@@ -433,7 +440,13 @@ class LrJump(_Stateful):
 def build_detectors(config: GuardConfig) -> list[Detector]:
     """All of them, as the settings say."""
     points = config.points
-    drift = partial(Drift, slack=config.drift_slack, limit=config.drift_limit, points=points)
+    drift = partial(
+        Drift,
+        slack=config.drift_slack,
+        limit=config.drift_limit,
+        points=points,
+        patience=config.tighten_patience,
+    )
     found: list[Detector] = [
         NotFinite(),
         Spike(LOSS, config.spike_sigma),

@@ -150,8 +150,11 @@ class Guard:
         self.history.push({name: value for name, value in values.items() if name != "gradient_norm" or value > 0})
         self.signal_log.write("signals", self.step, values=values, z=z)
         self._note(alarms, decision, batch)
-        if decision.action in ("go", "tighten"):
-            return self._go(decision, alarms, norm, can_step=can_step)
+        if decision.tighten:
+            kind = "would_tighten" if self.config.dry_run else "tighten"
+            self._write(kind, cause=decision.cause, steps=self.config.tighten_steps, lr_scale=self.lr_scale)
+        if decision.action == "go":
+            return self._go(decision, alarms, norm)
         return self._hold(decision, alarms)
 
     def after_step(self) -> None:
@@ -196,9 +199,10 @@ class Guard:
             advantage_R=advantage_R,
             log_policy_ratio_RT=log_policy_ratio_RT,
         )
-        if not self.config.enabled or not found.reasons:
-            return found.untouched(mask_RT) if not self.config.enabled else found
-        self._write("mask_tokens", **found.reasons)
+        if not self.config.enabled:
+            return found.untouched(mask_RT)
+        if found.reasons:
+            self._write("mask_tokens", **found.reasons)
         return found.untouched(mask_RT) if self.config.dry_run else found
 
     @property
@@ -222,18 +226,13 @@ class Guard:
 
     # Acting
 
-    def _go(self, decision: Decision, alarms: tuple[Alarm, ...], norm: float, *, can_step: bool) -> Verdict:
-        if not can_step:
-            # Nothing asks to skip a dry run's step, and nothing is left of a step with NaN in any case.
-            return Verdict(cause=decision.cause, alarms=alarms)
+    def _go(self, decision: Decision, alarms: tuple[Alarm, ...], norm: float) -> Verdict:
         target = self.zclip.target(norm)
         if self.config.dry_run:
             return Verdict(cause=decision.cause, alarms=alarms)
         clip = scale_gradients(self.groups.parameters, norm, target)
         if clip < 1 and (self.config.max_norm is None or target < self.config.max_norm):
             self._write("clip", norm=norm, target=target, factor=clip)
-        if decision.action == "tighten":
-            self._write("tighten", cause=decision.cause, steps=self.config.tighten_steps, lr_scale=self.lr_scale)
         self._lend()
         every = self.config.update_ratio_every
         if every and self.step % every == 0:
@@ -248,11 +247,14 @@ class Guard:
         for parameter in self.groups.parameters:
             parameter.grad = None
         if decision.action == "roll_back":
-            return self._roll_back(decision, alarms)
-        if decision.action == "stop":
-            return self._stop(decision, alarms)
-        self._write("skip", cause=decision.cause)
-        return Verdict(action="skip", cause=decision.cause, alarms=alarms)
+            verdict = self._roll_back(decision, alarms)
+        elif decision.action == "stop":
+            verdict = self._stop(decision, alarms)
+        else:
+            self._write("skip", cause=decision.cause)
+            verdict = Verdict(action="skip", cause=decision.cause, alarms=alarms)
+        self._random = random_state() if self.config.incidents_kept else {}
+        return verdict
 
     def _roll_back(self, decision: Decision, alarms: tuple[Alarm, ...]) -> Verdict:
         snapshot = self.shelf.before(decision.since)
@@ -343,7 +345,12 @@ class Guard:
             )
         if alarms:
             self._last_alarm = self.step
-        if alarms and batch is not None and self.config.incidents_kept and decision.action != "go":
+        if (
+            alarms
+            and batch is not None
+            and self.config.incidents_kept
+            and (decision.action != "go" or decision.tighten)
+        ):
             measured = self.signal_log.events[-1]["values"]
             incident = Incident.of(self.step, self.model, batch, alarms, self._random, measured)
             self.incidents = [*self.incidents, incident][-self.config.incidents_kept :]

@@ -14,13 +14,13 @@ machine over numbers, so its order is tested without a model. Source of the coun
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from overwinter.learn.stability.config import GuardConfig
 from overwinter.learn.stability.detectors import Alarm
 
-Action = Literal["go", "skip", "tighten", "roll_back", "stop"]
+Action = Literal["go", "skip", "roll_back", "stop"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,8 @@ class Decision:
     """What to do with a step, and for which alarm."""
 
     action: Action
+    tighten: bool = False
+    """Whether to tighten as well, from this step on."""
     cause: str = ""
     since: int = 0
     """The step from which on checkpoints are not to be trusted."""
@@ -61,9 +63,14 @@ class Ladder:
         """
         if self.stopped:
             return Decision(action="stop", cause=self.stopped, since=step)
-        decisions = [self._answer(step, alarm, can_step=can_step) for alarm in alarms if alarm.remedy != "tell"]
-        order: tuple[Action, ...] = ("go", "skip", "tighten", "roll_back", "stop")
-        decision = max(decisions, key=lambda each: order.index(each.action), default=Decision(action="go", since=step))
+        asked = [self._answer(step, alarm, can_step=can_step) for alarm in alarms if alarm.remedy != "tell"]
+        if not can_step:
+            asked.append(Decision(action="skip", cause="not_finite", since=step))
+        order: tuple[Action, ...] = ("go", "skip", "roll_back", "stop")
+        decision = max(asked, key=lambda each: order.index(each.action), default=Decision(action="go", since=step))
+        if decision.action in ("go", "skip"):
+            tight = next((each for each in asked if each.tighten), decision)
+            decision = replace(decision, tighten=tight.tighten, cause=decision.cause or tight.cause)
         self._count(step, decision)
         return decision
 
@@ -76,7 +83,7 @@ class Ladder:
         if alarm.remedy == "skip":
             return self._skip(step, cause, since, can_step=can_step)
         if not self.tight(step):
-            return Decision(action="tighten", cause=cause, since=since)
+            return Decision(action="go", tighten=True, cause=cause, since=since)
         assert self.tight_since is not None
         if step - self.tight_since < self.config.tighten_patience:
             return Decision(action="go", cause=cause, since=since)
@@ -91,7 +98,7 @@ class Ladder:
         if len(many) + 1 > config.skips_allowed:
             if not can_step:
                 return self._roll_back(f"{cause}, after {len(many)} skips in {config.skips_span} steps", since)
-            return Decision(action="tighten", cause=f"{cause}, after {len(many)} skips", since=since)
+            return Decision(action="go", tighten=True, cause=f"{cause}, after {len(many)} skips", since=since)
         return Decision(action="skip", cause=cause, since=since)
 
     def _roll_back(self, cause: str, since: int) -> Decision:
@@ -102,13 +109,13 @@ class Ladder:
     def _count(self, step: int, decision: Decision) -> None:
         if decision.action == "skip":
             self.skips = [each for each in self.skips if each > step - self.config.skips_span] + [step]
-        elif decision.action == "tighten":
-            self.tight_since = step
         elif decision.action == "roll_back":
             self.rollbacks += 1
             self.skips, self.tight_since = [], None
         elif decision.action == "stop":
             self.stopped = decision.cause
+        if decision.tighten:
+            self.tight_since = step
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -1,6 +1,6 @@
 """A training at one moment, to come back to: weights, moments, settings of the optimiser, random numbers, and whatever the loop adds.
 
-    snapshot = Snapshot.take(step, model, optimizers, extra=…)      copies; nothing in it is written to again
+    snapshot = Snapshot.take(step, model, optimizers, extra=…)      copies on the host; nothing in it is written to again
     snapshot.restore(model, optimizers)                             the same bits as then
 
 Optimisers are taken parameter by parameter instead of by their `load_state_dict`, which casts moments to the type of the parameters. In a
@@ -74,7 +74,7 @@ class Snapshot:
     ) -> Snapshot:
         return cls(
             step=step,
-            model={name: tensor.detach().clone() for name, tensor in model.state_dict().items()},
+            model=on_host(dict(model.state_dict())),
             optimizers=tuple(_optimizer_state(optimizer) for optimizer in optimizers),
             random=copied(random_state()),
             extra=copied(dict(extra or {})),
@@ -157,6 +157,17 @@ def copied(value: Any) -> Any:
     return value
 
 
+def on_host(value: Any) -> Any:
+    """The same values as copies on the CPU, for an accelerator's memory is not there to hold the past."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: on_host(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(on_host(each) for each in value)
+    return copied(value)
+
+
 def write_folder(folder: Path, values: Mapping[str, Any]) -> None:
     """Nested values to a new folder: state.json in the order given, and state.safetensors."""
     tensors: dict[str, Tensor] = {}
@@ -230,11 +241,11 @@ def unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 def _optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
     groups = [
-        {name: copied(value) for name, value in group.items() if name != "params"} for group in optimizer.param_groups
+        {name: on_host(value) for name, value in group.items() if name != "params"} for group in optimizer.param_groups
     ]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state = {
-        at: copied(optimizer.state[parameter])
+        at: on_host(optimizer.state[parameter])
         for at, parameter in enumerate(parameters)
         if parameter in optimizer.state
     }
@@ -243,19 +254,26 @@ def _optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
 
 def _restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     for group, values in zip(optimizer.param_groups, saved["groups"], strict=True):
-        group.update(copied(values))
+        group.update({name: _placed(value, group.get(name), "cpu") for name, value in values.items()})
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for at, parameter in enumerate(parameters):
+        present = optimizer.state.pop(parameter, {})
         if at in saved["state"]:
-            optimizer.state[parameter] = {name: _placed(value, parameter) for name, value in saved["state"][at].items()}
-        else:
-            optimizer.state.pop(parameter, None)
+            optimizer.state[parameter] = {
+                name: _placed(value, present.get(name), parameter.device if _is_wide(value) else "cpu")
+                for name, value in saved["state"][at].items()
+            }
 
 
-def _placed(value: Any, parameter: Tensor) -> Any:
-    """A copy where the parameter lives; torch keeps the number of steps, which has no axes, on the CPU."""
-    if isinstance(value, Tensor) and value.dim():
-        return value.detach().to(parameter.device, copy=True)
+def _is_wide(value: Any) -> bool:
+    """Moments lie with their parameter; the number of steps, which has no axes, on the CPU unless it was elsewhere."""
+    return isinstance(value, Tensor) and value.dim() > 0
+
+
+def _placed(value: Any, present: Any, device: torch.device | str) -> Any:
+    """A copy where the present value lies, or on a device if there is none."""
+    if isinstance(value, Tensor):
+        return value.detach().to(present.device if isinstance(present, Tensor) else device, copy=True)
     return copied(value)
 
 

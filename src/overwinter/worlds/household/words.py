@@ -91,8 +91,8 @@ def answer(laws: Rules, state: State, action: int) -> str:
         held = state.held
         return f"You are carrying: a {game.objects[held]}." if held != NOWHERE else "You are not carrying anything."
     if verb == rules.LOOK:
-        if state.at == NOWHERE:
-            return welcome(game)
+        if state.at == NOWHERE:  # the engine names the receptacles at the start alone
+            return "You are in the middle of a room. Looking quickly around you, you see nothing."
         # Nothing ever lies beside a receptacle: each stands in a place of its own.
         return f"You are facing the {game.receptacles[state.at]}. Next to it, you see nothing."
     return _fill(_ANSWERS[verb], game, action)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_kit import Cli
+
 from player_kit import WORLD, make_player
 
 SETTINGS = "[pace]\ntemperature = 1.0\nmax_stalls = 1000\n[local]\nthreads = 1\n"

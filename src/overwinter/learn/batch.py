@@ -49,6 +49,7 @@ class Batch:
         success_chance: [S] a head's probability of success from `state`.
         hindsight_score: [S] mean log-probability per token of the action with the outcome in the prompt (HCAPO).
         tokens: [S] number of tokens of the step.
+        token_value: [N] a critic's expected return before each token, in order of rows; N is the sum of `tokens`.
     """
 
     group: Ints
@@ -69,13 +70,14 @@ class Batch:
     success_chance: Floats | None = None
     hindsight_score: Floats | None = None
     tokens: Ints | None = None
+    token_value: Floats | None = None
     meta: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rows, trajectories = len(self.group), len(self.success)
         for column in fields(self):
             value = getattr(self, column.name)
-            if column.name == "meta" or value is None:
+            if column.name in ("meta", "token_value") or value is None:
                 continue
             wanted = trajectories if column.name in ("success", "end_value") else rows
             if len(value) != wanted:
@@ -99,6 +101,12 @@ class Batch:
             )
         if rows and (self.group != self.group[self.first][self.trajectory]).any():
             raise UsageError("a trajectory belongs to two groups", "give all its rows the same group")
+
+        if self.token_value is not None and (self.tokens is None or len(self.token_value) != int(self.tokens.sum())):
+            raise UsageError(
+                f"column token_value has {len(self.token_value)} rows, which is not the sum of `tokens`",
+                "give both columns, one value per token",
+            )
 
     def _is_ordered(self) -> bool:
         steps = np.diff(self.trajectory)

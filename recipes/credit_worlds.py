@@ -132,7 +132,6 @@ class TabularPlayer:
         state, after, action = walked[:, :-1][here], walked[:, 1:][here], chosen[here]
         ends = np.cumsum(length) - 1
         keys = walked * setting.noise + (rng.integers(setting.noise, size=walked.shape) if setting.noise > 1 else 0)
-        keys += self.updates * 10**9 if setting.fresh else 0
         count = len(length)
         reward, stopped, cut = np.zeros(len(state)), np.zeros(len(state), bool), np.zeros(len(state), bool)
         reward[ends], stopped[ends], cut[ends] = success, terminated, ~terminated
@@ -141,7 +140,8 @@ class TabularPlayer:
         heads = np.log(np.maximum(np.stack([self.policy(lean=0), self.policy(lean=1)]), 1e-300))
         self._record = state
         return Batch(
-            group=trajectory // setting.group,
+            # A task that never comes again has a number of its own.
+            group=trajectory // setting.group + (self.updates * setting.tasks if setting.fresh else 0),
             trajectory=trajectory,
             state=keys[:, :-1][here],
             next_state=keys[:, 1:][here],

@@ -25,7 +25,7 @@ plain_calibrated.py has the same with dictionaries.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -64,7 +64,8 @@ class Calibrated:
     floor: float = 1e-2
     clip: float = 3.0
     omega: float = 1.0
-    evidence: float = 1.0
+    successor: Literal["realised", "average"] = "realised"
+    evidence: float = 0.0
     critic: Gae = Gae(gamma=0.99, lam=0.95)
     macro: Grpo = Grpo(ddof=1, eps=1e-3, clip=5.0)
 
@@ -155,23 +156,26 @@ def without_time_limits(batch: Batch) -> Batch:
 
 def graph_evidence(batch: Batch, memory: GraphMemory, options: Calibrated) -> Evidence:
     """What the remembered graph says; all zeros until the goal has been met once."""
-    graph, source, _ = memory_graph(memory, batch)
-    edges = len(memory.count)
-    weight, nodes = memory.count, graph.nodes
-    left = np.bincount(graph.source, weights=weight, minlength=nodes)
+    graph, source, target = memory_graph(memory, batch)
+    left = np.bincount(graph.source, weights=graph.weight, minlength=graph.nodes)
     if not (graph.given > 0).any():
         return Evidence(log_success=np.zeros(len(batch)), log_failure=np.zeros(len(batch)), visits=left[source])
     phi = success_chance(graph, options.gamma)
-    choices = buckets_of(np.concatenate([graph.source, source]), np.concatenate([memory.action, batch.action]))
-    of_edge, of_row = choices.index[:edges], choices.index[edges:]
-    arrived = weight * phi[graph.target]
-    after = np.bincount(of_edge, weights=arrived) / np.bincount(of_edge, weights=weight)
-    before = np.bincount(graph.source, weights=arrived, minlength=nodes) / np.maximum(left, 1e-300)
+    after = phi[target] if options.successor == "realised" else _averaged(graph, phi, memory, source, batch.action)
     low, high = options.floor, 1.0 - options.floor
-    then, now = np.clip(after[of_row], low, high), np.clip(before[source], low, high)
+    then, now = np.clip(after, low, high), np.clip(phi[source], low, high)
     return Evidence(
         log_success=np.log(then / now), log_failure=np.log((1.0 - then) / (1.0 - now)), visits=left[source]
     )
+
+
+def _averaged(graph: Graph, phi: Floats, memory: GraphMemory, source: Ints, action: Ints) -> Floats:
+    """[S] mean of Phi over what followed the same action in the same state."""
+    choices = buckets_of(np.concatenate([graph.source, source]), np.concatenate([memory.action, action]))
+    of_edge, of_row = choices.index[: len(graph.source)], choices.index[len(graph.source) :]
+    arrived = np.bincount(of_edge, weights=graph.weight * phi[graph.target])
+    mean: Floats = (arrived / np.bincount(of_edge, weights=graph.weight))[of_row]
+    return mean
 
 
 def success_chance(graph: Graph, gamma: float) -> Floats:

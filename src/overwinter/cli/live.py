@@ -85,7 +85,10 @@ class StepLines:
     def _measures(self) -> Parts:
         confidence = self._run.state.confidence
         left = self._run.session.left()
+        chance = self._run.state.success_chance
         parts = [] if confidence is None else [(f"conf {confidence:.2f}  ", "magenta")]
+        if chance is not None:
+            parts.append((f"success {chance:4.0%}  ", "magenta"))
         if left:
             parts.append((f"left {', '.join(amount_text(*each) for each in left.items())}  ", "dim"))
         return parts

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from overwinter.config import Settings
     from overwinter.loop.goal import Goal
 
+BUNDLED = "bundled"
 EFFECTS = ("pure", "idempotent", "keyed", "irreversible")
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w.-]+)?")
 """A model on the Hugging Face hub, with or without a revision (model/hub.py)."""
-_MODEL_HELP = "a model folder, ORG/NAME on the hub, http://HOST:PORT/v1#MODEL, policy:NAME or script:FILE.json"
+_MODEL_HELP = "a model folder, ORG/NAME on the hub, http://HOST:PORT/v1#MODEL, bundled, policy:NAME or script:FILE.json"
 _GATE_HELP = "'orders' (consequential acts of a world), an effect class, 'confidence<0.5', or a tool's name (* allowed)"
 
 
@@ -148,7 +150,7 @@ def make_plan(
     given_tools = _tools(settings, tools)
     if given_tools:
         setup["tools"] = given_tools
-    if setup["model"]["kind"] == "local" and "world" in setup and not given_tools:
+    if setup["model"]["kind"] in ("local", "player") and "world" in setup and not given_tools:
         # Nothing to call but the world's actions: the engine lets it utter nothing else.
         setup["controls"] = []
     rules = [*_rules("deny", gates.deny), *_rules("ask", gates.ask), *_rules("allow", gates.allow), *settings.gates]
@@ -173,10 +175,20 @@ def model_spec(spec: str, settings: Settings, *, judge: bool = False) -> dict[st
     if kind == "script" and rest:
         return {"kind": "scripted", "replies": _script(Path(rest))}
     if kind == "local" and rest:
-        return {"kind": "local", "path": model_path(rest), **settings.local}
+        return _folder_spec(model_path(rest), settings, judge=judge)
+    if kind == BUNDLED and not judge:
+        return {"kind": "player", "path": f"{BUNDLED}:{rest or 'greenhouse'}"}
     if Path(spec).expanduser().exists() or HUB_NAME.fullmatch(spec):
-        return {"kind": "local", "path": model_path(spec), **settings.local}
+        return _folder_spec(model_path(spec), settings, judge=judge)
     raise UsageError(f"{spec!r} is no {'judge' if judge else 'model'}", f"write {_MODEL_HELP}")
+
+
+def _folder_spec(path: str, settings: Settings, *, judge: bool) -> dict[str, Any]:
+    """A folder that plays a world from notes says so itself."""
+    from overwinter.loop.models.player import is_player
+
+    kind = "player" if is_player(Path(path)) and not judge else "local"
+    return {"kind": kind, "path": path, **settings.local}
 
 
 def model_path(name: str) -> str:
@@ -201,11 +213,19 @@ def _actor(settings: Settings, place: Place, actor: Actor, *, world: bool) -> di
     if settings.model and place.policy is None:
         return model_spec(settings.model, settings)
     if world:
-        from overwinter.worlds import policy_names
-
-        names = policy_names(settings.world.name)
-        return {"kind": "policy", "policy": settings.world.policy or names[-1]}
+        return _player(settings.world.name, settings.world.policy)
     raise UsageError("no model is named to work on this goal", f"give --model {_MODEL_HELP}")
+
+
+def _player(world: str, policy: str | None) -> dict[str, Any]:
+    """Who plays a world: the scripted policy that is named, else the model trained for this world, else the best scripted one."""
+    from overwinter.loop.models.player import bundled_for
+    from overwinter.worlds import policy_names
+
+    names = policy_names(world)
+    if policy is None and find_spec("torch") is not None and bundled_for(world):
+        return {"kind": "player", "path": f"{BUNDLED}:{world.partition(':')[0]}"}
+    return {"kind": "policy", "policy": policy or names[-1]}
 
 
 def _script(path: Path) -> list[str]:
@@ -306,5 +326,5 @@ def _title(text: str | None, setup: dict[str, Any]) -> str:
     if text is not None:
         return text[:80]
     world, model = setup["world"], setup["model"]
-    player = Path(model["path"]).name if model["kind"] == "local" else model.get("policy") or model.get("model")
+    player = Path(model["path"]).name if "path" in model else model.get("policy") or model.get("model")
     return f"{world['name']}, seed {world['seed']}, {player or model['kind']}"

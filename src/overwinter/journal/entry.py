@@ -110,6 +110,8 @@ class SampleCompletion(TypedDict):
     usage: dict[str, Any]
     model: str
     confidence: NotRequired[float | None]
+    success_chance: NotRequired[float]
+    """The stated probability that the goal will be met, where the model states one."""
     purpose: NotRequired[str]
     settle: Settlement
 

@@ -138,6 +138,7 @@ class Completion:
         logprobs: natural log-probability of each chosen token, aligned with `token_ids` or with the server's token strings.
         top_logprobs: per token, {token string: log-probability} of the alternatives; () if not asked for.
         model: the name the server answers under.
+        success_chance: the stated probability that the goal will be met, calibrated; None where the model states none.
     """
 
     text: str
@@ -150,6 +151,7 @@ class Completion:
     finish_reason: FinishReason = "stop"
     usage: Usage = field(default_factory=Usage)
     model: str = ""
+    success_chance: float | None = None
 
     @property
     def text_only(self) -> bool:

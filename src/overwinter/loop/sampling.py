@@ -194,6 +194,8 @@ def _completed(session: Session, view: View, completion: Completion, purpose: st
         "confidence": confidence(completion),
         "settle": {"reserved": dict(session.state.sample_reserve), "spent": spent},
     }
+    if completion.success_chance is not None:
+        body["success_chance"] = completion.success_chance
     if completion.reasoning:
         body["reasoning"] = packer.text(completion.reasoning)
     tokens = token_record(completion, session.prompts)

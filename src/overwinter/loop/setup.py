@@ -90,7 +90,7 @@ def build_pace(raw: Mapping[str, Any]) -> Pace:
 
 
 def build_model(spec: Mapping[str, Any], world: WorldSession | None) -> Model:
-    """A model of `{"kind": "policy" | "endpoint" | "local" | "scripted", …}`."""
+    """A model of `{"kind": "policy" | "player" | "endpoint" | "local" | "scripted", …}`."""
     settings = {key: value for key, value in spec.items() if key != "kind"}
     try:
         return _model_of_kind(spec.get("kind"), settings, world)
@@ -116,11 +116,20 @@ def _model_of_kind(kind: Any, settings: dict[str, Any], world: WorldSession | No
         from overwinter.loop.models.local import LocalModel
 
         return LocalModel(LocalConfig(**settings))
+    if kind == "player":
+        from overwinter.loop.models.local import Config as PlayerConfig
+        from overwinter.loop.models.player import PlayerModel
+        from overwinter.worlds import open_world as open_played
+
+        if world is None:
+            raise UsageError("this model plays worlds only", "name one with --world, or another model with --model")
+        played = world.name
+        return PlayerModel(PlayerConfig(**settings), played, lambda: open_played(played))
     if kind == "scripted":
         from overwinter.loop.models.scripted import ScriptedModel
 
         return ScriptedModel(settings.pop("replies"), **{"by_turn": True, **settings})
-    raise UsageError(f"unknown kind of model {kind!r}", "use policy, endpoint, local or scripted")
+    raise UsageError(f"unknown kind of model {kind!r}", "use policy, player, endpoint, local or scripted")
 
 
 def _said(error: Exception) -> str:

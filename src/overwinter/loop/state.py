@@ -17,7 +17,7 @@ from overwinter.journal import Entry
 from overwinter.journal.canonical import canonical, digest
 from overwinter.loop.stall import HISTORY, Turn
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 ACTING, JUDGING = "act", "judge"
 """What a sample is for: the actor's next step, or a checker's finding (then the criterion's id follows, after a colon)."""
 CHECK_SOURCE = "check "
@@ -105,6 +105,7 @@ class RunState:
     sample_purpose: str = ACTING
     completion: int | None = None
     confidence: float | None = None
+    success_chance: float | None = None
     calls: list[OpenCall] = field(default_factory=list)
     intent_reserve: dict[str, int] = field(default_factory=dict)
     intent_time_us: int = 0
@@ -210,6 +211,7 @@ def _sample_completion(state: RunState, entry: Entry) -> None:
             state.checked[judged(entry.body["purpose"])] = entry.seq
         return
     state.completion, state.confidence = entry.seq, entry.body.get("confidence")
+    state.success_chance = entry.body.get("success_chance")
     state.calls = [
         OpenCall(id=call["id"], tool=call["tool"], arguments=call["arguments"]) for call in entry.body["calls"]
     ]

@@ -119,3 +119,28 @@ def reordered(batch: Batch, order: Ints) -> tuple[Batch, Ints]:
         changes["token_value"] = np.concatenate([pieces[row] for row in rows])
     changes["trajectory"] = np.repeat(np.arange(len(order)), batch.length[order])
     return replace(batch, **changes), rows
+
+
+def every_path(wins: dict[tuple[int, ...], float], depth: int = 3, actions: int = 2) -> Batch:
+    """All action sequences of a uniform policy, each once: what is averaged over it is an expectation without error.
+
+    States are the prefixes of actions, so that every state has one way to it. wins: sequence → success; 0 for all others.
+    """
+    sequences = np.array(np.meshgrid(*[np.arange(actions)] * depth, indexing="ij")).reshape(depth, -1).T
+    rows, step = np.divmod(np.arange(len(sequences) * depth), depth)
+    weights = (actions + 1) ** np.arange(depth)
+    prefix = np.stack([((sequences[:, :at] + 1) * weights[:at]).sum(1) for at in range(depth + 1)], axis=1)
+    success = np.array([wins.get(tuple(sequence), 0.0) for sequence in sequences.tolist()])
+    last = step == depth - 1
+    return Batch(
+        group=np.zeros(len(rows), dtype=np.int64),
+        trajectory=rows,
+        state=prefix[rows, step],
+        next_state=prefix[rows, step + 1],
+        action=sequences[rows, step],
+        reward=np.where(last, success[rows], 0.0),
+        terminated=last,
+        truncated=np.zeros(len(rows), dtype=bool),
+        success=success,
+        policy=np.full((len(rows), actions), -np.log(actions)),
+    )

@@ -274,6 +274,11 @@ def estimator_names() -> list[str]:
     return [*ESTIMATORS, *(["calibrated"] if has_calibrated else [])]
 
 
+def remembers(estimator: str) -> bool:
+    """Whether `Credit.memory` of an estimator should go into its next call."""
+    return estimator not in ESTIMATORS or ESTIMATORS[estimator].remembers
+
+
 def advantages(batch: Batch, config: Config | None = None, memory: Any = None) -> Credit:
     """Advantages of every row of a batch.
 

@@ -1,0 +1,275 @@
+"""A small model that plays a world from a page of notes, and says how it thinks the episode will end.
+
+    page of the notebook → chance of success → `outcome ?` → one of the legal actions
+
+The page (`worlds/notebook.py`) is written from observations alone and holds what matters for the next decision, so a prompt has forty
+tokens in the middle of a winter as on its first day. It is the prompt: ids and log-probabilities of every answer are journalled as
+they are for any other local model, and the engine lets it utter nothing but a legal action.
+
+A model folder is one of these when it holds `player.json`:
+
+    {"format": 1, "world": "greenhouse", "calibration": {"world": "greenhouse", "scale": 1.1, "shift": -0.2}}
+
+The chance is the model's own bet on the outcome line, p = P(well) / (P(well) + P(badly)), put through the calibration that was fitted
+on episodes it was not trained on: sigmoid(scale · logit(p) + shift). It is stated in the world it was fitted in, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from overwinter.errors import ModelError, UsageError
+from overwinter.loop.model import Completion, Constraint, Limits, Usage, View
+from overwinter.loop.models.local import Config as LocalConfig
+from overwinter.loop.models.local import load, seed_of
+from overwinter.worlds.notebook import open_notebook, outcome_line, page
+from overwinter.worlds.world import Observation, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from overwinter.engine import Engine, Request, Result
+
+PLAYER = "player.json"
+BUNDLED = "bundled"
+BUNDLED_FOLDER = Path(__file__).parents[2] / "bundled"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Card:
+    """`player.json` of a model folder.
+
+    Attributes:
+        world: the kind of world it plays, as "greenhouse".
+        calibrated_for: the whole name of the world its chance was calibrated in; "" where there is no calibration.
+        scale, shift: the calibration, on the logit.
+    """
+
+    world: str
+    calibrated_for: str = ""
+    scale: float = 1.0
+    shift: float = 0.0
+
+    @classmethod
+    def read(cls, folder: Path) -> Card:
+        """Raises UsageError when the file is missing or says what this version does not know."""
+        path = folder / PLAYER
+        try:
+            raw = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path} cannot be read: {error}", f"name a model folder that has a {PLAYER}") from error
+        if not isinstance(raw, dict) or raw.get("format") != 1 or raw.keys() - {"format", "world", "calibration"}:
+            raise UsageError(f"{path} is not of format 1", "install the version of overwinter that wrote it")
+        calibration = raw.get("calibration") or {}
+        if calibration.keys() - {"world", "scale", "shift"}:
+            raise UsageError(f"{path} has a calibration of another kind", "install the version that wrote it")
+        return cls(
+            world=str(raw["world"]),
+            calibrated_for=str(calibration.get("world", "")),
+            scale=float(calibration.get("scale", 1.0)),
+            shift=float(calibration.get("shift", 0.0)),
+        )
+
+    def calibrated(self, chance: float) -> float:
+        """The stated probability for the model's own."""
+        clipped = min(max(chance, 1e-6), 1.0 - 1e-6)
+        logit = math.log(clipped / (1.0 - clipped))
+        return 1.0 / (1.0 + math.exp(-(self.scale * logit + self.shift)))
+
+
+def is_player(folder: Path) -> bool:
+    """Whether a model folder plays a world from notes."""
+    return (folder / PLAYER).is_file()
+
+
+def bundled_for(world_name: str) -> bool:
+    """Whether a model came with the package that was trained for exactly this world."""
+    folder = BUNDLED_FOLDER / world_name
+    return is_player(folder) and Card.read(folder).calibrated_for == world_name
+
+
+def player_folder(path: str) -> Path:
+    """The folder of "bundled:WORLD", or the path itself."""
+    kind, _, world = path.partition(":")
+    return BUNDLED_FOLDER / world if kind == BUNDLED and world else Path(path)
+
+
+class PlayerModel:
+    """Plays a world by a small decoder. Keeps the notes of one episode; `catch_up` writes them anew after a resume.
+
+    Args:
+        config: as for any local model; its path may be "bundled:WORLD".
+        world_name: the world of the run.
+        open_world: makes a fresh world of the same kind, to see the episode again.
+    """
+
+    local = True
+    context_tokens = 1 << 20
+    """Of the view, which is not the prompt: that is the page."""
+
+    def __init__(self, config: LocalConfig, world_name: str, open_world: Callable[[], World]) -> None:
+        self.config = config
+        folder = player_folder(config.path)
+        self.card = Card.read(folder)
+        if world_name.partition(":")[0] != self.card.world:
+            raise UsageError(
+                f"the model in {folder.name} plays {self.card.world}, and this run is in {world_name}",
+                "choose another model or another world",
+            )
+        settings = {**{name: getattr(config, name) for name in config.__dataclass_fields__}, "path": str(folder)}
+        engine, self._text = load(LocalConfig(**settings))
+        self._loaded: Engine | None = engine
+        self._world_name = world_name
+        self._open_world = open_world
+        self._slots = {name: self._ids(f"{outcome_line(name)}\n") for name in ("?", "well", "badly")}
+        self._choices: dict[tuple[str, ...], Any] = {}
+        self.name = engine.name
+        self.identity = f"{engine.name}@{engine.fingerprint.model[:12]}"
+        self._begin()
+
+    def __repr__(self) -> str:
+        return f"PlayerModel({self.identity!r}, {self._world_name!r})"
+
+    def _begin(self) -> None:
+        self.notebook = open_notebook(self._world_name)
+        self._seen: Mapping[str, Any] | None = None
+        self._pending: str | None = None
+
+    # --- what it has seen -----------------------------------------------------------------------------------------
+
+    def catch_up(self, seed: int, episode: Iterable[str | None]) -> None:
+        """Write the notes of a run anew: None where it was asked, the action's words where one was carried out."""
+        self._begin()
+        world = self._open_world()
+        observation = world.reset(seed)
+        for action in episode:
+            if action is None:
+                self._see(observation.data)
+            else:
+                self._pending = action
+                observation = world.step(action).observation
+
+    def _see(self, data: Mapping[str, Any]) -> None:
+        """Note an observation. An action after which nothing is different was not carried out."""
+        if data == self._seen:
+            self._pending = None
+            return
+        self.notebook.take_in(self._pending, Observation(text="", data=dict(data)))
+        self._seen, self._pending = data, None
+
+    # --- the protocol ---------------------------------------------------------------------------------------------
+
+    def count_tokens(self, text: str) -> int:
+        """Words: what the view holds is not what the model reads, and costs nothing."""
+        return len(text.split())
+
+    turn_tokens = 0
+
+    def count_view(self, view: View) -> int:
+        """Tokens of the page that the view's observation adds up to, about: the page itself is written when it is asked."""
+        return len(self._prompt()) if view.observation else 0
+
+    def sample(self, view: View, n: int, constraint: Constraint, limits: Limits) -> Sequence[Completion]:
+        if not view.legal_actions:
+            raise ModelError(f"{self.name} plays worlds only, and this run has none", "choose a model with --model")
+        self._see(view.observation)
+        choices = constraint.choices or view.legal_actions
+        notes, ask = self._prompt(), self._slots["?"]
+        requests = [self._request(notes + ask, choices, limits, number) for number in range(n)]
+        bets = [self._bet(notes, self._slots[name]) for name in ("well", "badly")]
+        *results, well, badly = self._engine.run([*requests, *bets])
+        chance = self._chance(well, badly)
+        self._pending = results[0].text
+        return [self._completion(result, number, chance) for number, result in enumerate(results)]
+
+    def score(self, view: View, continuations: Sequence[str]) -> Sequence[Sequence[float]]:
+        """Log-probabilities of the tokens of each continuation after the page as it stands."""
+        self._see(view.observation)
+        prompt = self._prompt() + self._slots["?"]
+        return [self._engine.score(prompt, self._ids(text)) for text in continuations]
+
+    def price_micro_usd(self, prompt_tokens: int, completion_tokens: int) -> int:  # noqa: ARG002
+        return 0
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that shapes an answer."""
+        return {"kind": "player", "model": self.identity, "card": self.card}
+
+    def close(self) -> None:
+        self._loaded = None
+
+    # --- the engine -----------------------------------------------------------------------------------------------
+
+    @property
+    def is_exact(self) -> bool:
+        return self._engine.is_exact
+
+    @property
+    def _engine(self) -> Engine:
+        if self._loaded is None:
+            raise UsageError(f"the model {self.name} was closed", "make a new one")
+        return self._loaded
+
+    def _ids(self, text: str) -> list[int]:
+        return self._text.encode(text, add_special=False)
+
+    def _prompt(self) -> list[int]:
+        return self._ids(page(self.notebook.lines())) if self._seen is not None else []
+
+    def _request(self, prompt: list[int], choices: tuple[str, ...], limits: Limits, number: int) -> Request:
+        from overwinter.engine import Request, SamplingParams
+
+        return Request(
+            prompt_ids=tuple(prompt),
+            max_tokens=min(limits.max_tokens, self._engine.context_tokens - len(prompt)),
+            sampling=SamplingParams(temperature=limits.temperature, top_p=limits.top_p, seed=seed_of(limits, number)),
+            constraint=self._compiled(choices),
+            logprobs=limits.top_logprobs,
+        )
+
+    def _compiled(self, choices: tuple[str, ...]) -> Any:
+        from overwinter.engine.compiling import Constraints
+
+        if not self._choices:
+            self._constraints = Constraints(self._text, vocab_size=self._engine.vocab_size)
+        if choices not in self._choices:
+            self._choices[choices] = self._constraints.choices(choices)
+        return self._choices[choices]
+
+    def _bet(self, notes: list[int], outcome: list[int]) -> Request:
+        from overwinter.engine import Request
+
+        return Request(
+            prompt_ids=tuple(notes + outcome), max_tokens=0, prompt_logprobs=0, prompt_logprobs_from=len(notes)
+        )
+
+    def _chance(self, well: Result, badly: Result) -> float | None:
+        if self.card.calibrated_for != self._world_name:
+            return None
+        good, bad = (sum(row.logprob or 0.0 for row in bet.prompt_logprobs) for bet in (well, badly))
+        return self.card.calibrated(1.0 / (1.0 + math.exp(bad - good)))
+
+    def _completion(self, result: Result, number: int, chance: float | None) -> Completion:
+        if result.finish not in ("stop", "length"):
+            raise ModelError(
+                f"{self.name} could not go on: {result.problem or result.finish}",
+                "check the weights with `overwinter model info`",
+            )
+        return Completion(
+            text=result.text,
+            token_ids=result.output_ids,
+            prompt_token_ids=result.prompt_ids,
+            logprobs=tuple(row.logprob or 0.0 for row in result.logprobs),
+            success_chance=chance,
+            usage=Usage(
+                prompt_tokens=len(result.prompt_ids) if number == 0 else 0,
+                completion_tokens=len(result.output_ids),
+                attempts=1 if number == 0 else 0,
+            ),
+            model=self.identity,
+        )

@@ -1,25 +1,27 @@
-"""Calibrated hindsight credit, the default: how much an action changed the odds of success.
+"""Calibrated hindsight credit: how much an action changed the odds of success.
 
-    l(s, a) = log rho_S - log rho_F,   rho_S = Phi(s, a) / Phi(s),   rho_F = (1 - Phi(s, a)) / (1 - Phi(s)),   Phi(s) = sum_a q(a | s) Phi(s, a)
+    l(s, a) = log rho_S - log rho_F,   rho_S = Phi(s') / Phi(s),   rho_F = (1 - Phi(s')) / (1 - Phi(s))
     A = critic's or GRPO's term + omega · clip(l / std of l over the batch, ±clip)
 
-Idea: for a binary outcome the hindsight ratio of an action is how its chance of success compares with the chance before it, given success
-(rho_S) or given failure (rho_F). The difference of their logs is the evidence the action gives for success, in nats. It speaks in failed
-trajectories too, it does not fade where success is likely (there rho_S stays near 1 and rho_F does not), and it scores the choice,
-not its tokens, so length cannot enter.
+Idea: for a binary outcome the hindsight ratio of an action compares the chance of success after it with the chance before it, given success
+(rho_S) or given failure (rho_F). The difference of their logs is the weight of evidence the action gives for success, in nats. It speaks in
+failed trajectories too, it does not fade where success is likely (there rho_S stays near 1, and rho_F does not), and it scores the choice, not
+its tokens, so length cannot enter.
 
-Phi comes from what there is, each source where it knows more than the next:
+Each source speaks where it can:
 
-- the graph of all transitions seen, fading (memory.py, potentials.py), averaged over what followed the same action in the same state. By
-  construction the mean of rho_S, and of rho_F, over the actions that left a state is 1. An end by time limit is an open end, not a failure;
-- an outcome-conditioned head over the candidates (columns policy, hindsight): log h - log pi, at the temperature under which it predicts the
-  batch's actions best, normalised so that its mean under pi is 1. A head that knows nothing gets temperature 0. It counts like
-  `evidence` visits against the graph's;
-- a critic (columns value, end_value): its advantage (GAE) replaces GRPO's as the term that carries the outcome, since it compares with what
-  was to be expected from this state, and needs no state to come twice.
+- The graph of all transitions seen, fading (memory.py). Phi(s) = gamma · mean of Phi over what left s, so that the mean of gamma rho_S over a
+  state's transitions is 1 by construction; gamma is the price of a step. The end set by a time limit is an open end, not a failure.
+- A critic (columns value, end_value): its advantages (GAE) take the place of GRPO's as the term that carries the outcome. They compare with what
+  was to be expected from this state, and need no state to come twice.
+- An outcome-conditioned head over the candidates (columns policy, hindsight), off by default: log h - log pi at the temperature under which it
+  predicts the batch's actions best, normalised so that the mean of its ratio under pi is 1. It counts like `evidence` visits against the graph's.
 
-Source: 1912.02503 for the ratios, 2609.35084 for the closed form by a graph, ours for the rest; docs/credit.md has the measurements.
-plain_calibrated.py has the same with dictionaries.
+With states that never come again, the graph says no more than how far a success was, and the outcome term leads. Without optional columns
+graph and GRPO remain.
+
+Source: 1912.02503 for the ratios, 2609.35084 for the closed form by a graph, ours for the rest. docs/credit.md has the measurements, docs/log.md
+the variants that lost. plain_calibrated.py has the same with dictionaries.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ class Calibrated:
     floor: Phi is read between this and 1 minus this.
     clip: bound of the scaled step term.
     omega: weight of the step term; 0 leaves the critic's or GRPO's term alone.
-    evidence: number of visits of a state that outweigh the head.
+    successor: credit the "realised" next state, or the "average" over what followed the same action in the same state.
+    evidence: the head counts like this many visits of a state; 0 ignores it.
     critic: how the critic's advantages are formed.
     macro: GRPO's term, where there is no critic.
     """
@@ -76,6 +79,7 @@ class Calibrated:
         demand(0 < self.floor < 0.5, f"floor is {self.floor}", "give a small probability, like 1e-2")
         demand(self.clip > 0, f"clip is {self.clip}", "give a positive bound, or inf")
         demand(self.evidence >= 0, f"evidence is {self.evidence}", "give 0 or more visits; 0 ignores the head")
+        demand(self.successor in ("realised", "average"), f"successor is {self.successor!r}", "realised or average")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,7 +88,7 @@ class Evidence:
 
     Attributes:
         log_success, log_failure: [S] logs of rho_S and rho_F.
-        visits: [S] faded number of times the state was left; infinite for none, 0 without a graph.
+        visits: [S] how often the state was left, fading.
     """
 
     log_success: Floats

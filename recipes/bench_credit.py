@@ -77,7 +77,19 @@ CONTENDERS = {
 ORACLE = "exact"
 """Exact advantages over their deviation: what no estimator can know."""
 
-DEFAULT = ("grpo", "gigpo", "graphhca", "graphhca-max", "pg", "gae_turn", "hcapo_head", "rho_one", "random", "calibrated", ORACLE)
+DEFAULT = (
+    "grpo",
+    "gigpo",
+    "graphhca",
+    "graphhca-max",
+    "pg",
+    "gae_turn",
+    "hcapo_head",
+    "rho_one",
+    "random",
+    "calibrated",
+    ORACLE,
+)
 SCALED = ("gae_turn",)
 """Estimators that do not scale themselves; they are divided by their deviation over the batch, so that one grid of rates fits all."""
 
@@ -181,7 +193,9 @@ class Plan:
         """None while tuning is not finished."""
         areas = {}
         for rate in self.rates:
-            found = [cells.done.get((setting.name, name, rate, seed, self.length(setting))) for seed in self.tuning_seeds]
+            found = [
+                cells.done.get((setting.name, name, rate, seed, self.length(setting))) for seed in self.tuning_seeds
+            ]
             if None in found:
                 return None
             areas[rate] = float(np.mean([cell.area for cell in found if cell]))
@@ -225,7 +239,10 @@ def run_all(cells: Cells, wanted: Iterable[tuple[Key, int]], jobs: int, deadline
 
 def _finished(cells: Cells, cell: Cell, number: int, total: int) -> None:
     cells.add(cell)
-    print(f"{number}/{total} {cell.setting} | {cell.estimator} | rate {cell.rate:g} | seed {cell.seed}: area {cell.area:.3f}, {cell.cpu_s} s", file=sys.stderr)
+    print(
+        f"{number}/{total} {cell.setting} | {cell.estimator} | rate {cell.rate:g} | seed {cell.seed}: area {cell.area:.3f}, {cell.cpu_s} s",
+        file=sys.stderr,
+    )
 
 
 # Against the truth
@@ -234,8 +251,8 @@ def _finished(cells: Cells, cell: Cell, number: int, total: int) -> None:
 def oracle_figures(setting: Setting, names: list[str], seed: int) -> dict[str, list[dict[str, float]]]:
     """Per estimator and checkpoint, how its advantages and gradients compare with exact ones.
 
-    All see the batches of one policy that learns by GRPO, so that they judge the same play and their memories are filled alike. At a checkpoint
-    the policy is held still, and each estimates the gradient from several batches.
+    All see the batches of one policy that learns by GRPO, so that they judge the same play and their memories are filled alike. At a
+    checkpoint the policy is held still, and each estimates the gradient from several batches.
     """
     player = TabularPlayer(setting, seed, RATES[1])
     memories: dict[str, Any] = dict.fromkeys(names)
@@ -273,7 +290,9 @@ def _against_truth(player: TabularPlayer, name: str, memory: Any, seed: tuple[in
         "cosine": float(np.mean([_cosine(row, exact) for row in sample])),
         "cosine_of_mean": _cosine(mean, exact),
         "bias": float(np.sqrt(max(0.0, 1.0 - _cosine(mean, exact) ** 2))),
-        "variance": float(((sample - mean) ** 2).sum(1).mean() * len(sample) / (len(sample) - 1)) / size if size > 0 else 0.0,
+        "variance": float(((sample - mean) ** 2).sum(1).mean() * len(sample) / (len(sample) - 1)) / size
+        if size > 0
+        else 0.0,
     }
 
 
@@ -285,7 +304,9 @@ def _cosine(a: Floats, b: Floats) -> float:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", "--worlds", help="names with commas, or 'design'; all judged settings without it")
-    parser.add_argument("--estimators", default=",".join(DEFAULT), help=f"names with commas: {' | '.join([*CONTENDERS, ORACLE])}")
+    parser.add_argument(
+        "--estimators", default=",".join(DEFAULT), help=f"names with commas: {' | '.join([*CONTENDERS, ORACLE])}"
+    )
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--rates", default=",".join(f"{rate:g}" for rate in RATES))
     parser.add_argument("--tuning-seeds", type=int, default=len(TUNING_SEEDS))
@@ -295,16 +316,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=WORK / "cells.jsonl")
     parser.add_argument("--oracle", action="store_true")
     parser.add_argument("--report", action="store_true")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md and draw docs/img/credit.svg")
+    parser.add_argument(
+        "--write", action="store_true", help="put the tables into docs/benchmarks.md and draw docs/img/credit.svg"
+    )
     return parser.parse_args()
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:
     named = arguments.settings
-    if named == "design":
-        settings = DESIGN
-    else:
-        settings = [SETTINGS[name] for name in named.split(",")] if named else JUDGED
+    groups = {None: JUDGED, "design": DESIGN}
+    settings = groups[named] if named in groups else [SETTINGS[name] for name in named.split(",")]
     estimators = arguments.estimators.split(",")
     unknown = [name for name in estimators if name not in CONTENDERS and name != ORACLE]
     if unknown:
@@ -345,7 +366,11 @@ def main() -> None:
         if not finished:
             print("not finished: run the same command again to go on", file=sys.stderr)
     truths = _oracle(plan, arguments.cache.with_suffix(".oracle.json"), deadline)
-    chosen = [cells.done[Cells.name(key, length)] for key, length in plan.reported(cells) if Cells.name(key, length) in cells.done]
+    chosen = [
+        cells.done[Cells.name(key, length)]
+        for key, length in plan.reported(cells)
+        if Cells.name(key, length) in cells.done
+    ]
     text = report(chosen, truths, [setting.name for setting in plan.settings], plan.estimators)
     print(text)
     if arguments.write:

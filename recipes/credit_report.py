@@ -12,7 +12,27 @@ import numpy as np
 
 from bench_journal import table
 
-T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093)
+T_975 = (
+    12.706,
+    4.303,
+    3.182,
+    2.776,
+    2.571,
+    2.447,
+    2.365,
+    2.306,
+    2.262,
+    2.228,
+    2.201,
+    2.179,
+    2.160,
+    2.145,
+    2.131,
+    2.120,
+    2.110,
+    2.101,
+    2.093,
+)
 """Quantiles of Student's t for 1 to 19 degrees of freedom."""
 OURS, PLAIN = "calibrated", "grpo"
 NO_RIVALS = ("exact", "random", "rho_one")
@@ -110,10 +130,16 @@ class Results:
 def report(cells: Sequence[Cell], truths: dict[str, Any], settings: Sequence[str], estimators: Sequence[str]) -> str:
     """All tables as Markdown."""
     results = Results(cells)
-    settings = [name for name in settings if any(results.of(name, estimator) for estimator in estimators)] or list(settings)
+    settings = [name for name in settings if any(results.of(name, estimator) for estimator in estimators)] or list(
+        settings
+    )
     parts = []
     if cells:
-        parts += [_areas(results, settings, estimators), _fifths(results, settings, estimators), _targets(results, settings, estimators)]
+        parts += [
+            _areas(results, settings, estimators),
+            _fifths(results, settings, estimators),
+            _targets(results, settings, estimators),
+        ]
         parts.append(_cost(cells, estimators))
     if truths:
         parts.append(_truths(truths, estimators))
@@ -171,7 +197,14 @@ def _targets(results: Results, settings: Sequence[str], estimators: Sequence[str
             ]
         )
     head = f"**{OURS} against the best other estimator and against GRPO**, paired within seeds:\n\n"
-    columns = ["setting", "best other", "difference", "≥ −0.01", "difference to GRPO", "steps to GRPO's final success, as a share of GRPO's (median)"]
+    columns = [
+        "setting",
+        "best other",
+        "difference",
+        "≥ −0.01",
+        "difference to GRPO",
+        "steps to GRPO's final success, as a share of GRPO's (median)",
+    ]
     return head + table(columns, rows)
 
 
@@ -190,14 +223,16 @@ def _truths(truths: dict[str, Any], estimators: Sequence[str]) -> str:
     """One row per estimator, averaged over settings and checkpoints."""
     rows = []
     for name in estimators:
-        found = [point for setting in truths.values() for point in setting.get(name, []) if 0.01 <= point["success"] <= 0.99]
+        found = [
+            point for setting in truths.values() for point in setting.get(name, []) if 0.01 <= point["success"] <= 0.99
+        ]
         if found:
             columns = ("correlation", "cosine", "cosine_of_mean", "bias", "variance")
             rows.append([name, *(f"{np.mean([point[column] for point in found]):.3f}" for column in columns)])
     head = (
-        "**Against the truth**: correlation of advantages with exact ones over decisions; cosine of one batch's gradient, and of the mean of "
-        "many, with the exact gradient; what is left of the mean gradient beside the exact direction (bias), and the variance of one batch's over "
-        f"the mean's squared length. Means over {len(truths)} settings at the checkpoints with success from 1 to 99 %.\n\n"
+        "**Against the truth**: correlation of advantages with exact ones over decisions; cosine of one batch's gradient, and of the mean "
+        "of many, with the exact gradient; what is left of the mean gradient beside the exact direction (bias), and the variance of one "
+        f"batch's over the mean's squared length. Means over {len(truths)} settings at the checkpoints with success from 1 to 99 %.\n\n"
     )
     return head + table(["estimator", "correlation", "cosine", "cosine of mean", "bias", "variance"], rows)
 
@@ -221,7 +256,13 @@ def curves_figure(cells: Sequence[Cell], path: Path) -> None:
             found = results.of(setting, name)
             if found:
                 mean = np.mean([cell.success for cell in found.values()], axis=0)
-                axis.plot(mean, label=name, color=f"C{colour % 10}", lw=2.2 if name == OURS else 1.0, ls="--" if name in NO_RIVALS else "-")
+                axis.plot(
+                    mean,
+                    label=name,
+                    color=f"C{colour % 10}",
+                    lw=2.2 if name == OURS else 1.0,
+                    ls="--" if name in NO_RIVALS else "-",
+                )
         axis.set_title(setting, fontsize=9)
     for axis in axes.ravel()[len(settings) :]:
         axis.axis("off")

@@ -189,15 +189,17 @@ class TabularPlayer:
         won = batch.success[batch.trajectory]
         features = self.table.features[self._record]
         width = features.shape[1]
-        for weights, target in ((self.critic, CRITIC_GAMMA**left * won), (self.chance, won)):
-            error = target - self._looked_up(weights)[self._record]
+        for head, target in ((self.critic, CRITIC_GAMMA**left * won), (self.chance, won)):
+            error = target - self._looked_up(head)[self._record]
             for column in features.T:
-                count = np.bincount(column, minlength=len(weights))
-                total = np.bincount(column, weights=error, minlength=len(weights))
-                weights += (1 - (1 - CRITIC_RATE) ** count) / width * total / np.maximum(count, 1)
+                count = np.bincount(column, minlength=len(head))
+                total = np.bincount(column, weights=error, minlength=len(head))
+                head[:] += (1 - (1 - CRITIC_RATE) ** count) / width * total / np.maximum(count, 1)
         divisor = self.setting.group * (self.setting.tasks if self.setting.fresh else 1)
         for outcome in (0, 1):
-            pull = self._pull(batch, (won > 0.5).astype(float) if outcome else (won <= 0.5).astype(float), self.policy(lean=outcome))
+            pull = self._pull(
+                batch, (won > 0.5).astype(float) if outcome else (won <= 0.5).astype(float), self.policy(lean=outcome)
+            )
             self.lean[outcome] = HEAD_DECAY * self.lean[outcome] + HEAD_RATE / divisor * self._spread(pull)
 
     def truth(self) -> Truth:
@@ -208,7 +210,9 @@ class TabularPlayer:
         return truth.advantage[batch.step, self._record, batch.action]
 
 
-def _walk(table: Table, policy: Floats, group: int, rng: np.random.Generator) -> tuple[Ints, Ints, Ints, Floats, np.ndarray]:
+def _walk(
+    table: Table, policy: Floats, group: int, rng: np.random.Generator
+) -> tuple[Ints, Ints, Ints, Floats, np.ndarray]:
     """Trajectories, `group` per task: states [N, T+1], actions [N, T], lengths, success and whether they ended of themselves."""
     state = np.repeat(table.start, group)
     count, horizon = len(state), table.horizon

@@ -8,8 +8,8 @@ states one after the other. The goal is met or missed at the end; nothing is pai
     truth.value[0, table.start]                 # chance of success from the start of each task
     truth.advantage[t, s, a]                    # what the action adds to it, at time t
 
-`grid` lays out things to be handled in order (a key, then a door, then the goal), toggles that do nothing, and pits. `corridor` is a walk in
-which a few early choices decide an outcome that comes at its end, by chance in part. Layouts are drawn from the seed.
+`grid` lays out things to be handled in order (a key, then a door, then the goal), toggles that do nothing, and pits. `corridor` is a walk
+in which a few choices decide an outcome that comes at its end, by chance in part. Layouts are drawn from the seed.
 
 Values count time: a policy that sees no clock still has fewer steps left later on, so `exact` goes back from the horizon.
 
@@ -43,8 +43,8 @@ class Table:
         chance: [S, A, K] how likely each is; sums to 1 over K.
         ending: [S] chance that the goal counts as met on entering the state, which ends the episode; NaN where play goes on.
         start: [M] first state of each task.
-        features: [S, F] rows of a linear policy's weights that a state switches on. With F = 1 and a row per state it is a full table; otherwise
-            states of different layouts share rows.
+        features: [S, F] rows of a linear policy's weights that a state switches on. With F = 1 and a row per state it is a full
+            table; otherwise states of different layouts share rows.
         rows: number of such rows.
         horizon: steps after which an episode is cut short.
     """
@@ -63,7 +63,7 @@ class Table:
 
     @property
     def actions(self) -> int:
-        return self.successor.shape[1]
+        return int(self.successor.shape[1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +163,7 @@ def exact(table: Table, policy: Floats) -> Truth:
         action_value[t] = (table.chance * value[t + 1][table.successor]).sum(2)
         value[t] = np.where(over, ended, (policy * action_value[t]).sum(1))
     visits = np.zeros((table.horizon, table.states))
-    here = np.bincount(table.start, minlength=table.states) / len(table.start)
+    here: Floats = np.bincount(table.start, minlength=table.states) / len(table.start)
     flat = table.successor.ravel()
     for t in range(table.horizon):
         here = np.where(over, 0.0, here)

@@ -13,7 +13,13 @@ from overwinter.errors import UsageError
 from overwinter.learn.batch import Batch
 from overwinter.learn.credit import Config, Credit, advantages
 from overwinter.learn.credit.arrays import Frame, NumpyArrays
-from overwinter.learn.credit.calibrated import Calibrated, calibrated, graph_evidence, head_evidence, without_time_limits
+from overwinter.learn.credit.calibrated import (
+    Calibrated,
+    calibrated,
+    graph_evidence,
+    head_evidence,
+    without_time_limits,
+)
 from overwinter.learn.credit.memory import remember
 from overwinter.learn.credit.plain_calibrated import calibrated as plain
 
@@ -79,9 +85,7 @@ def test_failed_trajectories_are_told_apart_by_step() -> None:
 
 def test_a_time_limit_is_no_failure_and_a_termination_is() -> None:
     cut = bare(three_rollouts())
-    died = replace(
-        cut, terminated=marks(10, np.array([2, 5, 9])).astype(bool), truncated=np.zeros(10, dtype=bool)
-    )
+    died = replace(cut, terminated=marks(10, np.array([2, 5, 9])).astype(bool), truncated=np.zeros(10, dtype=bool))
     assert credit_of(cut).advantages[5] > credit_of(died).advantages[5] + 0.5
     known = credit_of(replace(cut, success=np.array([1.0, 0.0, 1.0])), omega=1.0)
     unknown = credit_of(replace(cut, success=np.array([1.0, np.nan, 1.0])), omega=1.0)
@@ -102,7 +106,7 @@ def test_states_that_never_come_again_leave_the_outcome_in_charge() -> None:
     """Every key new: failures keep GRPO's advantage, successes get it and a share for how near the goal a step was."""
     batch = bare(random_batch(5))
     lonely = replace(batch, state=np.arange(len(batch)) * 2, next_state=np.arange(len(batch)) * 2 + 1)
-    lonely.next_state[: -1][batch.trajectory[:-1] == batch.trajectory[1:]] = lonely.state[1:][
+    lonely.next_state[:-1][batch.trajectory[:-1] == batch.trajectory[1:]] = lonely.state[1:][
         batch.trajectory[:-1] == batch.trajectory[1:]
     ]
     credit, grpo = credit_of(lonely).advantages, advantages(lonely).advantages
@@ -115,7 +119,9 @@ def test_states_that_never_come_again_leave_the_outcome_in_charge() -> None:
 def test_before_the_first_success_nothing_is_said() -> None:
     batch = replace(bare(random_batch(1)), success=np.zeros(12), reward=np.zeros(len(random_batch(1))))
     assert not credit_of(batch).advantages.any()
-    assert not credit_of(replace(batch, policy=random_batch(1).policy, hindsight=random_batch(1).hindsight), evidence=5.0).advantages.any()
+    assert not credit_of(
+        replace(batch, policy=random_batch(1).policy, hindsight=random_batch(1).hindsight), evidence=5.0
+    ).advantages.any()
 
 
 def test_memory_carries_over_and_the_call_is_pure() -> None:

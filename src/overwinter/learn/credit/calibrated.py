@@ -3,30 +3,31 @@
     l(s, a) = log rho_S - log rho_F,   rho_S = Phi(s') / Phi(s),   rho_F = (1 - Phi(s')) / (1 - Phi(s))
     A = critic's or GRPO's term + omega · clip(l / std of l over the batch, ±clip)
 
-Idea: for a binary outcome the hindsight ratio of an action compares the chance of success after it with the chance before it, given success
-(rho_S) or given failure (rho_F). The difference of their logs is the weight of evidence the action gives for success, in nats. It speaks in
-failed trajectories too, it does not fade where success is likely (there rho_S stays near 1, and rho_F does not), and it scores the choice, not
-its tokens, so length cannot enter.
+Idea: for a binary outcome the hindsight ratio of an action compares the chance of success after it with the chance before it, given
+success (rho_S) or given failure (rho_F). The difference of their logs is the weight of evidence the action gives for success, in nats. It
+speaks in failed trajectories too, it does not fade where success is likely (there rho_S stays near 1, and rho_F does not), and it scores
+the choice, not its tokens, so length cannot enter.
 
 Each source speaks where it can:
 
-- The graph of all transitions seen, fading (memory.py). Phi(s) = gamma · mean of Phi over what left s, so that the mean of gamma rho_S over a
-  state's transitions is 1 by construction; gamma is the price of a step. The end set by a time limit is an open end, not a failure.
-- A critic (columns value, end_value): its advantages (GAE) take the place of GRPO's as the term that carries the outcome. They compare with what
-  was to be expected from this state, and need no state to come twice.
-- An outcome-conditioned head over the candidates (columns policy, hindsight), off by default: log h - log pi at the temperature under which it
-  predicts the batch's actions best, normalised so that the mean of its ratio under pi is 1. It counts like `evidence` visits against the graph's.
+- The graph of all transitions seen, fading (memory.py). Phi(s) = gamma · mean of Phi over what left s, so that the mean of gamma rho_S
+  over a state's transitions is 1 by construction; gamma is the price of a step. The end set by a time limit is open, not a failure.
+- A critic (columns value, end_value): its advantages (GAE) take the place of GRPO's as the term that carries the outcome. They compare
+  with what was to be expected from this state, and need no state to come twice.
+- An outcome-conditioned head over the candidates (columns policy, hindsight), off by default: log h - log pi at the temperature under
+  which it predicts the batch's actions best, normalised so that the mean of its ratio under pi is 1. It counts like `evidence` visits
+  against the graph's.
 
-With states that never come again, the graph says no more than how far a success was, and the outcome term leads. Without optional columns
-graph and GRPO remain.
+With states that never come again, the graph says no more than how far a success was, and the outcome term leads. Without optional
+columns graph and GRPO remain.
 
-Source: 1912.02503 for the ratios, 2609.35084 for the closed form by a graph, ours for the rest. docs/credit.md has the measurements, docs/log.md
-the variants that lost. plain_calibrated.py has the same with dictionaries.
+Source: 1912.02503 for the ratios, 2609.35084 for the closed form by a graph, ours for the rest. docs/credit.md has the measurements,
+docs/log.md the variants that lost. plain_calibrated.py has the same with dictionaries.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -69,8 +70,8 @@ class Calibrated:
     omega: float = 1.0
     successor: Literal["realised", "average"] = "realised"
     evidence: float = 0.0
-    critic: Gae = Gae(gamma=0.99, lam=0.95)
-    macro: Grpo = Grpo(ddof=1, eps=1e-3, clip=5.0)
+    critic: Gae = field(default_factory=lambda: Gae(gamma=0.99, lam=0.95))
+    macro: Grpo = field(default_factory=lambda: Grpo(ddof=1, eps=1e-3, clip=5.0))
 
     def __post_init__(self) -> None:
         demand(0 < self.gamma < 1, f"gamma is {self.gamma}", "give a number between 0 and 1")
@@ -149,7 +150,8 @@ def outcome_term(frame: Frame, options: Calibrated) -> Floats:
     if batch.value is None or (cut and batch.end_value is None):
         return np.asarray(frame.by_step(grpo_outcomes(frame, options.macro)))
     surprise = np.asarray(gae_turn(frame, options.critic).advantages)
-    return np.clip(surprise / (surprise.std() + options.macro.eps), -options.macro.clip, options.macro.clip)
+    term: Floats = np.clip(surprise / (surprise.std() + options.macro.eps), -options.macro.clip, options.macro.clip)
+    return term
 
 
 def without_time_limits(batch: Batch) -> Batch:
@@ -168,9 +170,7 @@ def graph_evidence(batch: Batch, memory: GraphMemory, options: Calibrated) -> Ev
     after = phi[target] if options.successor == "realised" else _averaged(graph, phi, memory, source, batch.action)
     low, high = options.floor, 1.0 - options.floor
     then, now = np.clip(after, low, high), np.clip(phi[source], low, high)
-    return Evidence(
-        log_success=np.log(then / now), log_failure=np.log((1.0 - then) / (1.0 - now)), visits=left[source]
-    )
+    return Evidence(log_success=np.log(then / now), log_failure=np.log((1.0 - then) / (1.0 - now)), visits=left[source])
 
 
 def _averaged(graph: Graph, phi: Floats, memory: GraphMemory, source: Ints, action: Ints) -> Floats:

@@ -13,7 +13,9 @@ from overwinter.errors import UsageError
 from overwinter.learn.batch import Batch
 from overwinter.learn.credit import Config, advantages
 from overwinter.learn.credit.arrays import Frame, NumpyArrays
+from overwinter.learn.credit.filters import keep
 from overwinter.learn.credit.graph import graph_credit
+from overwinter.learn.credit.memory import remember
 from overwinter.learn.credit.table import estimate
 
 
@@ -133,6 +135,26 @@ def test_a_time_limit_is_no_failure_for_a_graph() -> None:
     frame = Frame(nowhere, NumpyArrays())
     assert last_step("graph") < -3
     assert last_step("neutral") == 0.0
+
+
+def test_a_goal_met_in_the_very_last_step_allowed_is_a_goal() -> None:
+    batch = walk([(0, 0, 1), (1, 0, GOAL), (0, 1, 2)], success=[1.0, 0.0], lengths=[2, 1], cut=[True, True])
+    frame = Frame(batch, NumpyArrays())
+    credit = graph_credit(frame, Config(estimator="graphhca").resolved())[0]
+    np.testing.assert_allclose(credit[:2], [math.log(0.95 / (0.95**2 / 2)), math.log(1 / 0.95)])
+    assert (of("graphgpo", batch)[[0, 2]] * [1, -1] > 0).all()
+
+
+def test_counts_fade_and_are_forgotten_and_unknown_ends_leave_none() -> None:
+    batch = three_rollouts(success=np.array([1.0, math.nan, 1.0]))
+    memory = remember(None, batch, decay=0.5, forget=0.2)
+    assert memory.count.sum() == 10
+    assert (memory.goal.sum(), memory.other.sum()) == (2.0, 0.0)
+    nothing = keep(batch, np.zeros(3, dtype=bool))
+    memory = remember(memory, nothing, decay=0.5, forget=0.2)
+    assert (memory.count.sum(), memory.goal.sum()) == (5.0, 1.0)
+    memory = remember(memory, nothing, decay=0.1, forget=0.2)
+    assert len(memory.count) == len(memory.goal) == 0
 
 
 def test_luck_is_credited_to_the_action_only_when_it_is_asked_for() -> None:

@@ -17,9 +17,11 @@ import torch
 from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-from trl import GRPOConfig
+from trl import GRPOConfig, GRPOTrainer
 
 from overwinter.learn.credit.adapters.trl import CreditGRPOTrainer
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::FutureWarning")]
 
 WORDS = ["<pad>", "<end>", "go", "left", "right", "up", "door", "key", "wall", "star"]
 TURN, ANSWER = [3, 4], [8]
@@ -27,7 +29,8 @@ TURN, ANSWER = [3, 4], [8]
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
     torch.set_num_threads(1)
 
 
@@ -45,7 +48,7 @@ def model() -> LlamaForCausalLM:
     )
 
 
-def trainer(folder: Path, rewards: Any, **changes: Any) -> CreditGRPOTrainer:
+def trainer(folder: Path, rewards: Any, kind: Any = CreditGRPOTrainer, **changes: Any) -> Any:
     args = GRPOConfig(
         output_dir=str(folder),
         per_device_train_batch_size=4,
@@ -61,7 +64,7 @@ def trainer(folder: Path, rewards: Any, **changes: Any) -> CreditGRPOTrainer:
         bf16=False,
     )
     dataset = Dataset.from_dict({"prompt": ["go left", "go right"]})
-    return CreditGRPOTrainer(
+    return kind(
         model(), reward_funcs=rewards, args=args, train_dataset=dataset, processing_class=tokenizer(), **changes
     )
 
@@ -122,6 +125,18 @@ def test_turns_get_their_own_credit(tmp_path: Path) -> None:
     np.testing.assert_allclose(advantages[0], [1.5, 1.5, 0, 1.25, 1.25])
     np.testing.assert_allclose(advantages[1], [-0.5, -0.5, 0, -0.75, -0.75])
     np.testing.assert_allclose(advantages[3], [-0.5, -0.5, 0, -0.25, -0.25])
+
+
+def test_grpo_with_trl_s_constants_is_trl_s_own(tmp_path: Path) -> None:
+    def graded(completions: list[Any], **_: Any) -> list[float]:
+        return [0.0, 0.25, 1.0, 0.5]
+
+    inputs = [{"prompt": "go left"}] * 4
+    credit = Config(estimator="grpo", options={"ddof": 1, "eps": 1e-4, "clip": float("inf")})
+    mine = trainer(tmp_path, graded, credit=credit, rollout_func=scripted)._generate_and_score_completions(inputs)
+    theirs = trainer(tmp_path, graded, kind=GRPOTrainer, rollout_func=scripted)._generate_and_score_completions(inputs)
+    assert theirs["advantages"].shape == (4,)
+    torch.testing.assert_close(mine["advantages"][:, 0], theirs["advantages"], rtol=1e-5, atol=1e-6)
 
 
 def test_memory_is_kept_between_steps_and_declined_completions_are_left_out(tmp_path: Path) -> None:

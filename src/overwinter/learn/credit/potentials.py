@@ -6,7 +6,7 @@ M_p is the power mean of order p weighted by counts: 1 is the expectation under 
 (then Phi = gamma^distance). The map contracts by gamma for every p ≥ 1, so the fixed point is unique, cycles or not, and k passes
 leave an error of at most gamma^k. Source: GraphHCA 2609.35084; closed-form ratio rho = Phi(s')/Phi(s).
 
-`solve` is the fast path, one sparse pass per iteration; plain.py has the same with dictionaries.
+`solve` is the fast path, one sparse pass over the distinct edges per iteration; plain.py has the same with dictionaries.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from overwinter.learn.batch import Bools, Floats, Ints
-from overwinter.learn.credit.arrays import Array, Arrays, buckets_of
+from overwinter.learn.credit.arrays import Array, Arrays, Buckets, buckets_of
 
 TOLERANCE = 1e-10
 PASSES = 5000
@@ -51,14 +51,19 @@ class Graph:
 
 def solve(graph: Graph, x: Arrays, *, gamma: float, order: float, tolerance: float = TOLERANCE) -> tuple[Array, Array]:
     """Phi of the nodes [N], and of the edges [E]: the mean over what followed the same action in the same state."""
-    choices = buckets_of(graph.source, graph.action)
-    chosen_at = graph.source[np.unique(choices.index, return_index=True)[1]]
-    choice_weight = np.bincount(choices.index, weights=graph.weight, minlength=choices.count)
-    node_weight = np.bincount(graph.source, weights=graph.weight, minlength=graph.nodes) + graph.leak
-    share = x.of(graph.weight / choice_weight[choices.index])
+    edges = buckets_of(
+        graph.source, graph.action, graph.target, np.unique(graph.end, return_inverse=True)[1].reshape(-1)
+    )
+    first = np.unique(edges.index, return_index=True)[1]
+    source, target, weight = graph.source[first], graph.target[first], _sums(edges, graph.weight)
+    choices = buckets_of(source, graph.action[first])
+    chosen_at = source[np.unique(choices.index, return_index=True)[1]]
+    choice_weight = _sums(choices, weight)
+    node_weight = np.bincount(source, weights=weight, minlength=graph.nodes) + graph.leak
+    share = x.of(weight / choice_weight[choices.index])
     choice_share = x.of(choice_weight / node_weight[chosen_at])
-    ends, end = x.of(graph.target < 0), x.of(graph.end)
-    target = np.maximum(graph.target, 0)
+    ends, end = x.of(target < 0), x.of(graph.end[first])
+    target = np.maximum(target, 0)
     fixed, given = x.of(graph.fixed), x.of(graph.given)
     phi = given
     followed = x.of(np.zeros(choices.count))
@@ -74,7 +79,11 @@ def solve(graph: Graph, x: Arrays, *, gamma: float, order: float, tolerance: flo
         before, phi = phi, x.where(fixed, given, gamma * backed_up)
         if x.largest(phi - before) <= tolerance:
             break
-    return phi, x.take(followed, choices.index)
+    return phi, x.take(followed, choices.index[edges.index])
+
+
+def _sums(buckets: Buckets, weights: Floats) -> Floats:
+    return np.bincount(buckets.index, weights=weights, minlength=buckets.count).astype(np.float64)
 
 
 def log_difference(x: Arrays, now: Array, then: Array, floor: float) -> Array:

@@ -18,6 +18,7 @@ from overwinter.learn.credit.calibrated import (
     calibrated,
     graph_evidence,
     head_evidence,
+    shrunk_ends,
     without_time_limits,
 )
 from overwinter.learn.credit.memory import remember
@@ -75,6 +76,39 @@ def test_mean_of_the_discounted_ratio_is_one_in_every_state() -> None:
         rows = batch.state == state
         if (batch.success[batch.trajectory[rows]] > 0).any():
             assert ratio[rows].mean() == pytest.approx(1.0, abs=1e-6)
+
+
+def lucky_batch(wins: list[float], ends: list[int]) -> Batch:
+    """One step each, from one state to the given ends."""
+    count = len(wins)
+    done = np.ones(count, dtype=bool)
+    return Batch(
+        group=np.zeros(count, dtype=np.int64),
+        trajectory=np.arange(count),
+        state=np.zeros(count, dtype=np.int64),
+        next_state=np.array(ends),
+        action=np.array(ends) - 1,
+        reward=np.array(wins),
+        terminated=done,
+        truncated=~done,
+        success=np.array(wins),
+    )
+
+
+def test_a_lucky_success_is_believed_by_half() -> None:
+    """Ends 1 and 2 win one time in four each; end 3 was reached once, and won. By hand: mean 1/3, luck 1 (.99), so k is 99."""
+    batch = lucky_batch([1, 0, 0, 0, 1, 0, 0, 0, 1], [1] * 4 + [2] * 4 + [3])
+    memory = shrunk_ends(remember(None, batch, decay=0.6, forget=0.05))
+    assert memory.goal / (memory.goal + memory.other) == pytest.approx([34 / 103, 34 / 103, 34 / 100])
+    options = Calibrated()
+    slow, _ = plain(batch, options, None)
+    assert np.allclose(credit_of(batch).advantages, slow)
+
+
+def test_ends_that_decide_the_outcome_are_taken_at_their_word() -> None:
+    batch = lucky_batch([1, 1, 0, 0, 1], [1, 1, 2, 2, 3])
+    memory = remember(None, batch, decay=0.6, forget=0.05)
+    assert shrunk_ends(memory) is memory
 
 
 def test_failed_trajectories_are_told_apart_by_step() -> None:

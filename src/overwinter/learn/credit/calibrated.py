@@ -12,6 +12,8 @@ Each source speaks where it can:
 
 - The graph of all transitions seen, fading (memory.py). Phi(s) = gamma · mean of Phi over what left s, so that the mean of gamma rho_S
   over a state's transitions is 1 by construction; gamma is the price of a step. The end set by a time limit is open, not a failure.
+  Where luck decides at the end, shares of success are shrunk to their mean by the evidence (empirical Bayes), so that one lucky success
+  does not make its path the right one.
 - A critic (columns value, end_value): its advantages (GAE) take the place of GRPO's as the term that carries the outcome. They compare
   with what was to be expected from this state, and need no state to come twice.
 - An outcome-conditioned head over the candidates (columns policy, hindsight), off by default: log h - log pi at the temperature under
@@ -162,7 +164,7 @@ def without_time_limits(batch: Batch) -> Batch:
 
 def graph_evidence(batch: Batch, memory: GraphMemory, options: Calibrated) -> Evidence:
     """What the remembered graph says; all zeros until the goal has been met once."""
-    graph, source, target = memory_graph(memory, batch)
+    graph, source, target = memory_graph(shrunk_ends(memory), batch)
     left = np.bincount(graph.source, weights=graph.weight, minlength=graph.nodes)
     if not (graph.given > 0).any():
         return Evidence(log_success=np.zeros(len(batch)), log_failure=np.zeros(len(batch)), visits=left[source])
@@ -171,6 +173,25 @@ def graph_evidence(batch: Batch, memory: GraphMemory, options: Calibrated) -> Ev
     low, high = options.floor, 1.0 - options.floor
     then, now = np.clip(after, low, high), np.clip(phi[source], low, high)
     return Evidence(log_success=np.log(then / now), log_failure=np.log((1.0 - then) / (1.0 - now)), visits=left[source])
+
+
+def shrunk_ends(memory: GraphMemory) -> GraphMemory:
+    """The memory with each end's share of successes shrunk to the mean of all, by as much as outcomes are luck.
+
+    Empirical Bayes: the mean weighs as much as k = lambda / (1 - lambda) visits, where lambda is the variance of outcomes among
+    trajectories that ended in the same state over their variance at large. Where an end decides the outcome, k is 0 and nothing changes.
+    """
+    visits = memory.goal + memory.other
+    mean = float(memory.goal.sum() / visits.sum()) if len(visits) else 0.0
+    again = visits > 1
+    if not 0 < mean < 1 or not again.any():
+        return memory
+    within = (memory.goal * memory.other / visits)[again].sum() / (visits[again] - 1).sum()
+    luck = min(float(within / (mean * (1 - mean))), 0.99)
+    weight = luck / (1 - luck)
+    if not weight:
+        return memory
+    return replace(memory, goal=memory.goal + weight * mean, other=memory.other + weight * (1 - mean))
 
 
 def _averaged(graph: Graph, phi: Floats, memory: GraphMemory, source: Ints, action: Ints) -> Floats:

@@ -72,6 +72,7 @@ def _nodes(batch: Batch, row: int) -> tuple[Key, Key]:
 def _graph_evidence(
     batch: Batch, options: Calibrated, edges: dict[tuple[Key, Key, Key], float], ends: dict[Key, list[float]]
 ) -> Credits:
+    ends = _shrunk(ends)
     fixed = {node: goal / (goal + other) for node, (goal, other) in ends.items() if goal > 0}
     if not fixed:
         return [0.0] * len(batch)
@@ -88,6 +89,22 @@ def _graph_evidence(
         then, now = (_within(chance, options.floor, 1.0 - options.floor) for chance in (after, phi[source]))
         evidence.append(math.log(then / now) - math.log((1.0 - then) / (1.0 - now)))
     return evidence
+
+
+def _shrunk(ends: dict[Key, list[float]]) -> dict[Key, list[float]]:
+    visits, wins = sum(sum(masses) for masses in ends.values()), sum(goal for goal, _ in ends.values())
+    again = [(goal, other) for goal, other in ends.values() if goal + other > 1]
+    if not again or not 0 < wins < visits:
+        return ends
+    mean = wins / visits
+    within = sum(goal * other / (goal + other) for goal, other in again) / sum(
+        goal + other - 1 for goal, other in again
+    )
+    luck = min(within / (mean * (1 - mean)), 0.99)
+    weight = luck / (1 - luck)
+    if weight == 0:
+        return ends
+    return {node: [goal + weight * mean, other + weight * (1 - mean)] for node, (goal, other) in ends.items()}
 
 
 def _head_evidence(batch: Batch) -> Credits:

@@ -169,7 +169,7 @@ def exact(table: Table, policy: Floats) -> Truth:
         here = np.where(over, 0.0, here)
         visits[t] = here
         flow = (here[:, None] * policy)[:, :, None] * table.chance
-        here = np.bincount(flat, weights=flow.ravel(), minlength=table.states)
+        here = np.bincount(flat, weights=flow.ravel(), minlength=table.states).astype(np.float64)
     advantage = action_value - value[:-1, :, None]
     pull = policy * np.einsum("ts,tsa->sa", visits, advantage)
     gradient = np.zeros((table.rows, table.actions))

@@ -32,8 +32,8 @@ from torch.nn import functional
 
 from bundled_report import Scored, calibrate, describe, evaluate
 from bundled_seasons import WORLD, Codec, Season, Steps, make_tokenizer, play
-from overwinter.learn.credit import Config as CreditConfig
 from overwinter.learn.credit import advantages
+from overwinter.learn.improve import credit_for_pages
 from overwinter.learn.players import save_player
 from overwinter.learn.reinforce.form import TextForm
 from overwinter.learn.reinforce.policy import CandidatePolicy
@@ -207,7 +207,7 @@ class Recipe:
             evaluate=EvaluateConfig(every=0),
             checkpoint_every=1,
         )
-        credit = CreditConfig(estimator=self.estimator)
+        credit = credit_for_pages(self.estimator)
         reinforce(
             config, policy, seats, form, folder=self.out / "reinforcing", progress=self.say_figures,
             credit=lambda batch, memory: advantages(batch, credit, memory),

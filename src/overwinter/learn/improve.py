@@ -17,6 +17,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,14 @@ from overwinter.learn.train.optim import OptimiserConfig, build_optimiser
 from overwinter.model import TextFormat, load
 
 SEATS = 64
+PAGES: Mapping[str, Any] = {"critic": {"gamma": 1.0, "lam": 0.95}, "evidence": 8.0}
+"""Options of calibrated credit where pages hardly ever come twice: the critic and the hindsight head speak, the graph hardly. Undiscounted:
+an outcome months later is worth as much."""
+
+
+def credit_for_pages(estimator: str) -> CreditConfig:
+    """A credit estimator with the constants that suit pages of notes."""
+    return CreditConfig(estimator=estimator, options=PAGES if estimator == "calibrated" else {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,9 +180,8 @@ def improve(
     policy = student.policy
     episodes = [_with_policy(episode, policy) for episode in lesson.episodes]
     hindsight, chance = policy.columns(episodes, hindsight=True)
-    credit = advantages(
-        batch_of(episodes, hindsight=hindsight, success_chance=chance), CreditConfig(estimator=config.estimator)
-    )
+    batch = batch_of(episodes, hindsight=hindsight, success_chance=chance)
+    credit = advantages(batch, credit_for_pages(config.estimator))
     reference = copy.copy(policy)
     reference.decoder = copy.deepcopy(policy.decoder)
     optimiser = build_optimiser(policy.decoder, OptimiserConfig(lr=config.lr, weight_decay=0.0))

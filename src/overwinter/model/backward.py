@@ -49,7 +49,7 @@ class _RMSNorm(torch.autograd.Function):
         return unit * weight
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         unit, inverse, weight = ctx.saved_tensors
         product = gradients[0] * unit
@@ -73,7 +73,7 @@ class _ReLU2(torch.autograd.Function):
         return positive.square()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (positive,) = ctx.saved_tensors
         result: Tensor = (gradients[0] * positive).mul_(2)
@@ -103,7 +103,7 @@ class _Turn(torch.autograd.Function):
         return _turned(x_BHLC, cos_B1LP, sin_B1LP)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         cos_B1LP, sin_B1LP = ctx.saved_tensors
         return _turned(gradients[0], cos_B1LP, -sin_B1LP), None, None
@@ -139,7 +139,7 @@ class _TapConvolution(torch.autograd.Function):
         return _convolved(joined_BTC, weight_TC, bias_C)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         joined_BTC, weight_TC = ctx.saved_tensors
         (gradient_BLC,), taps = gradients, weight_TC.shape[0]
@@ -178,7 +178,7 @@ class _DecayPairs(torch.autograd.Function):
         return pair_QJ
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (pair_QJ,) = ctx.saved_tensors
         product_QJ = gradients[0] * pair_QJ

@@ -70,7 +70,7 @@ FULL = Scale(
     healthy_steps=1000, healthy_seeds=10, grid_steps=150, grid_seeds=3,
 )  # fmt: skip
 QUICK = Scale(
-    language_steps=120, language_at=90, policy_steps=150, policy_at=110, seeds=1,
+    language_steps=160, language_at=120, policy_steps=150, policy_at=110, seeds=1,
     healthy_steps=200, healthy_seeds=1, grid_steps=40, grid_seeds=1,
 )  # fmt: skip
 

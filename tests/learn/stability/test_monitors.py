@@ -106,7 +106,8 @@ def test_qk_clip_brings_each_head_to_its_bound() -> None:
     attention = made.blocks[0].mixer
     x_BLD = torch.randn(2, 7, 16, generator=torch.Generator().manual_seed(2)) * 3
     positions_BL = torch.arange(7).expand(2, 7)
-    before_H, _ = look_exactly(attention, x_BLD, positions_BL)
+    with torch.no_grad():
+        before_H, _ = look_exactly(attention, x_BLD, positions_BL)
     tau = float(before_H.median())
     clip_attention(attention, before_H, tau=tau)
     after_H, _ = look_exactly(attention, x_BLD, positions_BL)

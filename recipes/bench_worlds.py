@@ -68,16 +68,18 @@ def measure(world: World, seconds: float, step: Callable[[World, Stream], bool])
 
     The first half of the time warms up (Java compiles while it runs) and is not counted.
     """
-    draw, seed = Stream(11), 0
+    draw, seed, chunk = Stream(11), 0, 16
     world.reset(seed)
-    for limit in (seconds / 2, seconds / 2):
+    for _ in range(2):
         steps, wall, processor = 0, time.perf_counter(), processor_s()
-        while processor_s() - processor < limit and time.perf_counter() - wall < 10 * limit:
-            for _ in range(20):
+        while processor_s() - processor < seconds / 2 and time.perf_counter() - wall < 5 * seconds:
+            for _ in range(chunk):
                 if not step(world, draw):
                     seed += 1
                     world.reset(seed)
-            steps += 20
+            steps += chunk
+            chunk = max(chunk, steps)  # looking at the clock costs milliseconds, so it is done ever more seldom
+        chunk = max(16, steps // 4)
     return steps, processor_s() - processor, time.perf_counter() - wall
 
 

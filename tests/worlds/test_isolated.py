@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
-import queue
+import select
 import signal
 import subprocess
 import sys
@@ -120,8 +120,6 @@ def test_the_child_ends_with_a_parent_that_is_killed() -> None:
     assert alive(child)
     parent.kill()
     parent.communicate()
-    import select
-
     assert select.select([waiter], [], [], 30.0)[0], "the child outlives its parent"
     os.close(waiter)
 
@@ -207,10 +205,8 @@ class Strange:
 
 
 def test_what_a_foreign_package_raises_is_told() -> None:
-    requests: queue.Queue[str | None] = queue.Queue()
-    for call in ("reset", "gold_path"):
-        requests.put(json.dumps({"id": 1, "call": call, "arguments": [0] if call == "reset" else []}))
-    requests.put(None)
+    calls = {"reset": [0], "gold_path": []}
+    requests = [json.dumps({"id": 1, "call": call, "arguments": given}) for call, given in calls.items()]
     said = StringIO()
     serve(Strange(), requests, said)  # type: ignore[arg-type]
     _, error, refusal = (json.loads(line) for line in said.getvalue().splitlines())

@@ -121,7 +121,7 @@ class StovesServer:
     def getValidActionObjectCombinationsJSON(self) -> str:
         self.calls.append("list")
         return json.dumps(
-            {"validActions": [{"action": name} for name in ("wait", "activate stove", "wait", "use pot")]}
+            {"validActions": [{"action": name} for name in ("wait", "activate stove", "wait", "use pot", "mend pot")]}
         )
 
     def step(self, action: str) -> str:
@@ -216,12 +216,15 @@ def test_scienceworld_lists_its_actions_only_when_asked() -> None:
     world.reset(0)
     world.step("wait")
     assert "list" not in calls
-    assert world.actions() == world.actions() == ("activate stove", "use pot", "wait")
+    assert world.actions() == world.actions() == ("activate stove", "mend pot", "use pot", "wait")
     assert calls.count("list") == 1
     world.step("turn on stove")  # understood, not listed
     with pytest.raises(UsageError, match="not a legal action"):
         world.step("dance")
     assert world.outcome().facts["steps"] == 2
+    told = world.step("mend pot").observation  # listed, not understood
+    assert "No known action" in told.text
+    assert world.outcome().facts["steps"] == 3
 
 
 def test_scienceworld_loads_a_variation_once() -> None:

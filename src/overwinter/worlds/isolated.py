@@ -21,8 +21,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import queue
-import selectors
+import select
 import signal
 import subprocess
 import sys
@@ -30,9 +29,9 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import IO, Any
 
 from overwinter import errors
 from overwinter.errors import OverwinterError, ToolError, UsageError
@@ -213,6 +212,8 @@ class _Child:
         assert process.stdin is not None
         assert process.stdout is not None
         self._stdin, self._stdout = process.stdin, process.stdout
+        self._poll = select.poll()
+        self._poll.register(self._stdout, select.POLLIN)
         self._unread = b""
         self._count = 0
         try:
@@ -255,18 +256,16 @@ class _Child:
 
     def _line(self) -> bytes:
         deadline = time.monotonic() + self._timeout_s
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._stdout, selectors.EVENT_READ)
-            while b"\n" not in self._unread:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    raise ToolError(
-                        f"the world {self._name!r} did not answer within {self._timeout_s:g} s{self._last_words()}",
-                        "allow it more time by timeout_s, or look into why it hangs",
-                    )
-                read = os.read(self._stdout.fileno(), 1 << 20)
-                if not read:
-                    raise self._died()
-                self._unread += read
+        while b"\n" not in self._unread:
+            if not self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise ToolError(
+                    f"the world {self._name!r} did not answer within {self._timeout_s:g} s{self._last_words()}",
+                    "allow it more time by timeout_s, or look into why it hangs",
+                )
+            read = os.read(self._stdout.fileno(), 1 << 20)
+            if not read:
+                raise self._died()
+            self._unread += read
         line, _, self._unread = self._unread.partition(b"\n")
         return line
 
@@ -301,13 +300,12 @@ def _observation(raw: dict[str, Any]) -> Observation:
     return Observation(text=raw["text"], data=raw["data"])
 
 
-def serve(world: World, requests: TextIO | queue.Queue[str | None], answers: IO[str]) -> None:
-    """The child's loop: answer requests about `world` until they end."""
-    lines = iter(requests.get, None) if isinstance(requests, queue.Queue) else requests
+def serve(world: World, requests: Iterable[str], answers: IO[str]) -> None:
+    """The child's loop: answer requests about `world`, one a line, until they end."""
     everything = getattr(world, "all_actions", None)
     greeting = {"protocol": PROTOCOL, "name": world.name, "goal": world.goal}
     _say(answers, {**greeting, "all_actions": list(everything) if everything is not None else None})
-    for line in lines:
+    for line in requests:
         request = json.loads(line)
         try:
             result = _perform(world, request["call"], request["arguments"])
@@ -361,8 +359,7 @@ def main(arguments: Sequence[str]) -> None:
     # Keep the protocol to ourselves: what the package prints to file 1, Java included, goes to stderr.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    requests: queue.Queue[str | None] = queue.Queue()
-    threading.Thread(target=_listen, args=(sys.stdin, requests), daemon=True).start()
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     from . import open_world
 
     try:
@@ -372,13 +369,14 @@ def main(arguments: Sequence[str]) -> None:
         refusal = {"kind": type(error).__name__, "problem": error.problem, "next_step": advice}
         _say(answers, {"error": refusal})
         return
-    serve(world, requests, answers)
+    serve(world, sys.stdin, answers)
 
 
-def _listen(stdin: TextIO, requests: queue.Queue[str | None]) -> None:
-    for line in stdin:
-        requests.put(line)
-    # The parent is gone, or wants us gone. The world may be in the middle of a long call, so leave at once.
+def _leave_with_parent() -> None:
+    """Wait until the other end of stdin is closed, then leave at once: the world may be in the middle of a long call."""
+    hang_up = select.poll()
+    hang_up.register(0, 0)  # no events: a hang-up is always told
+    hang_up.poll()
     os._exit(0)
 
 

@@ -9,7 +9,7 @@ Seed s plays the s-th variation of the split; more seeds start again at the firs
 The package's `env.step` asks the Java process ten things for each action. This adapter asks what is needed (answer, score, end) and
 fetches the list of possible actions, hundreds of strings, only when `actions()` is called. The simulator understands
 more names for a thing than it lists, and its own gold paths use them: an action that is not listed is tried, and refused if
-the simulator does not know it.
+the simulator does not know it. It also lists some that it does not know; they cost a step and do nothing.
 
 Wang et al.: "ScienceWorld: Is your Agent Smarter than a 5th Grader?", EMNLP 2022, arXiv 2203.07540. Apache-2.0.
 """
@@ -88,7 +88,8 @@ class ScienceWorld(TextGame):
 
     def _act(self, action: str) -> Frame | None:
         answer = str(self._server.step(action))
-        if answer.startswith(_UNKNOWN):
+        # Of the hundreds that it lists there are some that it does not know when they are said: those cost a step.
+        if answer.startswith(_UNKNOWN) and action not in self._listed():
             return None
         self._possible = None
         return self._read(answer)

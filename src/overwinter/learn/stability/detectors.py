@@ -132,16 +132,23 @@ class NotFinite(_Stateful):
 
 
 class Spike(_Stateful):
-    """A value many sigmas above what is usual: skip."""
+    """A value many sigmas above what is usual: skip.
 
-    def __init__(self, signal: str, sigma: float) -> None:
+    Norms of gradients have a heavy upper tail, in reinforcement learning above all; with `log` the logarithm must be as far off too.
+    """
+
+    def __init__(self, signal: str, sigma: float, *, log: bool = False) -> None:
         super().__init__()
-        self.name, self.signal, self.sigma = f"spike.{signal}", signal, sigma
+        self.name, self.signal, self.sigma, self.log = f"spike.{signal}", signal, sigma, log
 
     def observe(self, reading: Reading) -> Alarm | None:
         z = reading.z.get(self.signal)
         if z is None or z <= self.sigma:
             return None
+        if self.log:
+            logs = np.log(np.maximum(reading.history.windows[self.signal].values(), 1e-30))
+            if math.log(reading.values[self.signal]) - logs.mean() <= self.sigma * logs.std():
+                return None
         mean, std = reading.history.windows[self.signal].moments
         evidence = {"value": reading.values[self.signal], "z": z, "mean": mean, "std": std}
         return Alarm(detector=self.name, signal=self.signal, remedy="skip", since=reading.step, evidence=evidence)
@@ -450,7 +457,7 @@ def build_detectors(config: GuardConfig) -> list[Detector]:
     found: list[Detector] = [
         NotFinite(),
         Spike(LOSS, config.spike_sigma),
-        Spike(GRADIENT_NORM, config.spike_sigma),
+        Spike(GRADIENT_NORM, config.spike_sigma, log=True),
         *_levels(config),
         drift("entropy", directions=(-1, 1)),
         drift("length", directions=(-1, 1)),

@@ -35,6 +35,7 @@ from bundled_seasons import WORLD, Codec, Season, Steps, make_tokenizer, play
 from overwinter.learn.credit import advantages
 from overwinter.learn.improve import credit_for_pages
 from overwinter.learn.players import save_player
+from overwinter.learn.reinforce.ends import hidden_at
 from overwinter.learn.reinforce.form import TextForm
 from overwinter.learn.reinforce.policy import CandidatePolicy
 from overwinter.learn.reinforce.seat import LocalSeats, open_seat
@@ -263,9 +264,9 @@ def heads(decoder: Decoder, codec: Codec, ids_BL: Tensor, length_B: Tensor, slot
     rows = torch.arange(len(ids_BL))
     ids_BL = ids_BL[:, : int(length_B.max()) + 1].clone()
     ids_BL[rows, length_B] = slot_B
-    hidden_BLD = decoder.hidden(ids_BL)
-    bets_BV = decoder.logits(hidden_BLD[rows, length_B - 1][None])[0]
-    actions_BV = decoder.logits(hidden_BLD[rows, length_B][None])[0]
+    positions_BL = torch.arange(ids_BL.shape[1]).expand(ids_BL.shape)
+    hidden_B2D = hidden_at(decoder, ids_BL, positions_BL, torch.stack([length_B - 1, length_B], dim=1))
+    bets_BV, actions_BV = decoder.logits(hidden_B2D).unbind(1)
     return bets_BV[:, [codec.slots["badly"], codec.slots["well"]]], actions_BV[:, torch.from_numpy(codec.actions)]
 
 

@@ -6,7 +6,7 @@ Invariants
     Entries refer to blobs by hash: N steps, O(N) bytes. Old journals open; newer ones are refused with the reason.
 
 Reading order: `entry` (the words), `store` (the promises), `sql` (the logic), `sqlite` and `postgres` (two dialects),
-`verify` (anyone can check), `lease`, `payload`, `collect` (gc), `rebuild` (the clear twin of the derived tables).
+`verify` (anyone can check), `lease`, `payload`, `tokens`, `collect` (gc), `rebuild` (the clear twin of the derived tables).
 """
 
 from __future__ import annotations

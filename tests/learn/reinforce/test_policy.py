@@ -6,6 +6,7 @@ import itertools
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from reinforce_kit import candidate_policy, corridor_seats, decoder, form, token_policy
@@ -215,6 +216,10 @@ def test_probabilities_of_all_candidates_sum_to_one() -> None:
         )
     total = policy.score(decisions).per_decision().exp().sum()
     assert float(total.detach()) == pytest.approx(1, abs=1e-6)
+    rows = policy.all_candidates([decisions[2], decisions[0]])
+    assert np.exp(rows).sum(1) == pytest.approx([1, 1], abs=1e-6)
+    assert rows[0] == pytest.approx(rows[1], abs=1e-5)
+    assert rows[0, 2] == pytest.approx(float(policy.score(decisions[2:3]).logprob.detach()), abs=1e-5)
 
 
 def test_drawn_actions_come_as_often_as_they_should() -> None:
@@ -233,8 +238,6 @@ def test_drawn_actions_come_as_often_as_they_should() -> None:
 
 
 def test_pieces_hold_every_row_once_and_no_more_than_they_may() -> None:
-    import numpy as np
-
     lengths = np.array([3, 9, 1, 40, 7, 7, 2])
     parts = list(pieces(lengths, 20))
     assert sorted(itertools.chain(*parts)) == list(range(7))

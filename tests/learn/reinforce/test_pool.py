@@ -3,40 +3,58 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
-from reinforce_kit import Corridor, candidate_policy, corridor_seats, form
+from reinforce_kit import Corridor
 
 from overwinter.errors import ToolError, UsageError
-from overwinter.learn.reinforce.player import DirectPlayer
 from overwinter.learn.reinforce.pool import Bench, ProcessSeats, RaySeats
-from overwinter.learn.reinforce.rollouts import Config, Task, rollout
 from overwinter.learn.reinforce.seat import OPEN_SEAT, LocalSeats, Seat, Seen, made_by, open_seat
 
 MAKER = "reinforce_kit:corridor_seat"
 SETTINGS: dict[str, Any] = {"length": 3, "limit": 5}
 
 
-def played(seats: Any) -> Any:
-    tasks = [Task(group=seed, seed=seed, times=2) for seed in range(3)]
-    return rollout(DirectPlayer(candidate_policy()), seats, form(), tasks, Config(seed=2))
-
-
-def test_games_in_processes_are_those_of_this_process() -> None:
-    with ProcessSeats(MAKER, SETTINGS, count=5, processes=2) as seats:
-        assert seats.sizes == [3, 2]
-        assert played(seats) == played(corridor_seats(5, **SETTINGS))
+def test_worlds_in_processes_are_those_of_this_process() -> None:
+    settings: dict[str, Any] = {"world": "greenhouse:days=20", "max_steps": 3}
+    here = LocalSeats(lambda: open_seat(**settings), 5)
+    with ProcessSeats(OPEN_SEAT, settings, count=5, processes=2) as there:
+        assert there.sizes == [3, 2]
+        places = [(4, 11), (0, 12), (2, 11), (3, 13), (1, 14)]
+        seen, other = here.reset(places), there.reset(places)
+        assert [one.to_json() for one in seen] == [one.to_json() for one in other]
+        for step in range(3):
+            actions = [
+                (seat, one.actions[(seat + step) % len(one.actions)])
+                for (seat, _), one in zip(places, seen, strict=True)
+            ]
+            seen, other = here.step(actions), there.step(actions)
+            assert [one.to_json() for one in seen] == [one.to_json() for one in other]
+        assert all(one.is_over for one in other)
         # An action that is not possible is this caller's error, and changes nothing.
-        seats.reset([(0, 1)])
-        with pytest.raises(UsageError, match="'fly' is not possible"):
-            seats.step([(0, "fly")])
+        there.reset([(0, 1)])
+        with pytest.raises(UsageError, match="fly"):
+            there.step([(0, "fly")])
         # A process that dies is named by its seats.
-        seats._processes[1].kill()
-        seats._processes[1].join()
+        there._processes[1].kill()
+        there._processes[1].join()
         with pytest.raises(ToolError, match="seats 3 to 4"):
-            seats.reset([(0, 1), (4, 1)])
+            there.reset([(0, 1), (4, 1)])
+
+
+def test_a_world_s_process_needs_no_torch() -> None:
+    code = "import sys, overwinter.learn.reinforce.pool, overwinter.worlds.greenhouse; sys.exit('torch' in sys.modules)"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        ).returncode
+        == 0
+    )
 
 
 def test_a_world_that_cannot_be_made_says_so() -> None:

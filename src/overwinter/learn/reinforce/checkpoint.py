@@ -1,6 +1,7 @@
 """Where a training stands, on disk: whole or not at all, and read back to the bit.
 
     FOLDER/checkpoints/000012/     weights and config as a model folder, optimiser.safetensors, memory.safetensors, state.json
+    FOLDER/best-000010/            the model folder of the best evaluation so far
     FOLDER/metrics.jsonl           one line per iteration
     FOLDER/events.jsonl            what happened beside: resumed, evaluated better, guarded
 
@@ -163,3 +164,13 @@ def keep_reference(folder: Path, decoder: Decoder) -> None:
         fill_in_place(decoder, _read(place / WEIGHTS), dict(decoder.state_dict()))
         return
     save_model(decoder, place)
+
+
+def keep_best(folder: Path, decoder: Decoder, iteration: int) -> None:
+    """Write the weights as the best so far, and delete those that were."""
+    target = folder / f"best-{iteration:06d}"
+    if not target.exists():  # a resume comes by here again, with the same weights
+        save_model(decoder, target)
+    for old in folder.glob("best-*"):
+        if old != target:
+            shutil.rmtree(old)

@@ -144,6 +144,7 @@ def flat(episodes: Sequence[Episode]) -> list[Decision]:
 def batch_of(
     episodes: Sequence[Episode],
     *,
+    policy: Floats | None = None,
     hindsight: Floats | None = None,
     success_chance: Floats | None = None,
     end_value: Floats | None = None,
@@ -151,7 +152,8 @@ def batch_of(
     """The episodes as columns. `value` is the chance of success, if one is given.
 
     Args:
-        hindsight: [S, A] log-probabilities of candidates under the outcome that came (`Policy.columns`).
+        policy: [S, A] log-probabilities of all candidates, where the player did not know them (`Policy.all_candidates`).
+        hindsight: [S, A] the same under the outcome that came (`Policy.columns`).
         success_chance: [S] chance of success from each state.
         end_value: [T] the same of the last states of episodes that were cut short; 0 for the others.
     """
@@ -175,7 +177,7 @@ def batch_of(
         success=np.array([episode.success for episode in episodes], np.float64),
         logprob=np.array([decision.logprob for decision in decisions], np.float64),
         entropy=None if None in entropies else np.array(entropies, np.float64),
-        policy=_policy_columns(decisions),
+        policy=_policy_columns(decisions) if policy is None else policy,
         hindsight=hindsight,
         success_chance=success_chance,
         value=success_chance,

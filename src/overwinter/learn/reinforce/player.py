@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from overwinter.engine import Config as EngineConfig
 from overwinter.engine import Engine, Request, Result, SamplingParams
@@ -31,7 +32,7 @@ from overwinter.errors import ModelError, UsageError
 from overwinter.learn.reinforce.collate import is_one_token, left_padded, pieces, spelled
 from overwinter.learn.reinforce.decision import Candidates
 from overwinter.learn.reinforce.ends import hidden_at
-from overwinter.learn.reinforce.policy import Policy
+from overwinter.learn.reinforce.policy import Policy, entropy_of
 
 TOKENS_AT_ONCE, REMEMBERED = 2_048, 16_384
 CANDIDATE_SETS = 256
@@ -90,12 +91,12 @@ class DirectPlayer:
 
     Args:
         tokens: computed at once, padding included.
-        remembered: how many prompts' logits are kept.
+        remembered: of how many prompts the candidates' logits are kept.
     """
 
     def __init__(self, policy: Policy, *, tokens: int = TOKENS_AT_ONCE, remembered: int = REMEMBERED) -> None:
         self._policy, self._tokens, self._remembered = policy, tokens, remembered
-        self._known: dict[tuple[int, ...], Tensor] = {}
+        self._known: dict[tuple[tuple[int, ...], Candidates], Tensor] = {}
         self._known_version: int | None = None
 
     @property
@@ -113,44 +114,43 @@ class DirectPlayer:
             raise UsageError("a decision whose candidates are not one token each", "play it with EnginePlayer")
         if not asks:
             return []
-        self._compute([ask.prompt for ask in asks])
+        self._compute(asks)
         return self._draw(asks)
 
     def forget(self) -> None:
         """The weights have changed, and the policy's version has not."""
         self._known_version = None
 
-    def _compute(self, prompts: Sequence[tuple[int, ...]]) -> None:
-        """The logits after each prompt, as far as they are not known."""
+    def _compute(self, asks: Sequence[Ask]) -> None:
+        """The candidates' logits of each ask, as far as they are not known."""
         if self._known_version != self._policy.version or len(self._known) > self._remembered:
             self._known, self._known_version = {}, self._policy.version
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
+        new = [key for key in dict.fromkeys(map(_key, asks)) if key not in self._known]
         decoder = self._policy.decoder
         device = decoder.embed.weight.device
-        for part in pieces(np.array([len(prompt) for prompt in new], np.int64), self._tokens):
-            ids, positions = left_padded([new[row] for row in part])
+        for part in pieces(np.array([len(prompt) for prompt, _ in new], np.int64), self._tokens):
+            ids, positions = left_padded([new[row][0] for row in part])
             last_R1 = torch.full((len(ids), 1), ids.shape[1] - 1, device=device)
             hidden_R1D = hidden_at(
                 decoder, torch.from_numpy(ids).to(device), torch.from_numpy(positions).to(device), last_R1
             )
             logits_RV = decoder.logits(hidden_R1D)[:, 0].float().cpu()
-            self._known.update((new[row], logits_V) for row, logits_V in zip(part, logits_RV, strict=True))
+            for row, logits_V in zip(part, logits_RV, strict=True):
+                self._known[new[row]] = logits_V[[candidate[0] for candidate in new[row][1]]]
 
     def _draw(self, asks: Sequence[Ask]) -> list[Drawn]:
-        logits_RV = torch.stack([self._known[ask.prompt] for ask in asks])
-        widths = [len(ask.candidates or ()) for ask in asks]
-        widest = max(widths)
-        rows_A = [[each[0] for each in ask.candidates or ()] for ask in asks]
-        tokens_RA = torch.tensor([row + [0] * (widest - len(row)) for row in rows_A])
-        beyond_RA = torch.arange(widest) >= torch.tensor(widths)[:, None]
-        scores_RA = logits_RV.gather(1, tokens_RA).double().masked_fill(beyond_RA, -torch.inf)
+        rows = [self._known[_key(ask)] for ask in asks]
+        widths = [len(row) for row in rows]
+        scores_RA = pad_sequence(rows, batch_first=True, padding_value=-torch.inf).double()
+        tokens = [torch.tensor([candidate[0] for candidate in ask.candidates or ()]) for ask in asks]
+        tokens_RA = pad_sequence(tokens, batch_first=True)
         if not bool((scores_RA.max(-1).values < torch.inf).all()):
             raise ModelError("the logits hold NaN or +inf", "go back to a checkpoint, or check weights and dtype")
         heat_R1 = torch.tensor([[ask.temperature] for ask in asks], dtype=torch.float64)
         log_RA = (scores_RA / torch.where(heat_R1 > 0, heat_R1, 1.0)).log_softmax(-1)
         chosen = _chosen(scores_RA, tokens_RA, heat_R1, [ask.seed for ask in asks])
-        entropy = -(log_RA.exp() * log_RA.masked_fill(beyond_RA, 0.0)).sum(-1)
-        rows = zip(chosen, entropy.tolist(), log_RA.tolist(), widths, asks, strict=True)
+        entropy = entropy_of(log_RA)
+        found = zip(chosen, entropy.tolist(), log_RA.tolist(), widths, asks, strict=True)
         return [
             Drawn(
                 ids=(ask.candidates or ())[choice],
@@ -159,8 +159,12 @@ class DirectPlayer:
                 entropy=spread,
                 policy=tuple(row[:width]),
             )
-            for choice, spread, row, width, ask in rows
+            for choice, spread, row, width, ask in found
         ]
+
+
+def _key(ask: Ask) -> tuple[tuple[int, ...], Candidates]:
+    return ask.prompt, ask.candidates or ()
 
 
 def _chosen(scores_RA: Tensor, tokens_RA: Tensor, heat_R1: Tensor, seeds: Sequence[int]) -> list[int]:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from torch.nn import functional
 
 from overwinter.errors import UsageError
 from overwinter.learn.batch import Floats
-from overwinter.learn.reinforce.collate import Rows, collate, is_one_token, path, pieces
+from overwinter.learn.reinforce.collate import Rows, collate, is_one_token, path, pieces, spelled
 from overwinter.learn.reinforce.decision import Decision, Episode, flat
 from overwinter.learn.reinforce.ends import hidden_at
 from overwinter.model import Decoder
@@ -181,6 +181,34 @@ class Policy(ABC):
         return found
 
     @torch.no_grad()
+    def all_candidates(self, decisions: Sequence[Decision], outcome: Sequence[int] | None = None) -> Floats:
+        """[S, A] log-probabilities of all candidates of each decision, -inf beyond them.
+
+        Candidates of several tokens cost a row each; those of one token one for all.
+
+        Args:
+            outcome: as for `score`.
+
+        Raises:
+            UsageError: a decision without candidates.
+        """
+        lists = [decision.candidates or () for decision in decisions]
+        if not all(lists):
+            raise UsageError("a decision without candidates has no list of probabilities", "use CandidatePolicy")
+        found_SA = np.full((len(decisions), max(map(len, lists))), -np.inf)
+        for part in pieces(lengths_of(decisions), TOKENS_AT_ONCE):
+            single = np.array([row for row in part if is_one_token(lists[row])], np.int64)
+            if len(single):
+                scores = self.score([decisions[row] for row in single], _of(outcome, single))
+                assert scores.policy is not None
+                found_SA[single, : scores.policy.shape[1]] = scores.policy.double().cpu()
+            for row in set(part.tolist()) - set(single.tolist()):
+                each = [_choosing(decisions[row], choice, self.end_id) for choice in range(len(lists[row]))]
+                told = None if outcome is None else [outcome[row]] * len(each)
+                found_SA[row, : len(each)] = self.score(each, told).per_decision().double().cpu()
+        return found_SA
+
+    @torch.no_grad()
     def columns(self, episodes: Sequence[Episode], *, hindsight: bool) -> tuple[Floats | None, Floats | None]:
         """(hindsight [S, A], success_chance [S]) for `batch_of`; None for what this policy or the prompts cannot tell.
 
@@ -191,19 +219,15 @@ class Policy(ABC):
         decisions = flat(episodes)
         if self.outcome is None or any(decision.slot is None for decision in decisions):
             return None, None
-        hindsight = hindsight and all(d.candidates is not None and is_one_token(d.candidates) for d in decisions)
-        outcomes = [self.outcome.of(episode.success) for episode in episodes for _ in episode.decisions]
         chance_S = np.zeros(len(decisions))
-        widest = max((len(decision.candidates or ()) for decision in decisions), default=0)
-        hindsight_SA = np.full((len(decisions), widest), -np.inf)
         for part in pieces(lengths_of(decisions), TOKENS_AT_ONCE):
-            picked = [decisions[row] for row in part]
-            scores = self.score(picked, [outcomes[row] for row in part] if hindsight else None)
-            assert scores.success is not None
-            chance_S[part] = scores.success.double().sigmoid().cpu()
-            if hindsight and scores.policy is not None:
-                hindsight_SA[part, : scores.policy.shape[1]] = scores.policy.double().cpu()
-        return hindsight_SA if hindsight else None, chance_S
+            success = self.score([decisions[row] for row in part]).success
+            assert success is not None
+            chance_S[part] = success.double().sigmoid().cpu()
+        if not hindsight or any(decision.candidates is None for decision in decisions):
+            return None, chance_S
+        outcomes = [self.outcome.of(episode.success) for episode in episodes for _ in episode.decisions]
+        return self.all_candidates(decisions, outcomes), chance_S
 
 
 class CandidatePolicy(Policy):
@@ -225,6 +249,16 @@ class TokenPolicy(Policy):
         if rows.allowed is not None:
             raise UsageError("a decision with candidates", "use CandidatePolicy")
         return (self._logits(hidden_ND) / self.temperature).log_softmax(-1), rows.target
+
+
+def _of(outcome: Sequence[int] | None, rows: NDArray[np.int64]) -> list[int] | None:
+    return None if outcome is None else [outcome[row] for row in rows]
+
+
+def _choosing(decision: Decision, choice: int, end_id: int | None) -> Decision:
+    """The decision as if another candidate had been drawn."""
+    ids = spelled(decision.candidates or (), choice, end_id)
+    return replace(decision, ids=ids, logprobs=(0.0,) * len(ids), choice=choice, policy=None)
 
 
 def entropy_of(log_NA: Tensor) -> Tensor:

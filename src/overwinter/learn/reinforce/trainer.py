@@ -35,9 +35,6 @@ from overwinter.learn.reinforce.seat import Seats
 from overwinter.learn.reinforce.update import Guard, UpdateConfig, Updater
 from overwinter.learn.train.optim import Optimiser, OptimiserConfig, build_optimiser
 
-EVALUATION_SEED = 1 << 40
-"""Where seeds of held-out games begin, far from those of training."""
-
 
 class Given(Protocol):
     """What a credit estimator gives back (`overwinter.learn.credit.Credit`)."""
@@ -64,12 +61,13 @@ class EvaluateConfig:
 
     Args:
         every: iterations between evaluations; 0 for none.
-        games: how many seeds.
+        games: how many seeds, from `first_seed` on: far from those of training.
         temperatures: greedy play alone can look collapsed when it is not; the first one decides which weights are the best.
     """
 
     every: int = 10
     games: int = 32
+    first_seed: int = 1_000_000_000
     temperatures: tuple[float, ...] = (1.0, 0.0)
 
     def __post_init__(self) -> None:
@@ -190,7 +188,10 @@ class _Training:
         episodes = rollout(self.player, self.seats, self.form, self._tasks(), self._play(number))
         played = time.perf_counter()
         hindsight, chance = self._columns(episodes)
-        batch = batch_of(episodes, hindsight=hindsight, success_chance=chance)
+        decisions = flat(episodes)
+        lacks = hindsight is not None and any(decision.policy is None for decision in decisions)
+        known = self.policy.all_candidates(decisions) if lacks else None
+        batch = batch_of(episodes, policy=known, hindsight=hindsight, success_chance=chance)
         given = self.credit(batch, self.memory)
         self.memory = given.memory
         self.optimiser.set_factor(min(1.0, (number + 1) / config.warmup) if config.warmup else 1.0)
@@ -230,7 +231,7 @@ class _Training:
         figures: dict[str, float] = {}
         for temperature in config.temperatures:
             episodes = evaluate(
-                self.player, self.seats, self.form, range(EVALUATION_SEED, EVALUATION_SEED + config.games),
+                self.player, self.seats, self.form, range(config.first_seed, config.first_seed + config.games),
                 dataclasses.replace(self.config.play, seed=self.config.seed, temperature=temperature),
             )  # fmt: skip
             found = episode_figures(episodes)
@@ -238,6 +239,9 @@ class _Training:
         value = figures[f"eval.success@{config.temperatures[0]:g}"]
         if not math.isnan(value) and (self.best is None or value > self.best):
             self.best = value
+            if self.folder is not None:
+                checkpoint.keep_best(self.folder, self.policy.decoder, self.iteration)
+                self._event("best", {"success": value})
         return figures
 
     # --- what stays -----------------------------------------------------------------------------------------------

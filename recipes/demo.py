@@ -18,7 +18,7 @@ from pathlib import Path
 
 from overwinter.journal import Store, open_store
 
-SEED, POLICY, RUN = 7, "expert", "demo"
+SEED, RUN = 7, "demo"
 KILL_ON_DAY = 60
 FLIP_AT = 0.55
 """Where in the journal a byte of the copy is flipped, as a share of its length."""
@@ -35,7 +35,9 @@ def main(folder: Path) -> int:
     began = time.monotonic()
 
     title("1. A season begins")
-    say(f"120 days in a greenhouse. The {POLICY!r} policy plays: a scripted planning heuristic, not a trained model.")
+    say("120 days in a greenhouse. The player is a trained model: a small decoder of this package, made by")
+    say("recipes/train_bundled.py (imitation, then reinforcement learning with hindsight credit). It reads one page of")
+    say("notes per decision and states its chance of success. `--policy rules` plays the scripted baseline instead.")
     day = play_and_kill(journal)
     promises.check(f"the process was killed with SIGKILL on day {day}, in mid-season", 0 < day < 120)
 
@@ -45,6 +47,8 @@ def main(folder: Path) -> int:
     title("3. Go on")
     ended = overwinter("resume", RUN, store=journal, show_last=6)
     promises.check("the season went on to its end and was verified by the world's own outcome", ended == 0)
+
+    check_player(journal, promises)
 
     title("4. No order was sent twice")
     check_orders(journal, promises)
@@ -62,6 +66,7 @@ def main(folder: Path) -> int:
     title(f"Done in {time.monotonic() - began:.0f} s. Try next")
     for command in (
         f"overwinter why {RUN} --store {journal}",
+        f"overwinter credit {RUN} --store {journal}           # which decisions earned the outcome",
         f"overwinter fork {RUN}@400 --policy rules --name other --store {journal} && overwinter resume other --store {journal}",
         f"overwinter run --ask orders --store {journal}      # a person approves each order",
     ):
@@ -88,7 +93,7 @@ class Promises:
 
 def play_and_kill(journal: Path) -> int:
     """Start a season in a process of its own and kill it when KILL_ON_DAY begins; the day it had reached."""
-    command = ["run", "--seed", str(SEED), "--policy", POLICY, "--name", RUN, "--store", str(journal)]
+    command = ["run", "--seed", str(SEED), "--name", RUN, "--store", str(journal)]
     show(command)
     day, shown = 0, 0
     with subprocess.Popen(
@@ -107,6 +112,27 @@ def play_and_kill(journal: Path) -> int:
                 break
         print(paint(f"   … kill -9 {process.pid}", BOLD))
         return day if process.wait() == -signal.SIGKILL else 0
+
+
+def check_player(journal: Path, promises: Promises) -> None:
+    """Who made the decisions, and what it said of its chances, as the journal has it."""
+    store = open_store(str(journal), read_only=True)
+    try:
+        answers = [entry.body for entry in store.read(RUN, kinds=["sample.completion"])]
+        verified = any(entry.body["status"] == "verified" for entry in store.read(RUN, kinds=["verdict"]))
+    finally:
+        store.close()
+    makers = {body["model"] for body in answers}
+    chances = [body["success_chance"] for body in answers if body.get("success_chance") is not None]
+    trained = len(makers) == 1 and not any(maker.startswith("policy:") for maker in makers)
+    held = trained and len(chances) == len(answers) and not any(body["text_only"] for body in answers)
+    first, last = (f"{chance:.0%}" for chance in (chances[0], chances[-1])) if chances else ("?", "?")
+    end = "met" if verified else "not met"
+    promises.check(
+        f"one trained model, {', '.join(sorted(makers))}, made all {len(answers)} decisions, each with its token ids, and gave itself"
+        f" {first} at first and {last} at last; the goal was {end}",
+        held,
+    )
 
 
 def check_orders(journal: Path, promises: Promises) -> None:

@@ -35,7 +35,7 @@ class WorldDefaults(BaseModel):
     name: str = "greenhouse"
     seed: int = Field(default=0, ge=0)
     policy: str = ""
-    """Empty: the world's strongest scripted policy."""
+    """Empty: the model that was trained for the world, or else its strongest scripted policy."""
 
 
 class Settings(BaseSettings):

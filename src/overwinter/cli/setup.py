@@ -217,13 +217,13 @@ def _actor(settings: Settings, place: Place, actor: Actor, *, world: bool) -> di
     raise UsageError("no model is named to work on this goal", f"give --model {_MODEL_HELP}")
 
 
-def _player(world: str, policy: str | None) -> dict[str, Any]:
+def _player(world: str, policy: str) -> dict[str, Any]:
     """Who plays a world: the scripted policy that is named, else the model trained for this world, else the best scripted one."""
     from overwinter.worlds import policy_names
     from overwinter.worlds.player import bundled_for
 
     names = policy_names(world)
-    if policy is None and find_spec("torch") is not None and bundled_for(world):
+    if not policy and find_spec("torch") is not None and bundled_for(world):
         return {"kind": "player", "path": f"{BUNDLED}:{world.partition(':')[0]}"}
     return {"kind": "policy", "policy": policy or names[-1]}
 

@@ -7,16 +7,22 @@ Invariants:
 - Same seed and same actions give the same observations, in any process.
 - A listed action is legal; an unlisted one is refused with UsageError and changes nothing.
 - `snapshot()` is JSON; `restore()` of it continues exactly.
-- Importing this package is cheap: worlds, and the optional gymnasium and minigrid (`overwinter[worlds]`), load when
-  opened.
+- `state_key(world)` is a 64-bit key: equal keys, equal states. A group of rollouts is one seed, reset N times.
+- `terminated` (the world's own end) and `truncated` (a limit on steps) are never mixed.
+- Importing this package is cheap: worlds and the optional packages behind them load when opened.
 
-Reading order: world.py, greenhouse/ (the bundled world), gym.py (adapters both ways), minigrid.py (a world from a
-package nobody here wrote) and minigrid_policy.py, random_policy.py, rng.py.
+Reading order: world.py, greenhouse/ and household/ (the bundled worlds), gym.py (adapters both ways), minigrid.py and
+minigrid_policy.py, text_game.py with textworld_express.py and scienceworld.py (worlds from packages nobody here wrote),
+isolated.py (a world in another process), gold.py and random_policy.py (players of any world), rng.py.
 
 Names of worlds:
     greenhouse, greenhouse:winters=3, greenhouse:days=30,winters=2
+    household, household:split=unseen, household:family=heat,steps=30
     minigrid:BabyAI-GoToLocal-v0     any id that MiniGrid registers
-    gym:Taxi-v3                      any registered environment with discrete actions
+    gym:CartPole-v1                  any registered environment with discrete actions
+    textworld-express:cookingworld   text games with train, dev and test seeds; needs Java
+    scienceworld:boil,split=test     long experiments in words; needs Java
+    isolated:scienceworld:boil       any of these in a process of its own ($OVERWINTER_WORLD_PYTHON says in which Python)
 """
 
 from __future__ import annotations
@@ -26,7 +32,7 @@ from typing import TYPE_CHECKING
 
 from overwinter.errors import UsageError
 
-from .world import Observation, Outcome, Policy, Transition, World
+from .world import Observation, Outcome, Policy, Transition, World, state_key
 
 if TYPE_CHECKING:
     from .greenhouse import Config
@@ -40,12 +46,16 @@ __all__ = [
     "open_policy",
     "open_world",
     "policy_names",
+    "state_key",
 ]
 
 _POLICIES = {
     "greenhouse": ("random", "rules", "expert"),
+    "household": ("random", "rules", "searcher", "expert"),
     "minigrid": ("random", "explorer"),
     "gym": ("random",),
+    "textworld-express": ("random", "gold"),
+    "scienceworld": ("random", "gold"),
 }
 
 
@@ -56,22 +66,47 @@ def open_world(name: str) -> World:
         from .greenhouse import Greenhouse
 
         return Greenhouse(_greenhouse_config(name))
-    if kind == "minigrid" and rest:
+    if kind == "household":
+        from .household import Household, parse
+
+        return Household(parse(name))
+    if kind == "isolated" and rest:
+        from .isolated import isolate
+
+        return isolate(rest)
+    if kind in _POLICIES and rest:
+        return _open_adapter(kind, rest)
+    raise UsageError(
+        f"there is no world called {name!r}",
+        "try greenhouse, household, minigrid:BabyAI-GoToLocal-v0, gym:CartPole-v1, textworld-express:coin or scienceworld:boil",
+    )
+
+
+def _open_adapter(kind: str, rest: str) -> World:
+    """A world from an optional package."""
+    if kind == "minigrid":
         from .minigrid import MiniGridWorld
 
         return MiniGridWorld(rest)
-    if kind == "gym" and rest:
+    if kind == "gym":
         from .gym import open_gym
 
         return open_gym(rest)
-    raise UsageError(
-        f"there is no world called {name!r}", "try greenhouse, minigrid:BabyAI-GoToLocal-v0 or gym:Taxi-v3"
-    )
+    from .text_game import parse_options
+
+    name = f"{kind}:{rest}"
+    if kind == "textworld-express":
+        from .textworld_express import TextWorldExpress
+
+        return TextWorldExpress(parse_options(kind, rest), name=name)
+    from .scienceworld import ScienceWorld
+
+    return ScienceWorld(parse_options(kind, rest, ("simplifications",)), name=name)
 
 
 def policy_names(world_name: str) -> tuple[str, ...]:
     """The scripted players of a world, weakest first."""
-    kind = world_name.partition(":")[0]
+    kind = _kind(world_name)
     if kind not in _POLICIES:
         raise UsageError(f"there is no world called {world_name!r}", f"choose one of {', '.join(_POLICIES)}")
     return _POLICIES[kind]
@@ -82,21 +117,35 @@ def open_policy(world_name: str, policy_name: str) -> Policy:
     names = policy_names(world_name)
     if policy_name not in names:
         raise UsageError(f"{world_name!r} has no policy called {policy_name!r}", f"choose one of {', '.join(names)}")
-    if policy_name == "rules":
-        from .greenhouse.policies import RulesPolicy
+    kind = _kind(world_name)
+    if policy_name == "random":
+        from .random_policy import RandomPolicy
 
-        return RulesPolicy()
-    if policy_name == "expert":
-        from .greenhouse.expert import ExpertPolicy
-
-        return ExpertPolicy(_greenhouse_config(world_name))
-    if policy_name == "explorer":
+        return RandomPolicy()
+    if kind == "greenhouse":
+        return _greenhouse_policy(world_name.removeprefix("isolated:"), policy_name)
+    if kind == "minigrid":
         from .minigrid_policy import ExplorerPolicy
 
         return ExplorerPolicy()
-    from .random_policy import RandomPolicy
+    if policy_name in ("expert", "gold"):
+        from .gold import GoldPolicy
 
-    return RandomPolicy()
+        return GoldPolicy(lambda: open_world(world_name), policy_name)
+    from .household.policies import RulesPolicy, SearcherPolicy
+
+    return RulesPolicy() if policy_name == "rules" else SearcherPolicy()
+
+
+def _kind(world_name: str) -> str:
+    return world_name.removeprefix("isolated:").partition(":")[0]
+
+
+def _greenhouse_policy(world_name: str, policy_name: str) -> Policy:
+    from .greenhouse.expert import ExpertPolicy
+    from .greenhouse.policies import RulesPolicy
+
+    return RulesPolicy() if policy_name == "rules" else ExpertPolicy(_greenhouse_config(world_name))
 
 
 def _greenhouse_config(name: str) -> Config:

@@ -1,7 +1,7 @@
 """Gymnasium both ways: a World as a `gymnasium.Env`, and a `gymnasium.Env` with discrete actions as a World.
 
     env = WorldEnv(open_world("greenhouse"))        # text observations, Discrete actions, info["action_mask"]
-    world = EnvWorld(gymnasium.make("Taxi-v3"), name="taxi", goal="...", action_names=[...])
+    world = EnvWorld(gymnasium.make("CartPole-v1"), name="pole", goal="...", action_names=[...])
 
 gymnasium and numpy are optional (`overwinter[worlds]`); this module imports without them.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from overwinter.errors import UsageError
 
-from .world import Observation, Outcome, Transition, World
+from .world import Observation, Outcome, Transition, World, text_key
 
 if TYPE_CHECKING:
     import gymnasium
@@ -24,14 +24,16 @@ CHARSET = "\n" + "".join(map(chr, (*range(32, 127), *range(160, 256)))) + "â‚¬â€
 """What the Text space of a `WorldEnv` admits unless told otherwise: Western European text."""
 
 
-def require(module: str) -> Any:
-    """Import an optional package, or say how to install it."""
+def require(module: str, extra: str = "worlds") -> Any:
+    """Import an optional package, or say how to install it: by the `extra` of overwinter that brings it."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as missing:
         if missing.name is None or not module.startswith(missing.name):
             raise
-        raise UsageError(f"the package {missing.name!r} is not installed", "pip install 'overwinter[worlds]'") from None
+        raise UsageError(
+            f"the package {missing.name!r} is not installed", f"pip install 'overwinter[{extra}]'"
+        ) from None
 
 
 def WorldEnv(  # noqa: N802  # makes a class
@@ -159,6 +161,12 @@ class EnvWorld:
         success = (self._terminated and self._return > 0.0) if self._ended else None
         facts = {"seed": self._seed, "steps": len(self._taken), "return": self._return}
         return Outcome(success=success, score=self._return, facts=facts)
+
+    def state_key(self) -> int:
+        """The hash of the last observation's text: all that is known of any environment."""
+        if self._last is None:
+            raise UsageError(f"{self.name!r} has not been started", "call reset(seed) or restore(snapshot) first")
+        return text_key(self._last.text)
 
     def snapshot(self) -> dict[str, Any]:
         return {"version": 1, "world": self.name, "seed": self._seed, "actions": list(self._taken)}

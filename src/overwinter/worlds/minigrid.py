@@ -15,7 +15,7 @@ from typing import Any
 from overwinter.errors import UsageError
 
 from .gym import EnvWorld, require
-from .world import Observation
+from .world import Observation, text_key
 
 ACTIONS = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle", "done")
 FACINGS = ("east", "south", "west", "north")
@@ -55,6 +55,15 @@ class MiniGridWorld(EnvWorld):
     def reset(self, seed: int) -> Observation:
         with _hushed():
             return super().reset(seed)
+
+    def state_key(self) -> int:
+        """The whole grid, not the view: every cell, where the agent stands and looks, what it carries, the mission."""
+        if self._last is None:
+            raise UsageError(f"{self.name!r} has not been started", "call reset(seed) or restore(snapshot) first")
+        room: Any = self._env.unwrapped
+        held = room.carrying.encode() if room.carrying else ()
+        place = [int(number) for number in (*room.agent_pos, room.agent_dir, *held)]
+        return text_key(f"{room.grid.encode().tobytes().hex()} {place} {room.mission}")
 
 
 def _hushed() -> contextlib.redirect_stdout[io.StringIO]:

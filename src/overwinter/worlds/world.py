@@ -4,13 +4,19 @@ A world is deterministic: the same seed and the same actions give the same obser
 `snapshot()` is JSON-ready and small, so a run can be resumed on another machine from its journal alone.
 Randomness that belongs to the world (weather, faults) is drawn in an order that does not depend on the actions, so that
 two policies on one seed meet the same winter and can be compared pairwise.
+
+A group of rollouts, as group-relative credit wants it, is the same seed N times: N worlds (or one, N times over) reset with
+one seed start in the same state and differ by the actions alone. `state_key` then says which states the rollouts shared.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
+
+from overwinter.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,3 +113,25 @@ class Policy(Protocol):
     def reset(self, seed: int) -> None: ...
 
     def act(self, observation: Observation, actions: Sequence[str]) -> str: ...
+
+
+def state_key(world: World, observation: Observation | None = None) -> int:
+    """A signed 64-bit key of the state that `world` is in: equal keys, equal states as far as a policy can tell.
+
+    A world says itself what counts, by a method `state_key() -> int`. One that has none is known by the text of
+    `observation`, the last that it gave. Keys are the same in any process and fit a NumPy int64 column.
+
+    Raises:
+        UsageError: the world has no key of its own and no observation was given.
+    """
+    own = getattr(world, "state_key", None)
+    if callable(own):
+        return int(own())
+    if observation is None:
+        raise UsageError(f"the world {world.name!r} has no state_key of its own", "pass its last observation as well")
+    return text_key(observation.text)
+
+
+def text_key(text: str) -> int:
+    """A signed 64-bit hash of `text`, the same in any process: BLAKE2b of its UTF-8 bytes."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)

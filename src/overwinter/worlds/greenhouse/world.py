@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from overwinter.errors import UsageError
-from overwinter.worlds.world import Observation, Outcome, Transition
+from overwinter.worlds.world import Observation, Outcome, Transition, text_key
 
 from . import actions as acts
 from .config import BEDS, Config
 from .night import measure, sleep
 from .state import Bed, Ledger, State, fresh_state, from_json, to_json
-from .view import look_at_beds, look_at_orders, observe, rules_text
+from .view import coarse, look_at_beds, look_at_orders, observe, rules_text
 from .weather import Tape, make_tape
 
 SNAPSHOT_VERSION = 1
@@ -89,6 +89,10 @@ class Greenhouse:
         self._tape = make_tape(state.seed, state.winter, self.config)
         self._state = state
         return observe(state, self._tape, self.config)
+
+    def state_key(self) -> int:
+        """A 64-bit key of what the player sees, in coarse steps (`view.coarse`); looks leave it as it is."""
+        return text_key(repr(coarse(observe(self._started(), self._tape, self.config).data)))
 
     def _started(self) -> State:
         if self._state is None:

@@ -231,7 +231,8 @@ def _truths(truths: dict[str, Any], estimators: Sequence[str]) -> str:
             rows.append([name, *(f"{np.mean([point[column] for point in found]):.3f}" for column in columns)])
     head = (
         "**Against the truth**: correlation of advantages with exact ones over decisions; cosine of one batch's gradient, and of the mean "
-        "of many, with the exact gradient; what is left of the mean gradient beside the exact direction (bias), and the variance of one "
+        "of many, with the exact gradient; what is left of the mean gradient beside the exact direction (bias; an upper bound, since "
+        "sixteen batches leave noise in the mean), and the variance of one "
         f"batch's over the mean's squared length. Means over {len(truths)} settings at the checkpoints with success from 1 to 99 %.\n\n"
     )
     return head + table(["estimator", "correlation", "cosine", "cosine of mean", "bias", "variance"], rows)

@@ -37,7 +37,7 @@ class Setting:
         fresh: new layouts in every update (and features that layouts share) in place of the same few tasks.
         noise: number of copies that a state's key is spread over by chance; 1 is a clean key.
         updates: policy steps of a run.
-        is_long: counts towards the target on long horizons.
+        tasks, group: tasks per update, and trajectories of each.
     """
 
     name: str
@@ -47,7 +47,6 @@ class Setting:
     updates: int = 120
     tasks: int = 4
     group: int = 8
-    is_long: bool = False
 
     def table(self, seed: int) -> Table:
         world = dataclasses.replace(self.world, shared=self.fresh)
@@ -55,16 +54,17 @@ class Setting:
         return make(world, seed=seed, tasks=self.tasks)
 
 
-def _family(name: str, world: GridConfig | CorridorConfig, **changes: bool | int) -> list[Setting]:
+def _family(name: str, world: GridConfig) -> list[Setting]:
     """Deterministic, slipping and noisy, each with tasks that repeat and tasks that do not."""
+    slipping = dataclasses.replace(world, slip=0.15)
     settings = []
     for fresh in (False, True):
         tail = " fresh" if fresh else ""
-        settings.append(Setting(name=f"{name}{tail}", world=world, fresh=fresh, **changes))
-        if isinstance(world, GridConfig):
-            slipping = dataclasses.replace(world, slip=0.15)
-            settings.append(Setting(name=f"{name} slip{tail}", world=slipping, fresh=fresh, **changes))
-        settings.append(Setting(name=f"{name} noise{tail}", world=world, fresh=fresh, noise=30, **changes))
+        settings += [
+            Setting(name=f"{name}{tail}", world=world, fresh=fresh),
+            Setting(name=f"{name} slip{tail}", world=slipping, fresh=fresh),
+            Setting(name=f"{name} noise{tail}", world=world, fresh=fresh, noise=30),
+        ]
     return settings
 
 
@@ -78,11 +78,11 @@ DESIGN = _family("small", SMALL)
 
 JUDGED = [
     *_family("keydoor", KEYDOOR),
-    Setting(name="delayed", world=DELAYED, is_long=True),
-    Setting(name="delayed fresh", world=DELAYED, fresh=True, is_long=True),
-    Setting(name="errands", world=ERRANDS, is_long=True),
-    Setting(name="errands fresh", world=ERRANDS, fresh=True, is_long=True),
-    Setting(name="errands noise", world=ERRANDS, noise=30, is_long=True),
+    Setting(name="delayed", world=DELAYED),
+    Setting(name="delayed fresh", world=DELAYED, fresh=True),
+    Setting(name="errands", world=ERRANDS),
+    Setting(name="errands fresh", world=ERRANDS, fresh=True),
+    Setting(name="errands noise", world=ERRANDS, noise=30),
 ]
 SETTINGS = {setting.name: setting for setting in [*DESIGN, *JUDGED]}
 

@@ -97,7 +97,8 @@ def test_one_loop_is_the_plain_decoder(options: dict[str, Any], others: dict[str
 def test_the_loop_written_out(switches: dict[str, Any]) -> None:
     decoder, ids_BL = tiny(**switches), some_ids(2, 15)
     with torch.no_grad():
-        assert relative_error(decoder(ids_BL), decoder.logits(unrolled(decoder, ids_BL)[-1])) <= 1e-6
+        # Loops carry rounding on: machines and numbers of threads round otherwise, hybrids by up to 1.3e-6 so far.
+        assert relative_error(decoder(ids_BL), decoder.logits(unrolled(decoder, ids_BL)[-1])) <= 5e-6
 
 
 def unrolled(decoder: Decoder, ids_BL: Tensor) -> list[Tensor]:

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from overwinter.learn.appraisal import Appraisal, Appraiser, retrace
-from overwinter.learn.counterfactual import WhatIf, what_if
+from overwinter.learn.counterfactual import WhatIf, what_ifs
 from overwinter.learn.reinforce.seat import Seat
 from overwinter.worlds import open_policy, open_world
 from overwinter.worlds.notebook import open_notebook
@@ -120,13 +120,14 @@ def main() -> None:
         lost = lost_seasons(player, judge, options.seasons)
         rng = np.random.default_rng(11)
         found: dict[str, list[WhatIf]] = {}
-        for number, (seed, actions) in enumerate(lost, 1):
-            trace = retrace(WORLD, seed, actions)
-            asked = questions(judge.read(trace), rng)
-            for rule, answer in zip(asked, what_if(trace, list(asked.values()), judge.choose), strict=True):
-                found.setdefault(rule, []).append(answer)
-            if number % 10 == 0:
-                print(f"{time.monotonic() - began:6.0f} s  {player}: {number} of {len(lost)}", flush=True)
+        for start in range(0, len(lost), CHUNK):
+            traces = [retrace(WORLD, seed, actions) for seed, actions in lost[start : start + CHUNK]]
+            asked = [questions(judge.read(trace), rng) for trace in traces]
+            pairs = [(trace, list(each.values())) for trace, each in zip(traces, asked, strict=True)]
+            for each, answers in zip(asked, what_ifs(pairs, judge.choose), strict=True):
+                for rule, answer in zip(each, answers, strict=True):
+                    found.setdefault(rule, []).append(answer)
+            print(f"{time.monotonic() - began:6.0f} s  {player}: {start + len(traces)} of {len(lost)}", flush=True)
         print(f"\n{len(lost)} lost seasons of {player}, played on by the model\n")
         print("| rule | confirmed (95 %) | gain in score (95 %) | worse | turned into success |\n|---|---|---|---|---|")
         records += [{"player": player, **report(rule, answers, options.margin, rng)} for rule, answers in found.items()]

@@ -136,3 +136,8 @@ def test_what_cannot_be_appraised_is_said(judge: Appraiser, tmp_path: Path) -> N
         judge.read(replace(retrace(WORLD, 0, ["wait"]), world="gym:Taxi-v3"))
     with pytest.raises(UsageError, match="cannot be read"):
         Appraiser(tmp_path)
+
+
+def test_an_arm_that_looks_for_ever_is_given_up(trace: Trace) -> None:
+    found = what_if(trace, [(3, "wait")], lambda looks: ["read the rules"] * len(looks))
+    assert (found[0].actual, found[0].other, found[0].other_success) == (0.0, 0.0, False)

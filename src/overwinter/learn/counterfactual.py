@@ -17,6 +17,8 @@ from overwinter.learn.reinforce.seat import Seat, Seen
 from overwinter.worlds import Outcome, open_world
 from overwinter.worlds.notebook import open_notebook
 
+PATIENCE = 300
+"""Decisions beyond the trace's own number after which an arm is given up: looking is free, and a greedy model may look for ever."""
 Choose = Callable[[list[tuple[str, tuple[str, ...]]]], list[str]]
 """What the player does on each (page, legal actions)."""
 
@@ -63,13 +65,18 @@ def what_ifs(asked: Sequence[tuple[Trace, Sequence[tuple[int, str]]]], choose: C
         for at, instead in questions
         for action in (trace.looks[at].action, instead)
     ]
-    ends = iter([seat.world.outcome() for seat, _ in play_on(arms, choose)])
+    ends = iter([_end(seat, seen) for seat, seen in play_on(arms, choose)])
     return [[_compared(at, instead, next(ends), next(ends)) for at, instead in questions] for _, questions in asked]
+
+
+def _end(seat: Seat, seen: Seen) -> Outcome:
+    """The judge's word; an arm that was given up has earned nothing."""
+    return Outcome(success=False, score=0.0) if seen.truncated else seat.world.outcome()
 
 
 def _arm(trace: Trace, at: int, action: str) -> tuple[Seat, Seen]:
     """The world put back before decision `at`, and `action` done."""
-    seat = Seat(open_world(trace.world), open_notebook(trace.world))
+    seat = Seat(open_world(trace.world), open_notebook(trace.world), max_steps=len(trace.looks) + PATIENCE)
     seat.reset(trace.seed)
     for before in trace.actions[:at]:
         seat.step(before)

@@ -182,7 +182,8 @@ season is to end well.
 1. imitation of the planning expert on {demonstrations} seasons, and {rounds} rounds of {advised} seasons that it played itself with
    the expert's advice;
 2. {iterations} iterations of reinforcement learning on {tasks} × {group} seasons each, with the credit estimator `{estimator}`;
-3. its bets calibrated on {calibration} other seasons.
+3. hindsight: what it did itself in seasons that ended well, and in those that ended badly, with all else held as it was;
+4. its bets calibrated on {calibration} other seasons.
 
 The notebook does the arithmetic that the expert does (the errors of the sensors from fuel burned, pests expected since the last look); the
 model decides. Nothing in the notes comes from the hidden state.

@@ -9,6 +9,7 @@ Stages, each in a folder of its own, each skipped where it is there already:
     imitated      a decoder learns what the expert does, how seasons end, and what is done in those that end well or badly
     advised       it plays itself, the expert says what it would have done (DAgger, arXiv 1011.0686), and it learns again; twice
     reinforced    it plays groups of seasons from the same seed and learns from its own outcomes by the credit named below
+    hindsight     what it did in seasons of its own that ended well, and in those that ended badly: the outcome line's other two words
     calibrated    its bets against the outcomes of seasons it was not trained on
     player        the folder that ships, with card and figures on held-out seeds
 
@@ -18,6 +19,7 @@ Seeds: 100000 and up to train, 20000 to 20399 to calibrate, 0 to 199 held out; n
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import time
 from collections.abc import Sequence
@@ -96,7 +98,8 @@ class Recipe:
             seen.append(self.seasons(f"advised{number}-seasons", first, self.size.advised_seasons, decoder))
             decoder = self.stage(f"advised{number}", partial(self.again, decoder, list(seen), number))
         imitator = decoder
-        decoder = self.stage("reinforced", lambda: self.reinforce(imitator))
+        reinforced = self.stage("reinforced", lambda: self.reinforce(copy.deepcopy(imitator)))
+        decoder = self.stage("hindsight", lambda: self.look_back(copy.deepcopy(reinforced), Steps.join(seen[1:])))
         self.finish(decoder, imitator)
 
     # --- stages ---------------------------------------------------------------------------------------------------
@@ -215,6 +218,46 @@ class Recipe:
         )  # fmt: skip
         return policy.decoder.eval()
 
+    def look_back(self, decoder: Decoder, steps: Steps, batch: int = 256, lr: float = 5e-4) -> Decoder:
+        """Learn what was done in seasons that ended well, and in those that ended badly; all else stays as the teacher has it.
+
+        All its own lost seasons, and as many decisions of those it won.
+        """
+        lost, won = np.flatnonzero(~steps.success), np.flatnonzero(steps.success)
+        rng = np.random.default_rng(self.seed)
+        rows = np.concatenate([lost, rng.permutation(won)[: max(len(lost), batch)]])
+        teacher = copy.deepcopy(decoder)
+        optimiser = build_optimiser(decoder, OptimiserConfig(lr=lr, weight_decay=0.0))
+        total = max(1, 2 * len(rows) // batch)
+        schedule = Schedule(kind="linear", steps=total, warmup=min(50, total // 4), final=0.02)
+        decoder.train()
+        for done in range(total):
+            part = torch.from_numpy(rng.choice(rows, batch))
+            ids, length = torch.from_numpy(steps.ids)[part].long(), torch.from_numpy(steps.length)[part].long()
+            legal, success = torch.from_numpy(steps.legal)[part], torch.from_numpy(steps.success)[part]
+            said = torch.where(success, self.codec.slots["well"], self.codec.slots["badly"])
+            asked = torch.full_like(said, self.codec.slots["?"])
+            optimiser.set_factor(schedule.factor(done))
+            with torch.no_grad():
+                bets_B2, wanted_BA = heads(teacher, self.codec, ids, length, asked)
+            bet_B2, action_BA = heads(decoder, self.codec, ids, length, asked)
+            _, then_BA = heads(decoder, self.codec, ids, length, said)
+            taken = torch.from_numpy(steps.action)[part].long()
+            kept = functional.cross_entropy(
+                action_BA.masked_fill(~legal, -1e9), wanted_BA.masked_fill(~legal, -1e9).softmax(-1)
+            )
+            kept = kept + functional.cross_entropy(bet_B2, bets_B2.softmax(-1))
+            told = functional.cross_entropy(then_BA.masked_fill(~legal, -1e9), taken)
+            (kept + told).backward()
+            clip_gradients(decoder, 1.0)
+            optimiser.step()
+            optimiser.zero_grad()
+            if (done + 1) % 50 == 0:
+                self.say(
+                    f"step {done + 1} of {total}: kept {float(kept.detach()):.4f}, hindsight {float(told.detach()):.4f}"
+                )
+        return decoder.eval()
+
     def finish(self, decoder: Decoder, imitator: Decoder) -> None:
         first = 20_000
         fitting = self.scored("calibration", decoder, range(first, first + self.size.calibration_seeds))
@@ -222,7 +265,7 @@ class Recipe:
         held_out = range(self.size.held_out)
         found = {
             "imitated": self.scored("imitated-held-out", imitator, held_out),
-            "reinforced": self.scored("held-out", decoder, held_out),
+            "bundled": self.scored("held-out", decoder, held_out),
         }
         report = evaluate(found, calibration, held_out)
         record = {

@@ -5,13 +5,14 @@
     read.moments[12].credit, read.moments[12].instead
 
 A single episode says only whether it ended well. A model trained on many episodes (`reinforce`) says more, from the pages that the
-player saw: V(s), the chance of success; π(a|s), what it would do; and h(a|s, well), what is done in episodes that end well. By Hindsight
-Credit Assignment (arXiv 1912.02503) with a binary outcome
+player saw: V(s), the chance of success; and h(a|s, o), what is done in episodes that end with outcome o. By Bayes, the return-conditional form
+of Hindsight Credit Assignment (arXiv 1912.02503), knowing the choice changes the odds of success by their ratio:
 
-    A(s, a) = V(s) · (h(a|s, well) / π(a|s) - 1)             what the choice was worth, before its luck was known
-    V(s') - V(s)                                             what happened, choice and luck together; sums to outcome - V(s₀)
+    logit P(well | s, a) = logit V(s) + log h(a|s, well) - log h(a|s, badly)
+    choice = P(well | s, a) - V(s)               what the choice was worth, before its luck was known
+    credit = V(s') - V(s)                        what happened, choice and luck together; sums to outcome - V(s₀)
 
-`Moment.credit` is the second for bookkeeping (it telescopes), `Moment.choice` the first for blame.
+Whose behaviour h was learned from cancels in the ratio, so it may be older than the player that is judged.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ from overwinter.worlds import open_world
 from overwinter.worlds.notebook import open_notebook
 from overwinter.worlds.player import Card
 
-RATIO_CLIP = 20.0
-"""Hindsight ratios above this say only that π is tiny."""
+SENSIBLE = 0.02
+"""An alternative is an action that the model itself would take this often: of others its ratios know nothing."""
+EVIDENCE_NATS = 4.0
+"""Most that one choice may say for or against an outcome."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,9 +81,9 @@ class Moment:
     Attributes:
         before, after: chance of success before and after; the last `after` is the outcome, where it is known.
         chosen: π(a|s) of what was done.
-        choice: advantage of the choice by hindsight, in chances of success; never below `-before`.
-        instead: what the model would have done to end well, other than what was done.
-        gain: the advantage of `instead` over what was done, in chances of success.
+        choice: what the choice was worth by hindsight, in chances of success.
+        instead: the other sensible action with the best chance.
+        gain: how much better its chance is than that of what was done.
     """
 
     look: Look
@@ -166,10 +169,11 @@ class Appraiser:
         decisions = [self._decision(look.page, look.actions, look.action) for look in trace.looks]
         plain, odds = self._score(decisions, None)
         well, _ = self._score(decisions, self._outcome.well)
+        badly, _ = self._score(decisions, self._outcome.badly)
         chances = [self.card.calibrated(value) for value in odds]
         end = self.chance(trace.end_page) if math.isnan(trace.success) else trace.success
         moments = [
-            _moment(look, before, after, plain[row], well[row])
+            _moment(look, (before, after), plain[row], well[row] - badly[row])
             for row, (look, before, after) in enumerate(zip(trace.looks, chances, [*chances[1:], end], strict=True))
         ]
         return Appraisal(trace=trace, moments=tuple(moments))
@@ -216,20 +220,21 @@ class Appraiser:
         return rows, np.array(odds)
 
 
-def _moment(look: Look, before: float, after: float, plain: Floats, well: Floats) -> Moment:
-    count = len(look.actions)
-    ratio = np.exp(np.minimum(well[:count] - plain[:count], math.log(RATIO_CLIP)))
-    advantage = np.clip(before * (ratio - 1.0), -before, 1.0 - before)
+def _moment(look: Look, chances: tuple[float, float], plain: Floats, evidence: Floats) -> Moment:
+    (before, after), count = chances, len(look.actions)
+    odds = math.log(max(before, 1e-6) / max(1.0 - before, 1e-6))
+    told = 1.0 / (1.0 + np.exp(-(odds + np.clip(evidence[:count], -EVIDENCE_NATS, EVIDENCE_NATS))))
     done = look.actions.index(look.action)
-    # The best alternative is what episodes that end well mostly do here: likely under success, not merely likelier than before.
-    others = np.where(np.arange(count) == done, -np.inf, well[:count])
-    other = int(np.argmax(others)) if count > 1 else done
+    likely = plain[:count].copy()
+    likely[done] = -np.inf
+    sensible = likely >= min(math.log(SENSIBLE), float(likely.max()))
+    other = int(np.argmax(np.where(sensible, told, -np.inf))) if count > 1 else done
     return Moment(
         look=look,
         before=before,
         after=after,
         chosen=float(np.exp(plain[done])),
-        choice=float(advantage[done]),
+        choice=float(told[done]) - before,
         instead=look.actions[other],
-        gain=float(advantage[other] - advantage[done]),
+        gain=float(told[other] - told[done]),
     )

@@ -2,13 +2,14 @@
 
     python recipes/check_credit.py [--model FOLDER] [--seasons 100] [--players rules model]
 
-For each lost season of a player, each rule names one decision of the first half. The world is put back there; once what was done is
-done, once what the model would have done instead; and the season is played on to its end both ways, by the model. A mistake is confirmed
-where the other action ends at least `--margin` points better.
+For each lost season of a player, each rule names one decision of the first half and what should have been done instead. The world is put
+back there, once what was done is done and once the other thing, and the player itself plays on to the end both ways (a script that has
+lived through the episode so far, or the model). A mistake is confirmed where the other action ends at least `--margin` points better.
 
-    hindsight      the choice that cost most by hindsight: V (h/π − 1) of the alternative less that of what was done
-    chance         the decision after which the chance of success fell most, choice and luck together
-    outcome only   every decision of a lost season bears the same blame: one of them by lot, with the same alternative
+    hindsight      the choice that cost most: P(well | s, best sensible action) less P(well | s, what was done)
+    regret         the same, in stakes by the policy: log π(best) − log π(done), times the chance of success
+    chance         the decision after which the chance of success fell most within eight decisions, choice and luck together
+    outcome only   every decision of a lost season bears the same blame: one of them by lot, and the model's best other action
     random         a random decision and a random other action
 
 Seeds: the held-out ones, 0 and up. Intervals are 95 % bootstrap over seasons.
@@ -25,8 +26,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from overwinter.learn.appraisal import Appraisal, Appraiser, retrace
-from overwinter.learn.counterfactual import WhatIf, what_ifs
+from overwinter.learn.appraisal import Appraisal, Appraiser, Trace, retrace
+from overwinter.learn.counterfactual import WhatIf, scripted_what_if, what_ifs
 from overwinter.learn.reinforce.seat import Seat
 from overwinter.worlds import open_policy, open_world
 from overwinter.worlds.notebook import open_notebook
@@ -35,6 +36,7 @@ from overwinter.worlds.player import player_folder
 WORLD = "greenhouse"
 DRAWS = 2000
 CHUNK = 16
+AHEAD = 8
 
 
 def lost_seasons(player: str, judge: Appraiser, count: int, most: int = 2000) -> list[tuple[int, list[str]]]:
@@ -76,18 +78,28 @@ def model_seasons(judge: Appraiser, seeds: Sequence[int]) -> list[tuple[list[str
 
 def questions(read: Appraisal, rng: np.random.Generator) -> dict[str, tuple[int, str]]:
     """What each rule blames, and what should have been done."""
-    half = len(read.moments) // 2
-    early = read.moments[:half]
-    by_choice = max(range(half), key=lambda row: early[row].gain)
-    by_chance = min(range(half), key=lambda row: early[row].credit)
+    moments, half = read.moments, len(read.moments) // 2
+    chances = np.array([*(moment.before for moment in moments), moments[-1].after])
+    ahead = np.minimum(np.arange(half) + AHEAD, len(moments))
+    fell = chances[:half] - chances[ahead]
+    regret = [moment.before * moment.regret for moment in moments[:half]]
+    by_choice = max(range(half), key=lambda row: moments[row].gain)
+    by_regret, by_chance = int(np.argmax(regret)), int(np.argmax(fell))
     drawn, other = int(rng.integers(half)), int(rng.integers(half))
-    actions = [action for action in early[other].look.actions if action != early[other].look.action]
+    actions = [action for action in moments[other].look.actions if action != moments[other].look.action]
     return {
-        "hindsight": (by_choice, early[by_choice].instead),
-        "chance": (by_chance, early[by_chance].instead),
-        "outcome only": (drawn, early[drawn].instead),
+        "hindsight": (by_choice, moments[by_choice].instead),
+        "regret": (by_regret, moments[by_regret].likeliest),
+        "chance": (by_chance, moments[by_chance].likeliest),
+        "outcome only": (drawn, moments[drawn].likeliest),
         "random": (other, actions[int(rng.integers(len(actions)))]),
     }
+
+
+def answered(player: str, pairs: Sequence[tuple[Trace, list[tuple[int, str]]]], judge: Appraiser) -> list[list[WhatIf]]:
+    if player == "model":
+        return what_ifs(pairs, judge.choose)
+    return [scripted_what_if(trace, asked, lambda: open_policy(WORLD, player)) for trace, asked in pairs]
 
 
 def report(name: str, found: Sequence[WhatIf], margin: float, rng: np.random.Generator) -> dict[str, object]:
@@ -124,11 +136,11 @@ def main() -> None:
             traces = [retrace(WORLD, seed, actions) for seed, actions in lost[start : start + CHUNK]]
             asked = [questions(judge.read(trace), rng) for trace in traces]
             pairs = [(trace, list(each.values())) for trace, each in zip(traces, asked, strict=True)]
-            for each, answers in zip(asked, what_ifs(pairs, judge.choose), strict=True):
+            for each, answers in zip(asked, answered(player, pairs, judge), strict=True):
                 for rule, answer in zip(each, answers, strict=True):
                     found.setdefault(rule, []).append(answer)
             print(f"{time.monotonic() - began:6.0f} s  {player}: {start + len(traces)} of {len(lost)}", flush=True)
-        print(f"\n{len(lost)} lost seasons of {player}, played on by the model\n")
+        print(f"\n{len(lost)} lost seasons of {player}, played on by itself\n")
         print("| rule | confirmed (95 %) | gain in score (95 %) | worse | turned into success |\n|---|---|---|---|---|")
         records += [{"player": player, **report(rule, answers, options.margin, rng)} for rule, answers in found.items()]
     if options.json:

@@ -40,7 +40,7 @@ def test_a_person_sees_what_cost_most_and_what_the_world_says(played: Cli, judge
     said = played("credit", "r1", "--model", str(judge), "--top", "3", "--what-if", "2", "--html", str(page))
     assert said.code == 0, said.err
     assert "Choices that cost most" in said.out
-    assert "played on by the model that judges" in said.out
+    assert "played on to the end both ways" in said.out
     assert "twice each" in said.err
     html = page.read_text()
     assert html.count('class="mark"') == 3

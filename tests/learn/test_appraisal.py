@@ -10,7 +10,7 @@ import pytest
 
 from overwinter.errors import UsageError
 from overwinter.learn.appraisal import Appraiser, Trace, retrace
-from overwinter.learn.counterfactual import play_on, what_if
+from overwinter.learn.counterfactual import play_on, scripted_what_if, what_if
 from overwinter.learn.reinforce.seat import Seat
 from overwinter.worlds import open_policy, open_world
 from overwinter.worlds.notebook import open_notebook, page
@@ -67,7 +67,7 @@ def test_credits_add_up_to_the_outcome(judge: Appraiser, trace: Trace) -> None:
 
 
 def test_a_choice_is_worth_what_hindsight_says(judge: Appraiser, folder: Path, trace: Trace) -> None:
-    """A = V (h/π − 1), from the decoder's own numbers, taken one page at a time."""
+    """P(well | s, a) by the odds h(a|s, well) / h(a|s, badly), from the decoder's own numbers, one page at a time."""
     import torch
 
     from overwinter.model import TextFormat, load
@@ -76,24 +76,26 @@ def test_a_choice_is_worth_what_hindsight_says(judge: Appraiser, folder: Path, t
     read = judge.read(trace)
     for row in (0, 7, len(trace.looks) - 1):
         look, moment = trace.looks[row], read.moments[row]
-        chances = {}
-        for outcome in ("?", "well"):
+        shares, odds = {}, 0.0
+        for outcome in ("?", "well", "badly"):
             ids = text.encode(f"{look.page}outcome {outcome}\n")
             with torch.no_grad():
                 logits = decoder(torch.tensor([ids]))[0]
             answers = [text.encode(action)[0] for action in look.actions]
-            chances[outcome] = logits[-1, answers].softmax(0).numpy()
+            shares[outcome] = logits[-1, answers].softmax(0).double().numpy()
             bets = [text.encode(f"outcome {word}\n")[0] for word in ("well", "badly")]
             odds = float(logits[-2, bets[0]] - logits[-2, bets[1]])
         before = 1 / (1 + math.exp(-(0.5 * odds + 0.25)))
         done = look.actions.index(look.action)
         assert moment.before == pytest.approx(before, abs=1e-5)
-        assert moment.chosen == pytest.approx(chances["?"][done], rel=1e-4)
-        worth = before * (chances["well"] / chances["?"] - 1)
-        assert moment.choice == pytest.approx(np.clip(worth[done], -before, 1 - before), abs=1e-4)
-        others = [index for index in range(len(look.actions)) if index != done]
-        best = max(others, key=lambda index: chances["well"][index])
+        assert moment.chosen == pytest.approx(shares["?"][done], rel=1e-4)
+        told = before / (1 - before) * np.clip(shares["well"] / shares["badly"], math.exp(-4), math.exp(4))
+        told = told / (1 + told)
+        assert moment.choice == pytest.approx(told[done] - before, abs=1e-4)
+        others = [i for i in range(len(look.actions)) if i != done and shares["?"][i] >= 0.02]
+        best = max(others, key=lambda index: told[index])
         assert moment.instead == look.actions[best]
+        assert moment.gain == pytest.approx(told[best] - told[done], abs=1e-4)
 
 
 def test_mistakes_are_ordered_by_what_another_choice_promised(judge: Appraiser, trace: Trace) -> None:
@@ -136,6 +138,13 @@ def test_what_cannot_be_appraised_is_said(judge: Appraiser, tmp_path: Path) -> N
         judge.read(replace(retrace(WORLD, 0, ["wait"]), world="gym:Taxi-v3"))
     with pytest.raises(UsageError, match="cannot be read"):
         Appraiser(tmp_path)
+
+
+def test_a_script_plays_on_as_itself(trace: Trace) -> None:
+    """In the actual arm the rules do what they did; another action changes what came."""
+    found = scripted_what_if(trace, [(3, "heat off"), (9, trace.looks[9].action)], lambda: open_policy(WORLD, "rules"))
+    assert found[0].actual == found[1].actual == found[1].other == trace.score
+    assert found[0].gain == found[0].other - trace.score
 
 
 def test_an_arm_that_looks_for_ever_is_given_up(trace: Trace) -> None:

@@ -52,11 +52,9 @@ def credit(run: RunName, *, judging: Judging, common: Common) -> None:
         read = judge.read(trace)
         found = []
         if judging.what_if:
-            from overwinter.learn.counterfactual import what_if
-
             note(f"playing on from {min(judging.what_if, len(read.moments))} entries, twice each")
             worst = read.mistakes(judging.what_if)
-            found = what_if(trace, [(row, read.moments[row].instead) for row in worst], judge.choose)
+            found = _played_on(at, info, trace, [(row, read.moments[row].instead) for row in worst], judge)
         _tell(at, info, entries, read, found, judging)
 
 
@@ -80,6 +78,20 @@ def retraced(at: Workplace, info: RunInfo) -> tuple[list[int], Trace]:
     if not done:
         raise UsageError(f"nothing was done yet in run {info.run!r}", "let it go on first")
     return [seq for seq, _ in done], retrace(world["name"], int(world.get("seed", 0)), [word for _, word in done])
+
+
+def _played_on(
+    at: Workplace, info: RunInfo, trace: Trace, questions: list[tuple[int, str]], judge: Appraiser
+) -> list[WhatIf]:
+    """By the script that made the run, where one did; else by the model that judges."""
+    from overwinter.learn.counterfactual import scripted_what_if, what_if
+    from overwinter.loop.session import load_state
+    from overwinter.worlds import open_policy
+
+    model = load_state(at.store, info.run).setup.get("model", {})
+    if model.get("kind") == "policy":
+        return scripted_what_if(trace, questions, lambda: open_policy(trace.world, model["policy"]))
+    return what_if(trace, questions, judge.choose)
 
 
 def open_judge(model: str | None, world: str) -> Appraiser:
@@ -123,7 +135,7 @@ def _tell(
         right=["entry", "worth", "would be worth"],
     )
     if found:
-        at.out.line("\nWhat would have come of it, played on by the model that judges", "bold")
+        at.out.line("\nWhat would have come of it, played on to the end both ways", "bold")
         at.out.table(
             ["entry", "did", "score", "instead", "score then"],
             [

@@ -5,8 +5,8 @@
     read.moments[12].credit, read.moments[12].instead
 
 A single episode says only whether it ended well. A model trained on many episodes (`reinforce`) says more, from the pages that the
-player saw: V(s), the chance of success; and h(a|s, o), what is done in episodes that end with outcome o. By Bayes, the return-conditional form
-of Hindsight Credit Assignment (arXiv 1912.02503), knowing the choice changes the odds of success by their ratio:
+player saw: V(s), the chance of success; and h(a|s, o), what is done in episodes that end with outcome o. By Bayes, the
+return-conditional form of Hindsight Credit Assignment (arXiv 1912.02503), knowing the choice changes the odds of success by their ratio:
 
     logit P(well | s, a) = logit V(s) + log h(a|s, well) - log h(a|s, badly)
     choice = P(well | s, a) - V(s)               what the choice was worth, before its luck was known
@@ -38,6 +38,8 @@ from overwinter.worlds.player import Card
 
 SENSIBLE = 0.02
 """An alternative is an action that the model itself would take this often: of others its ratios know nothing."""
+LOOKS = ("look", "read")
+"""Words by which actions begin that only look: they mend nothing."""
 EVIDENCE_NATS = 4.0
 """Most that one choice may say for or against an outcome."""
 
@@ -84,6 +86,8 @@ class Moment:
         choice: what the choice was worth by hindsight, in chances of success.
         instead: the other sensible action with the best chance.
         gain: how much better its chance is than that of what was done.
+        likeliest: what else the model itself would have done first, looks apart.
+        regret: log π(likeliest) - log π(done), from 0 to `EVIDENCE_NATS` times three: how strange the choice is to the model.
     """
 
     look: Look
@@ -93,6 +97,8 @@ class Moment:
     choice: float
     instead: str
     gain: float
+    likeliest: str
+    regret: float
 
     @property
     def credit(self) -> float:
@@ -173,7 +179,7 @@ class Appraiser:
         chances = [self.card.calibrated(value) for value in odds]
         end = self.chance(trace.end_page) if math.isnan(trace.success) else trace.success
         moments = [
-            _moment(look, (before, after), plain[row], well[row] - badly[row])
+            _moment(look, (before, after), plain[row], (well[row], badly[row]))
             for row, (look, before, after) in enumerate(zip(trace.looks, chances, [*chances[1:], end], strict=True))
         ]
         return Appraisal(trace=trace, moments=tuple(moments))
@@ -220,19 +226,25 @@ class Appraiser:
         return rows, np.array(odds)
 
 
-def _moment(look: Look, chances: tuple[float, float], plain: Floats, evidence: Floats) -> Moment:
+def _moment(look: Look, chances: tuple[float, float], plain: Floats, then: tuple[Floats, Floats]) -> Moment:
     (before, after), count = chances, len(look.actions)
+    evidence = np.clip(then[0][:count] - then[1][:count], -EVIDENCE_NATS, EVIDENCE_NATS)
     odds = math.log(max(before, 1e-6) / max(1.0 - before, 1e-6))
-    told = 1.0 / (1.0 + np.exp(-(odds + np.clip(evidence[:count], -EVIDENCE_NATS, EVIDENCE_NATS))))
+    told = 1.0 / (1.0 + np.exp(-(odds + evidence)))
     done = look.actions.index(look.action)
     likely = plain[:count].copy()
     likely[done] = -np.inf
     sensible = likely >= min(math.log(SENSIBLE), float(likely.max()))
     other = int(np.argmax(np.where(sensible, told, -np.inf))) if count > 1 else done
+    acts = np.array([not action.startswith(LOOKS) for action in look.actions])
+    wished = int(np.argmax(np.where(acts, likely, -np.inf))) if acts.any() else other
+    strange = float(np.clip(plain[wished] - plain[done], 0.0, 3.0 * EVIDENCE_NATS))
     return Moment(
         look=look,
         before=before,
         after=after,
+        likeliest=look.actions[wished],
+        regret=strange,
         chosen=float(np.exp(plain[done])),
         choice=float(told[done]) - before,
         instead=look.actions[other],

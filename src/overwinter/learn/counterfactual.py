@@ -3,8 +3,9 @@
     found = what_if(trace, [(31, "order fuel 400")], choose)
     found[0].actual, found[0].other                     # scores of both ends, played on by the same player
 
-A seeded world meets both arms with the same weather, so their difference is what the choice was worth in this episode to whoever plays on.
-The player goes on in both arms; the recorded actions after the choice are not used, since they were answers to what came of it.
+A seeded world meets both arms with the same weather, so their difference is what the choice was worth in this episode to whoever plays on:
+a model (`what_if`), or the script that made the run (`scripted_what_if`). The player goes on in both arms; the recorded actions after the
+choice are not used, since they were answers to what came of it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 
 from overwinter.learn.appraisal import Trace
 from overwinter.learn.reinforce.seat import Seat, Seen
-from overwinter.worlds import Outcome, open_world
+from overwinter.worlds import Outcome, Policy, open_world
 from overwinter.worlds.notebook import open_notebook
 
 PATIENCE = 300
@@ -92,6 +93,34 @@ def _compared(at: int, instead: str, actual: Outcome, other: Outcome) -> WhatIf:
         actual_success=bool(actual.success),
         other_success=bool(other.success),
     )
+
+
+def scripted_what_if(
+    trace: Trace, questions: Sequence[tuple[int, str]], make_policy: Callable[[], Policy]
+) -> list[WhatIf]:
+    """The same, played on by a scripted player that has lived through the episode up to the question."""
+    ends = [
+        _scripted_end(trace, at, action, make_policy())
+        for at, instead in questions
+        for action in (trace.looks[at].action, instead)
+    ]
+    pairs = zip(questions, ends[::2], ends[1::2], strict=True)
+    return [_compared(at, instead, actual, other) for (at, instead), actual, other in pairs]
+
+
+def _scripted_end(trace: Trace, at: int, action: str, policy: Policy) -> Outcome:
+    world = open_world(trace.world)
+    observation = world.reset(trace.seed)
+    policy.reset(trace.seed)
+    for done in (*trace.actions[:at], action):
+        # Asked and overruled: what it keeps in mind, it has from being asked.
+        policy.act(observation, world.actions())
+        observation = world.step(done).observation
+    for _ in range(len(trace.looks) + PATIENCE):
+        if not world.actions():
+            return world.outcome()
+        observation = world.step(policy.act(observation, world.actions())).observation
+    return Outcome(success=False, score=0.0)
 
 
 def play_on(arms: Sequence[tuple[Seat, Seen]], choose: Choose) -> list[tuple[Seat, Seen]]:

@@ -208,5 +208,5 @@ One statement per season. The null column is what a perfectly calibrated speaker
 
 - It knows one winter of 120 days. In shorter, longer or several winters it plays, worse, and states no chance.
 - Early in a season its chance is hardly more than the base rate, because hardly anything is decided yet.
-- It imitates a heuristic expert and has its habits.
+- It was taught by a heuristic expert and keeps many of its habits.
 """

@@ -50,7 +50,9 @@ class PlayerModel:
                 f"the model in {folder.name} plays {self.card.world}, and this run is in {world_name}",
                 "choose another model or another world",
             )
-        settings = {**{name: getattr(config, name) for name in config.__dataclass_fields__}, "path": str(folder)}
+        settings = {name: getattr(config, name) for name in config.__dataclass_fields__}
+        # So small a model is slower on two threads than on one, and far slower where two runs share two cores.
+        settings |= {"path": str(folder), "threads": config.threads or 1}
         engine, self._text = load(LocalConfig(**settings))
         self._loaded: Engine | None = engine
         self._world_name = world_name

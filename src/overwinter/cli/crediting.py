@@ -45,10 +45,14 @@ class Judging:
 
 def credit(run: RunName, *, judging: Judging, common: Common) -> None:
     """Which entries of a run earned its outcome, and which cost it."""
+    from overwinter.loop.session import load_state
+
     with workplace(common, read_only=True) as at:
         info = at.resolve(run)
         entries, trace = retraced(at, info)
         judge = open_judge(judging.model, trace.world)
+        if load_state(at.store, info.run).setup.get("model", {}).get("kind") != "player":
+            note("the judge knows its own play best: of another player's run its chances are rough")
         read = judge.read(trace)
         found = []
         if judging.what_if:

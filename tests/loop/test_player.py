@@ -19,6 +19,7 @@ from overwinter.loop.models.local import Config
 from overwinter.loop.models.player import PlayerModel
 from overwinter.loop.replay import replay
 from overwinter.loop.run import Run
+from overwinter.loop.sampling import confidence
 from overwinter.loop.setup import build_parts
 from overwinter.worlds import open_world
 from overwinter.worlds.notebook import open_notebook, page
@@ -97,6 +98,21 @@ def test_its_chance_is_its_own_bet_calibrated(model: PlayerModel) -> None:
     assert stated == pytest.approx(1 / (1 + math.exp(-(0.5 * logit + 0.25))), abs=1e-6)
     assert Card(world="w").calibrated(math.log(0.3 / 0.7)) == pytest.approx(0.3)
     assert Card(world="w").calibrated(-1e9) < 1e-5 < 1.0 - 1e-5 < Card(world="w").calibrated(1e9)
+
+
+def test_its_confidence_is_among_what_could_be_done(model: PlayerModel) -> None:
+    """Log-probabilities are the model's own, over all tokens; a policy that was trained masked means something only among its choices."""
+    world = open_world(WORLD)
+    view = View(messages=(), observation=world.reset(4).data, legal_actions=tuple(world.actions()))
+    answer = model.sample(view, 1, Constraint(), Limits(temperature=1.0, seed=2))[0]
+    scores = {
+        action: sum(row) for action, row in zip(view.legal_actions, model.score(view, view.legal_actions), strict=True)
+    }
+    total = sum(math.exp(score) for score in scores.values())
+    assert answer.choice_probability == pytest.approx(math.exp(scores[answer.text]) / total, rel=1e-5)
+    assert confidence(answer) == answer.choice_probability
+    assert answer.logprobs is not None
+    assert math.exp(answer.logprobs[0]) < answer.choice_probability
 
 
 def test_outside_the_world_it_was_calibrated_in_it_states_no_chance(folder: Path) -> None:

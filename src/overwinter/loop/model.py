@@ -138,6 +138,8 @@ class Completion:
         logprobs: natural log-probability of each chosen token, aligned with `token_ids` or with the server's token strings.
         top_logprobs: per token, {token string: log-probability} of the alternatives; () if not asked for.
         model: the name the server answers under.
+        choice_probability: of the answer among all that could be said, where that was a list of choices; at temperature 1. `logprobs` are
+            the model's own, over its whole vocabulary.
         success_chance: the stated probability that the goal will be met, calibrated; None where the model states none.
     """
 
@@ -151,6 +153,7 @@ class Completion:
     finish_reason: FinishReason = "stop"
     usage: Usage = field(default_factory=Usage)
     model: str = ""
+    choice_probability: float | None = None
     success_chance: float | None = None
 
     @property

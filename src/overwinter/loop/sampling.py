@@ -222,7 +222,10 @@ def _failed(session: Session, error: ModelError, began: float) -> Iterator[Entry
 
 
 def confidence(completion: Completion) -> float | None:
-    """Geometric mean of the chosen tokens' probabilities, 0..1; None without log-probabilities. Not calibrated."""
+    """Of a choice, its probability among the choices; else the geometric mean of the chosen tokens' probabilities. 0..1; None where
+    neither is known. Not calibrated."""
+    if completion.choice_probability is not None:
+        return completion.choice_probability
     if not completion.logprobs:
         return None
     mean = sum(completion.logprobs) / len(completion.logprobs)

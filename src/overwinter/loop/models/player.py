@@ -11,6 +11,7 @@ A model folder is one of these when it holds `player.json` (`worlds/player.py`),
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,36 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from overwinter.engine import Engine, Request, Result
+    from overwinter.engine.constraint import Constraint as Constraint_
+
+
+class _Among:
+    """Lets a constraint mask one sequence, and keeps the distribution over what was left: a policy's own, for it was trained masked."""
+
+    def __init__(self, inner: Constraint_) -> None:
+        self._inner = inner
+        self._rows: list[Any] = []
+
+    @property
+    def vocab_size(self) -> int:
+        return self._inner.vocab_size
+
+    def start(self) -> Any:
+        return self._inner.start()
+
+    def constrain_(self, logits_RV: Any, states: Sequence[Any]) -> None:
+        self._inner.constrain_(logits_RV, states)
+        self._rows.append(logits_RV[0].double().log_softmax(-1))
+
+    def advance(self, state: Any, token: int) -> Any:
+        return self._inner.advance(state, token)
+
+    def is_complete(self, state: Any) -> bool:
+        return self._inner.is_complete(state)
+
+    def probability(self, ids: Sequence[int]) -> float:
+        """Of what was drawn, at temperature 1."""
+        return math.exp(sum(float(row[token]) for row, token in zip(self._rows, ids, strict=False)))
 
 
 class PlayerModel:
@@ -111,12 +142,16 @@ class PlayerModel:
         self._see(view.observation)
         choices = constraint.choices or view.legal_actions
         notes, ask = self._prompt(), self._slots["?"]
-        requests = [self._request(notes + ask, choices, limits, number) for number in range(n)]
+        heard = [_Among(self._compiled(choices)) for _ in range(n)]
+        requests = [self._request(notes + ask, each, limits, number) for number, each in enumerate(heard)]
         bets = [self._bet(notes, self._slots[name]) for name in ("well", "badly")]
         *results, well, badly = self._engine.run([*requests, *bets])
         chance = self._chance(well, badly)
         self._pending = results[0].text
-        return [self._completion(result, number, chance) for number, result in enumerate(results)]
+        return [
+            self._completion(result, number, chance, each.probability(result.output_ids))
+            for number, (result, each) in enumerate(zip(results, heard, strict=True))
+        ]
 
     def score(self, view: View, continuations: Sequence[str]) -> Sequence[Sequence[float]]:
         """Log-probabilities of the tokens of each continuation after the page as it stands."""
@@ -152,14 +187,14 @@ class PlayerModel:
     def _prompt(self) -> list[int]:
         return self._ids(page(self.notebook.lines())) if self._seen is not None else []
 
-    def _request(self, prompt: list[int], choices: tuple[str, ...], limits: Limits, number: int) -> Request:
+    def _request(self, prompt: list[int], among: _Among, limits: Limits, number: int) -> Request:
         from overwinter.engine import Request, SamplingParams
 
         return Request(
             prompt_ids=tuple(prompt),
             max_tokens=min(limits.max_tokens, self._engine.context_tokens - len(prompt)),
             sampling=SamplingParams(temperature=limits.temperature, top_p=limits.top_p, seed=seed_of(limits, number)),
-            constraint=self._compiled(choices),
+            constraint=among,
             logprobs=limits.top_logprobs,
         )
 
@@ -185,7 +220,7 @@ class PlayerModel:
         good, bad = (sum(row.logprob or 0.0 for row in bet.prompt_logprobs) for bet in (well, badly))
         return self.card.calibrated(good - bad)
 
-    def _completion(self, result: Result, number: int, chance: float | None) -> Completion:
+    def _completion(self, result: Result, number: int, chance: float | None, probability: float) -> Completion:
         if result.finish not in ("stop", "length"):
             raise ModelError(
                 f"{self.name} could not go on: {result.problem or result.finish}",
@@ -196,6 +231,7 @@ class PlayerModel:
             token_ids=result.output_ids,
             prompt_token_ids=result.prompt_ids,
             logprobs=tuple(row.logprob or 0.0 for row in result.logprobs),
+            choice_probability=probability,
             success_chance=chance,
             usage=Usage(
                 prompt_tokens=len(result.prompt_ids) if number == 0 else 0,

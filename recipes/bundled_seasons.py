@@ -17,8 +17,9 @@ from tokenizers import Tokenizer
 from overwinter.learn.players import END, line_tokenizer
 from overwinter.worlds import Observation, open_world
 from overwinter.worlds.greenhouse.actions import ALL_ACTIONS, LOOK_AT_BEDS, WAIT
+from overwinter.worlds.greenhouse.belief import SETTING_AFTER
 from overwinter.worlds.greenhouse.expert import ExpertPolicy
-from overwinter.worlds.greenhouse.notebook import SETTING_AFTER, GreenhouseNotebook, all_lines
+from overwinter.worlds.greenhouse.notebook import GreenhouseNotebook, all_lines
 from overwinter.worlds.notebook import OUTCOMES, outcome_line, page
 
 WORLD = "greenhouse"

@@ -11,7 +11,8 @@ import pytest
 from overwinter.errors import UsageError
 from overwinter.journal import Store
 from overwinter.journal.sqlite import SqliteStore
-from overwinter.learn.improve import Config, Student, fit_calibration, held_out, improve, paired_change, read_lesson
+from overwinter.learn.improve import Config, fit_calibration, held_out, improve, paired_change, read_lesson
+from overwinter.learn.players import Student
 from overwinter.loop.goal import Goal
 from overwinter.loop.run import Run
 from player_kit import WORLD, make_player

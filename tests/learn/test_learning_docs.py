@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from overwinter.learn.appraisal import Appraiser
-from overwinter.learn.improve import Student, held_out
+from overwinter.learn.improve import held_out
+from overwinter.learn.players import Student
 from overwinter.worlds.greenhouse.notebook import all_lines
 from overwinter.worlds.player import BUNDLED_FOLDER, Card, bundled_for, is_player
 

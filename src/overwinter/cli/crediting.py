@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,54 +45,33 @@ class Judging:
 
 def credit(run: RunName, *, judging: Judging, common: Common) -> None:
     """Which entries of a run earned its outcome, and which cost it."""
+    from overwinter.learn.appraisal import played, retrace
     from overwinter.loop.session import load_state
 
     with workplace(common, read_only=True) as at:
         info = at.resolve(run)
-        entries, trace = retraced(at, info)
+        done = played(at.store, info.run)
+        trace = retrace(done.world, done.seed, done.actions)
         judge = open_judge(judging.model, trace.world)
-        if load_state(at.store, info.run).setup.get("model", {}).get("kind") != "player":
+        model = load_state(at.store, info.run).setup.get("model", {})
+        if model.get("kind") != "player":
             note("the judge knows its own play best: of another player's run its chances are rough")
         read = judge.read(trace)
         found = []
         if judging.what_if:
             note(f"playing on from {min(judging.what_if, len(read.moments))} entries, twice each")
             worst = read.mistakes(judging.what_if)
-            found = _played_on(at, info, trace, [(row, read.moments[row].instead) for row in worst], judge)
-        _tell(at, info, entries, read, found, judging)
-
-
-def retraced(at: Workplace, info: RunInfo) -> tuple[list[int], Trace]:
-    """The receipts of a run's actions, and the episode they make, seen again.
-
-    Raises:
-        UsageError: the run plays no world, or nothing was done in it.
-    """
-    from overwinter.learn.appraisal import retrace
-    from overwinter.loop.session import load_state
-
-    world = load_state(at.store, info.run).setup.get("world")
-    if not world:
-        raise UsageError(f"run {info.run!r} plays no world", "credit is for runs with --world; see `overwinter why`")
-    done = [
-        (entry.seq, str(entry.body["data"]["action"]))
-        for entry in at.store.read(info.run, kinds=["effect.receipt"])
-        if entry.body["ok"] and entry.body["data"].get("world")
-    ]
-    if not done:
-        raise UsageError(f"nothing was done yet in run {info.run!r}", "let it go on first")
-    return [seq for seq, _ in done], retrace(world["name"], int(world.get("seed", 0)), [word for _, word in done])
+            found = _played_on(model, trace, [(row, read.moments[row].instead) for row in worst], judge)
+        _tell(at, info, done.entries, read, found, judging)
 
 
 def _played_on(
-    at: Workplace, info: RunInfo, trace: Trace, questions: list[tuple[int, str]], judge: Appraiser
+    model: Mapping[str, Any], trace: Trace, questions: list[tuple[int, str]], judge: Appraiser
 ) -> list[WhatIf]:
     """By the script that made the run, where one did; else by the model that judges."""
     from overwinter.learn.counterfactual import scripted_what_if, what_if
-    from overwinter.loop.session import load_state
     from overwinter.worlds import open_policy
 
-    model = load_state(at.store, info.run).setup.get("model", {})
     if model.get("kind") == "policy":
         return scripted_what_if(trace, questions, lambda: open_policy(trace.world, model["policy"]))
     return what_if(trace, questions, judge.choose)

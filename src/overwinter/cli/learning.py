@@ -51,7 +51,8 @@ def learn(
     common: Common,
 ) -> None:
     """Learn from runs: credit for each decision, a training step, and scores before and after."""
-    from overwinter.learn.improve import Config, Student, held_out, improve, paired_change, read_lesson
+    from overwinter.learn.improve import Config, held_out, improve, paired_change, read_lesson
+    from overwinter.learn.players import Student
 
     config = Config(estimator=learning.estimator, lr=learning.lr, epochs=learning.epochs)
     if learning.out.exists() and (not learning.out.is_dir() or any(learning.out.iterdir())):

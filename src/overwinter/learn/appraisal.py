@@ -26,12 +26,11 @@ import numpy as np
 import torch
 
 from overwinter.errors import UsageError
+from overwinter.journal import Store
 from overwinter.learn.batch import Floats
+from overwinter.learn.players import Student
 from overwinter.learn.reinforce.decision import Candidates, Decision
-from overwinter.learn.reinforce.form import TextForm
-from overwinter.learn.reinforce.policy import CandidatePolicy
 from overwinter.learn.reinforce.seat import Seat
-from overwinter.model import TextFormat, load
 from overwinter.worlds import open_world
 from overwinter.worlds.notebook import open_notebook
 from overwinter.worlds.player import Card
@@ -118,6 +117,41 @@ class Appraisal:
         return sorted(range(len(self.moments)), key=lambda i: -self.moments[i].gain)[:count]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Played:
+    """What a run did in its world.
+
+    Attributes:
+        entries: the receipts of `actions`.
+    """
+
+    world: str
+    seed: int
+    entries: tuple[int, ...]
+    actions: tuple[str, ...]
+
+
+def played(store: Store, run: str) -> Played:
+    """The actions of a run that were carried out, from its journal.
+
+    Raises:
+        UsageError: the run plays no world, or nothing was done in it.
+    """
+    started = next(store.read(run, 0, 1))
+    world = started.body.get("setup", {}).get("world")
+    if not world:
+        raise UsageError(f"run {run!r} plays no world", "name a run that plays a world (--world)")
+    done = [
+        (entry.seq, str(entry.body["data"]["action"]))
+        for entry in store.read(run, kinds=["effect.receipt"])
+        if entry.body["ok"] and entry.body["data"].get("world")
+    ]
+    if not done:
+        raise UsageError(f"nothing was done yet in run {run!r}", "let it go on first")
+    entries, actions = zip(*done, strict=True)
+    return Played(world=world["name"], seed=int(world.get("seed", 0)), entries=entries, actions=actions)
+
+
 def retrace(world_name: str, seed: int, actions: Iterable[str]) -> Trace:
     """Play recorded actions again.
 
@@ -154,11 +188,10 @@ class Appraiser:
 
     def __init__(self, folder: Path) -> None:
         self.card = Card.read(folder)
-        text = TextFormat.load(folder)
-        self._form = TextForm(text)
+        student = Student(folder)
+        self._form, self._policy = student.form, student.policy
         assert self._form.outcome is not None
         self._outcome = self._form.outcome
-        self._policy = CandidatePolicy(load(folder), outcome=self._outcome, end_id=self._form.end_id)
 
     def read(self, trace: Trace) -> Appraisal:
         """Appraise every decision of an episode.

@@ -23,10 +23,11 @@ import numpy as np
 
 from overwinter.errors import UsageError
 from overwinter.journal import Store
-from overwinter.learn.appraisal import Trace, retrace
+from overwinter.learn.appraisal import Trace, played, retrace
 from overwinter.learn.batch import Floats
 from overwinter.learn.credit import Config as CreditConfig
 from overwinter.learn.credit import advantages
+from overwinter.learn.players import Student
 from overwinter.learn.reinforce.decision import Decision, Episode, batch_of
 from overwinter.learn.reinforce.form import TextForm
 from overwinter.learn.reinforce.journal import read_episodes
@@ -37,7 +38,6 @@ from overwinter.learn.reinforce.seat import LocalSeats, open_seat
 from overwinter.learn.reinforce.trainer import evaluate
 from overwinter.learn.reinforce.update import UpdateConfig, Updater
 from overwinter.learn.train.optim import OptimiserConfig, build_optimiser
-from overwinter.model import TextFormat, load
 
 SEATS = 64
 PAGES: Mapping[str, Any] = {"critic": {"gamma": 1.0, "lam": 0.95}, "evidence": 8.0}
@@ -86,15 +86,6 @@ class Lesson:
     traces: tuple[Trace, ...]
 
 
-class Student:
-    """A player's folder as a policy to be trained."""
-
-    def __init__(self, folder: Path) -> None:
-        self.text = TextFormat.load(folder)
-        self.form = TextForm(self.text)
-        self.policy = CandidatePolicy(load(folder), outcome=self.form.outcome, end_id=self.form.end_id)
-
-
 def read_lesson(store: Store, runs: Sequence[str], folder: Path) -> Lesson:
     """The runs with the candidates of each decision.
 
@@ -110,25 +101,14 @@ def read_lesson(store: Store, runs: Sequence[str], folder: Path) -> Lesson:
         )
     episodes, traces, worlds = [], [], set()
     for run, episode in zip(runs, reading.episodes, strict=True):
-        name, seed, actions = _played(store, run)
-        trace = retrace(name, seed, actions)
+        done = played(store, run)
+        trace = retrace(done.world, done.seed, done.actions)
         episodes.append(_with_candidates(run, episode, trace, form))
         traces.append(trace)
-        worlds.add(name)
+        worlds.add(done.world)
     if len(worlds) > 1:
         raise UsageError(f"the runs play several worlds: {', '.join(sorted(worlds))}", "learn from one world at a time")
     return Lesson(runs=tuple(runs), world=worlds.pop(), episodes=tuple(episodes), traces=tuple(traces))
-
-
-def _played(store: Store, run: str) -> tuple[str, int, list[str]]:
-    """World, seed and the actions that were carried out."""
-    started = next(store.read(run, 0, 1))
-    world = started.body.get("setup", {}).get("world")
-    if not world:
-        raise UsageError(f"run {run!r} plays no world", "learn from runs with --world")
-    receipts = store.read(run, kinds=["effect.receipt"])
-    done = [e.body["data"]["action"] for e in receipts if e.body["ok"] and e.body["data"].get("world")]
-    return world["name"], int(world.get("seed", 0)), done
 
 
 def _with_candidates(run: str, episode: Episode, trace: Trace, form: TextForm) -> Episode:

@@ -12,13 +12,25 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from overwinter.model import Decoder
+from overwinter.learn.reinforce.form import TextForm
+from overwinter.learn.reinforce.policy import CandidatePolicy
+from overwinter.model import Decoder, TextFormat, load
 from overwinter.model.checkpoint import save
 from overwinter.model.weights import new_folder, write_json
 from overwinter.worlds.notebook import OUTCOMES, outcome_line
+from overwinter.worlds.player import PLAYER
 
 END = "<|end|>"
-PLAYER, TRAINING, CARD = "player.json", "training.json", "README.md"
+TRAINING, CARD = "training.json", "README.md"
+
+
+class Student:
+    """A player's folder as a policy: to be asked, judged by, or trained."""
+
+    def __init__(self, folder: Path) -> None:
+        self.text = TextFormat.load(folder)
+        self.form = TextForm(self.text)
+        self.policy = CandidatePolicy(load(folder), outcome=self.form.outcome, end_id=self.form.end_id)
 
 
 def line_tokenizer(lines: Iterable[str], actions: Iterable[str]) -> Tokenizer:

@@ -119,12 +119,12 @@ def _model_of_kind(kind: Any, settings: dict[str, Any], world: WorldSession | No
     if kind == "player":
         from overwinter.loop.models.local import Config as PlayerConfig
         from overwinter.loop.models.player import PlayerModel
-        from overwinter.worlds import open_world as open_played
+        from overwinter.worlds import open_world
 
         if world is None:
             raise UsageError("this model plays worlds only", "name one with --world, or another model with --model")
         played = world.name
-        return PlayerModel(PlayerConfig(**settings), played, lambda: open_played(played))
+        return PlayerModel(PlayerConfig(**settings), played, lambda: open_world(played))
     if kind == "scripted":
         from overwinter.loop.models.scripted import ScriptedModel
 

@@ -199,28 +199,22 @@ def _curves(digest: Digest) -> Iterator[Chart]:
             marks=digest.resumed,
             step=True,
         )
-    if digest.confidence.points:
-        yield Chart(
-            title="Confidence of answers",
-            now=f"{digest.confidence.last:.2f} at the end (not calibrated)",
-            points=digest.confidence.points,
-            last_seq=last,
-            top=1.0,
-            top_words="1",
-            marks=digest.resumed,
-            style="b",
-        )
-    if digest.chance.points:
-        yield Chart(
-            title="Chance of success, as the model states it",
-            now=f"{digest.chance.last:.0%} at the end",
-            points=digest.chance.points,
-            last_seq=last,
-            top=1.0,
-            top_words="100 %",
-            marks=digest.resumed,
-            style="b",
-        )
+    shares = (
+        (digest.confidence, "Confidence of answers", "1", f"{digest.confidence.last:.2f} at the end (not calibrated)"),
+        (digest.chance, "Chance of success, as the model states it", "100 %", f"{digest.chance.last:.0%} at the end"),
+    )
+    for curve, title, top_words, now in shares:
+        if curve.points:
+            yield Chart(
+                title=title,
+                now=now,
+                points=curve.points,
+                last_seq=last,
+                top=1.0,
+                top_words=top_words,
+                marks=digest.resumed,
+                style="b",
+            )
     if digest.score.points:
         low = min(0.0, digest.score.bottom)
         yield Chart(

@@ -122,7 +122,7 @@ class LocalModel:
         self.context_tokens = min(engine.context_tokens, room)
         self._form = ChatForm.of(self._text, config.template_variables)
         self._last: tuple[View, list[int]] | None = None
-        self._constraints = _constraints(engine, self._text)
+        self._constraints = constraints_of(engine, self._text)
 
     def __repr__(self) -> str:
         return f"LocalModel({self.identity!r}, path={self.config.path!r})"
@@ -303,7 +303,7 @@ class LocalModel:
         return "" if first and self._text.token_bytes(first[0]).startswith(b" ") else " "
 
 
-def _constraints(engine: Engine, text: TextFormat) -> Constraints:
+def constraints_of(engine: Engine, text: TextFormat) -> Constraints:
     from overwinter.engine.compiling import Constraints
 
     return Constraints(text, vocab_size=engine.vocab_size)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from overwinter.errors import ModelError, UsageError
 from overwinter.loop.model import Completion, Constraint, Limits, Usage, View
 from overwinter.loop.models.local import Config as LocalConfig
-from overwinter.loop.models.local import load, seed_of
+from overwinter.loop.models.local import constraints_of, load, seed_of
 from overwinter.worlds.notebook import open_notebook, outcome_line, page
 from overwinter.worlds.player import Card, player_folder
 from overwinter.worlds.world import Observation, World
@@ -89,7 +89,7 @@ class PlayerModel:
         self._world_name = world_name
         self._open_world = open_world
         self._slots = {name: self._ids(f"{outcome_line(name)}\n") for name in ("?", "well", "badly")}
-        self._choices: dict[tuple[str, ...], Any] = {}
+        self._constraints = constraints_of(engine, self._text)
         self.name = engine.name
         self.identity = f"{engine.name}@{engine.fingerprint.model[:12]}"
         self._begin()
@@ -142,11 +142,12 @@ class PlayerModel:
         self._see(view.observation)
         choices = constraint.choices or view.legal_actions
         notes, ask = self._prompt(), self._slots["?"]
-        heard = [_Among(self._compiled(choices)) for _ in range(n)]
+        heard = [_Among(self._constraints.choices(choices)) for _ in range(n)]
         requests = [self._request(notes + ask, each, limits, number) for number, each in enumerate(heard)]
-        bets = [self._bet(notes, self._slots[name]) for name in ("well", "badly")]
-        *results, well, badly = self._engine.run([*requests, *bets])
-        chance = self._chance(well, badly)
+        told = ("well", "badly") if self.card.calibrated_for == self._world_name else ()
+        results = self._engine.run([*requests, *(self._bet(notes, self._slots[name]) for name in told)])
+        results, bets = results[:n], results[n:]
+        chance = self._chance(*bets) if bets else None
         self._pending = results[0].text
         return [
             self._completion(result, number, chance, each.probability(result.output_ids))
@@ -198,15 +199,6 @@ class PlayerModel:
             logprobs=limits.top_logprobs,
         )
 
-    def _compiled(self, choices: tuple[str, ...]) -> Any:
-        from overwinter.engine.compiling import Constraints
-
-        if not self._choices:
-            self._constraints = Constraints(self._text, vocab_size=self._engine.vocab_size)
-        if choices not in self._choices:
-            self._choices[choices] = self._constraints.choices(choices)
-        return self._choices[choices]
-
     def _bet(self, notes: list[int], outcome: list[int]) -> Request:
         from overwinter.engine import Request
 
@@ -214,9 +206,7 @@ class PlayerModel:
             prompt_ids=tuple(notes + outcome), max_tokens=0, prompt_logprobs=0, prompt_logprobs_from=len(notes)
         )
 
-    def _chance(self, well: Result, badly: Result) -> float | None:
-        if self.card.calibrated_for != self._world_name:
-            return None
+    def _chance(self, well: Result, badly: Result) -> float:
         good, bad = (sum(row.logprob or 0.0 for row in bet.prompt_logprobs) for bet in (well, badly))
         return self.card.calibrated(good - bad)
 

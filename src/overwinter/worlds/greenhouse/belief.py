@@ -20,6 +20,14 @@ _JUMP_C2 = 6.0
 _SURPRISE = 14.0
 """Squared distance of an innovation (chi², two degrees of freedom) that is taken for a fault: one in a thousand."""
 
+SETTING_AFTER = {
+    "close shutters": ("shutters", "closed"),
+    "open shutters": ("shutters", "open"),
+    "open vents": ("vents", "open"),
+    "shut vents": ("vents", "shut"),
+}
+"""What an action leaves a setting at: an evening's last one is seen only the next morning."""
+
 
 @dataclass(slots=True)
 class SensorBelief:

@@ -14,7 +14,7 @@ from typing import Any
 from overwinter.worlds.world import Observation
 
 from .actions import LOOK_AT_BEDS, WAIT, heat_action, sensor_mode_action, soaped
-from .belief import Belief
+from .belief import SETTING_AFTER, Belief
 from .config import BEDS, HEAT_LEVELS_C, ORDER_SIZES_L, SENSOR_MODES, SENSORS, Config
 from .night import MOULD_HARM, aphid_factor, damp_rise_pct, eaten_by, losses, stress_of
 from .weather import mean_low_c, storm_prior
@@ -25,12 +25,6 @@ _WORTH_A_SLOT_EUR = 1.0
 _LOOK_EVERY_DAYS = 5
 _NIGHTS_A_SETTING_LASTS = 4.0
 """What a thermostat setting saves tonight it saves for some nights more."""
-_SETTING_AFTER = {
-    "close shutters": ("shutters", "closed"),
-    "open shutters": ("shutters", "open"),
-    "open vents": ("vents", "open"),
-    "shut vents": ("vents", "shut"),
-}
 
 
 class ExpertPolicy:
@@ -55,8 +49,8 @@ class ExpertPolicy:
         for gain_eur, action in self._wishes(seen):
             if gain_eur > best_eur and action in actions:
                 best, best_eur = action, gain_eur
-        if best in _SETTING_AFTER:
-            self.belief.assume(*_SETTING_AFTER[best])
+        if best in SETTING_AFTER:
+            self.belief.assume(*SETTING_AFTER[best])
         return best
 
     def _wishes(self, seen: dict[str, Any]) -> Iterator[tuple[float, str]]:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from overwinter.worlds.world import Observation
 
-from .belief import Belief
+from .belief import SETTING_AFTER, Belief
 from .config import BEDS, HEAT_LEVELS_C, SENSOR_MODES, SENSORS, Config
 
 _CHANCES = (0, 2, 5, 10, 15, 20, 25, 30, 35, 40, 50, 60, 70, 80, 90)
@@ -25,12 +25,6 @@ _APHIDS = (0.0, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 35.0, 6
 _MOULD = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 20.0, 35.0, 60.0)
 _UNSURE = (0.0, 0.4, 0.8, 1.5, 3.0)
 _AHEAD = (*range(21), 30, 40, 50, 60, 70, 80)
-SETTING_AFTER = {
-    "close shutters": ("shutters", "closed"),
-    "open shutters": ("shutters", "open"),
-    "open vents": ("vents", "open"),
-    "shut vents": ("vents", "shut"),
-}
 _NO_NOTE = "none"
 Number = TypeVar("Number", int, float)
 

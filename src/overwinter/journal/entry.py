@@ -262,6 +262,70 @@ class BlobsCollected(TypedDict):
     policy: str
 
 
+class Noted(TypedDict):
+    text: Payload
+    cites: list[str]
+    """Entries it rests on, as RUN#SEQ."""
+    by: str
+    data: NotRequired[dict[str, Any]]
+    """Of memory: session, actor, happened_us, happened_until_us, kind, facts."""
+
+
+class Recalled(TypedDict):
+    query: str
+    hits: list[dict[str, Any]]
+    """Per hit: unit, cite, score, relevance, channels. None is a legal answer."""
+    text: Payload
+    """As it was shown."""
+    by: str
+
+
+class HandleMade(TypedDict):
+    name: str
+    version: int
+    description: str
+    entries: list[list[int]]
+    """Closed ranges of entries of this run's line: the content is always theirs."""
+    note: Payload
+    """What the agent says of them; shown beside the content, never instead of it."""
+
+
+class HandlePinned(TypedDict):
+    name: str
+    pinned: bool
+
+
+class CoreChanged(TypedDict):
+    name: str
+    text: Payload
+    """Empty to take the block out."""
+    by: str
+    approved_by: str
+
+
+class PolicySet(TypedDict):
+    name: str
+    policy: dict[str, Any]
+    by: str
+
+
+class GrantChanged(TypedDict):
+    reader: str
+    """The namespace that may read this run's namespace, or no longer may."""
+    allowed: bool
+    by: str
+
+
+class EntriesErased(TypedDict):
+    run: str
+    seqs: list[int]
+    hashes: list[str]
+    """Of the erased entries, in the order of `seqs`: they go on holding the chain together."""
+    blobs: list[str]
+    reason: str
+    by: str
+
+
 BODIES: Mapping[str, type] = {
     "run.started": RunStarted,
     "run.forked": RunForked,
@@ -291,6 +355,14 @@ BODIES: Mapping[str, type] = {
     "world.saved": WorldSaved,
     "branch.committed": BranchCommitted,
     "blobs.collected": BlobsCollected,
+    "noted": Noted,
+    "recalled": Recalled,
+    "handle.made": HandleMade,
+    "handle.pinned": HandlePinned,
+    "core.changed": CoreChanged,
+    "policy.set": PolicySet,
+    "grant.changed": GrantChanged,
+    "entries.erased": EntriesErased,
 }
 """Every kind of entry and the shape of its body. A kind not listed here is refused."""
 

@@ -13,13 +13,16 @@ return-conditional form of Hindsight Credit Assignment (arXiv 1912.02503), knowi
     credit = V(s') - V(s)                        what happened, choice and luck together; sums to outcome - V(s₀)
 
 Whose behaviour h was learned from cancels in the ratio, so it may be older than the player that is judged.
+
+Which choices were mistakes is a question of its own, and a head that was taught by counterfactuals answers it best (`advantage`). Where the
+model's folder has one, mistakes are ranked by it, else by hindsight.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,7 @@ import torch
 
 from overwinter.errors import UsageError
 from overwinter.journal import Store
+from overwinter.learn.advantage import AdvantageHead, Advice, PlaysOn
 from overwinter.learn.batch import Floats
 from overwinter.learn.players import Student
 from overwinter.learn.reinforce.decision import Candidates, Decision
@@ -87,6 +91,7 @@ class Moment:
         gain: how much better its chance is than that of what was done.
         likeliest: what else the model itself would have done first, looks apart.
         regret: log π(likeliest) - log π(done), from 0 to `EVIDENCE_NATS` times three: how strange the choice is to the model.
+        advice: what the advantage head would rather have seen done; None without a head, or where nothing else could be done.
     """
 
     look: Look
@@ -98,6 +103,12 @@ class Moment:
     gain: float
     likeliest: str
     regret: float
+    advice: Advice | None = None
+
+    @property
+    def better(self) -> str:
+        """What should have been done instead, by the ranking of mistakes."""
+        return self.instead if self.advice is None else self.advice.action
 
     @property
     def credit(self) -> float:
@@ -112,9 +123,17 @@ class Appraisal:
     trace: Trace
     moments: tuple[Moment, ...]
 
+    @property
+    def is_advised(self) -> bool:
+        """Whether an advantage head ranks the mistakes."""
+        return any(moment.advice is not None for moment in self.moments)
+
     def mistakes(self, count: int) -> list[int]:
-        """The decisions that cost most, worst first: by what another choice promised, not by the luck that followed."""
-        return sorted(range(len(self.moments)), key=lambda i: -self.moments[i].gain)[:count]
+        """The decisions that cost most, worst first: by the points another choice promised, or without a head by its chance."""
+        if not self.is_advised:
+            return sorted(range(len(self.moments)), key=lambda i: -self.moments[i].gain)[:count]
+        points = [-math.inf if m.advice is None else m.advice.points for m in self.moments]
+        return sorted(range(len(points)), key=lambda i: -points[i])[:count]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,13 +207,20 @@ class Appraiser:
 
     def __init__(self, folder: Path) -> None:
         self.card = Card.read(folder)
+        self._heads: dict[PlaysOn, AdvantageHead | None] = {
+            "itself": AdvantageHead.read(folder, "itself"),
+            "judge": AdvantageHead.read(folder, "judge"),
+        }
         student = Student(folder)
         self._form, self._policy = student.form, student.policy
         assert self._form.outcome is not None
         self._outcome = self._form.outcome
 
-    def read(self, trace: Trace) -> Appraisal:
+    def read(self, trace: Trace, plays_on: PlaysOn = "judge") -> Appraisal:
         """Appraise every decision of an episode.
+
+        Args:
+            plays_on: who would have gone on after another choice: the script that made the episode, or this model.
 
         Raises:
             UsageError: the episode is of another kind of world, or empty.
@@ -215,6 +241,10 @@ class Appraiser:
             _moment(look, (before, after), plain[row], (well[row], badly[row]))
             for row, (look, before, after) in enumerate(zip(trace.looks, chances, [*chances[1:], end], strict=True))
         ]
+        head = self._heads[plays_on]
+        if head is not None:
+            told = head.told(trace)
+            moments = [replace(moment, advice=told.best(row)) for row, moment in enumerate(moments)]
         return Appraisal(trace=trace, moments=tuple(moments))
 
     def chance(self, page: str) -> float:
@@ -222,11 +252,15 @@ class Appraiser:
         _, odds = self._score([self._decision(page, ("",), "")], None)
         return self.card.calibrated(float(odds[0]))
 
+    def shares(self, looks: Sequence[tuple[str, tuple[str, ...]]]) -> list[Floats]:
+        """Of each (page, actions), how likely the model is to take each action."""
+        plain, _ = self._score([self._decision(page, actions, actions[0]) for page, actions in looks], None)
+        found = [np.exp(row[: len(actions)]) for row, (_, actions) in zip(plain, looks, strict=True)]
+        return [each / each.sum() for each in found]
+
     def choose(self, looks: Sequence[tuple[str, tuple[str, ...]]]) -> list[str]:
         """What the model does on each (page, actions): its likeliest action."""
-        decisions = [self._decision(page, actions, actions[0]) for page, actions in looks]
-        plain, _ = self._score(decisions, None)
-        return [actions[int(np.argmax(row[: len(actions)]))] for row, (_, actions) in zip(plain, looks, strict=True)]
+        return [actions[int(np.argmax(row))] for row, (_, actions) in zip(self.shares(looks), looks, strict=True)]
 
     def _decision(self, page: str, actions: tuple[str, ...], action: str) -> Decision:
         prompt = self._form.prompt(page)

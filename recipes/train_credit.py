@@ -1,0 +1,62 @@
+"""The advantage heads of a player's model: what other choices would have added, learnt from counterfactuals of lost seasons.
+
+    python recipes/train_credit.py --model bundled:greenhouse --out out/credit          # about 90 minutes on one core; goes on by files
+    python recipes/train_credit.py --model bundled:greenhouse --out out/credit --quick  # all of it in miniature
+
+Asks the world (`credit_questions.py`), and teaches one head for scripts that play on themselves and one for the judging model
+(`learn.advantage`), by which `overwinter credit` ranks mistakes. They are files beside the model, which stays as it is.
+Seeds from 500000 on; `check_credit.py` judges on seeds from 0 on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from credit_questions import WORLD, Questions, lessons
+from overwinter.learn.advantage_training import Config, fit_head
+from overwinter.learn.appraisal import Appraiser
+from overwinter.worlds.greenhouse.actions import ALL_ACTIONS
+from overwinter.worlds.player import player_folder
+
+PLAN = (
+    Questions(player="rules", plays_on="itself", first=600_000, seasons=1000),
+    Questions(player="greedy", plays_on="judge", first=800_000, seasons=100, decisions=14),
+    Questions(player="sampled", plays_on="judge", first=900_000, seasons=100, decisions=14),
+)
+CONFIGS = {
+    "itself": Config(world=WORLD, actions=ALL_ACTIONS),
+    "judge": Config(world=WORLD, actions=ALL_ACTIONS),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="bundled:greenhouse", help="whose folder judges")
+    parser.add_argument("--out", type=Path, required=True, help="where answers and heads are written")
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    options.out.mkdir(parents=True, exist_ok=True)
+    judge, began = Appraiser(player_folder(options.model)), time.monotonic()
+
+    def say(words: str) -> None:
+        print(f"{time.monotonic() - began:6.0f} s  {words}", flush=True)
+
+    plan = [replace(each, seasons=2, decisions=2, share=0.02) for each in PLAN] if options.quick else PLAN
+    for plays_on, config in CONFIGS.items():
+        found = [
+            each for asked in plan if asked.plays_on == plays_on for each in lessons(asked, options.out, judge, say)
+        ]
+        fit_head(found, replace(config, networks=1, epochs=1) if options.quick else config, say).write(
+            options.out, plays_on
+        )
+        say(f"the head for {plays_on} is written")
+
+
+if __name__ == "__main__":
+    main()

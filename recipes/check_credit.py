@@ -6,8 +6,8 @@ For each lost season of a player, each rule names one decision of the first half
 back there, once what was done is done and once the other thing, and the player itself plays on to the end both ways (a script that has
 lived through the episode so far, or the model). A mistake is confirmed where the other action ends at least `--margin` points better.
 
-    advantage      the choice after which another was expected to add most points, by the head that was taught by counterfactuals of
-                   seasons on other seeds (`train_credit.py`): what `overwinter credit` ranks by
+    advantage      the choice where the head that was taught by counterfactuals of seasons on other seeds (`train_credit.py`) is surest that
+                   another would have been better: what `overwinter credit` ranks by
     any, advantage the same head's action at a decision by lot: what knowing the action is worth without knowing the place
     hindsight      the choice that cost most: P(well | s, best sensible action) less P(well | s, what was done)
     regret         the same, in stakes by the policy: log π(best) − log π(done), times the chance of success
@@ -88,13 +88,13 @@ def questions(read: Appraisal, rng: np.random.Generator) -> dict[str, tuple[int,
     ahead = np.minimum(np.arange(half) + AHEAD, len(moments))
     fell = chances[:half] - chances[ahead]
     regret = [moment.before * moment.regret for moment in moments[:half]]
-    by_points = next((row for row in read.mistakes(len(moments)) if row < half), 0)
+    by_head = next((row for row in read.mistakes(len(moments)) if row < half), 0)
     by_choice = max(range(half), key=lambda row: moments[row].gain)
     by_regret, by_chance = int(np.argmax(regret)), int(np.argmax(fell))
     drawn, other = int(rng.integers(half)), int(rng.integers(half))
     actions = [action for action in moments[other].look.actions if action != moments[other].look.action]
     return {
-        **({"advantage": (by_points, moments[by_points].better)} if read.is_advised else {}),
+        **({"advantage": (by_head, moments[by_head].better)} if read.is_advised else {}),
         **({"any, advantage": (drawn, moments[drawn].better)} if read.is_advised else {}),
         "hindsight": (by_choice, moments[by_choice].instead),
         "regret": (by_regret, moments[by_regret].likeliest),

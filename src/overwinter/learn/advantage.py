@@ -28,7 +28,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,11 @@ class PageColumns:
                     at = starts[kind]
                     row[at : at + 1 + len(numbers)] = (1.0, *numbers)
         return found
+
+
+def head_files(folder: Path) -> list[Path]:
+    """The files of the heads in a player's folder."""
+    return [path for plays_on in get_args(PlaysOn) if (path := _file(folder, plays_on)).exists()]
 
 
 def _file(folder: Path, plays_on: PlaysOn) -> Path:
@@ -144,10 +149,13 @@ class Told:
     sure: Floats
 
     def best(self, at: int) -> Advice | None:
-        """The other action at a decision of which most points are expected; None where there is none."""
-        if np.isnan(self.points[at]).all():
+        """The other action at a decision that is surest to be better; None where there is none.
+
+        By the chance and not by the points: what was named so was confirmed no less often, whatever the head (docs/log.md).
+        """
+        if np.isnan(self.sure[at]).all():
             return None
-        action = int(np.nanargmax(self.points[at]))
+        action = int(np.nanargmax(self.sure[at]))
         return Advice(
             action=self.actions[action], points=float(self.points[at, action]), sure=float(self.sure[at, action])
         )

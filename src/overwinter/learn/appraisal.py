@@ -129,11 +129,11 @@ class Appraisal:
         return any(moment.advice is not None for moment in self.moments)
 
     def mistakes(self, count: int) -> list[int]:
-        """The decisions that cost most, worst first: by the points another choice promised, or without a head by its chance."""
+        """The worst decisions first: by how sure the head is of something better, or without one by the chance it promised."""
         if not self.is_advised:
             return sorted(range(len(self.moments)), key=lambda i: -self.moments[i].gain)[:count]
-        points = [-math.inf if m.advice is None else m.advice.points for m in self.moments]
-        return sorted(range(len(points)), key=lambda i: -points[i])[:count]
+        sure = [-math.inf if m.advice is None else m.advice.sure for m in self.moments]
+        return sorted(range(len(sure)), key=lambda i: -sure[i])[:count]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -36,8 +36,7 @@ AT_ONCE = 384
 @dataclass(frozen=True, kw_only=True)
 class Questions:
     """Args:
-    player: "rules", "expert", … : that script; "greedy" or "sampled": the model; "rough": the model, now and then by lot;
-        "NAME+": a script, now and then by lot. Looks are among what is drawn by lot.
+    player: "rules", "expert", … : that script; "greedy" or "sampled": the model.
     plays_on: who goes on, in both arms.
     first: the first seed.
     seasons: lost ones.
@@ -197,24 +196,20 @@ def _model_gains(traces: Sequence[Trace], asked: Sequence[list[tuple[int, str]]]
 
 
 def _lost(player: str, seeds: Sequence[int], judge: Appraiser, rng: np.random.Generator) -> list[Season]:
-    if player in ("greedy", "sampled", "rough"):
+    if player in ("greedy", "sampled"):
         played = _model_seasons(player, seeds, judge, rng)
     else:
-        slips = 0.25 if player == "expert+" else 0.1 if player.endswith("+") else 0.0
-        played = [_slipping(player.rstrip("+"), seed, slips, rng) for seed in seeds]
+        played = [_script_played(player, seed) for seed in seeds]
     return [season for season, success in played if success is False]
 
 
-def _slipping(name: str, seed: int, slips: float, rng: np.random.Generator) -> tuple[Season, bool | None]:
+def _script_played(name: str, seed: int) -> tuple[Season, bool | None]:
     world, policy = open_world(WORLD), open_policy(WORLD, name)
     observation, done = world.reset(seed), []
     policy.reset(seed)
     while world.actions() and len(done) < LONGEST:
-        action = policy.act(observation, world.actions())
-        if rng.random() < slips:
-            action = world.actions()[rng.integers(len(world.actions()))]
-        done.append(action)
-        observation = world.step(action).observation
+        done.append(policy.act(observation, world.actions()))
+        observation = world.step(done[-1]).observation
     outcome = world.outcome()
     return (seed, done, outcome.score), outcome.success
 
@@ -234,12 +229,7 @@ def _model_seasons(
 
 
 def _drawn(player: str, seen: Sequence[Seen], judge: Appraiser, rng: np.random.Generator) -> list[str]:
-    found = []
-    for each, shares in zip(seen, judge.shares([(each.text, each.actions) for each in seen]), strict=True):
-        if player == "rough" and rng.random() < 0.15:
-            found.append(each.actions[rng.integers(len(each.actions))])
-        elif player == "greedy":
-            found.append(each.actions[int(np.argmax(shares))])
-        else:
-            found.append(each.actions[rng.choice(len(each.actions), p=shares)])
-    return found
+    told = judge.shares([(each.text, each.actions) for each in seen])
+    if player == "greedy":
+        return [each.actions[int(np.argmax(shares))] for each, shares in zip(seen, told, strict=True)]
+    return [each.actions[rng.choice(len(each.actions), p=shares)] for each, shares in zip(seen, told, strict=True)]

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 PlaysOn = Literal["itself", "judge"]
 """Who goes on after the other action: the script that made the episode, or the judging model."""
 FORMAT = 1
-WINDOWS = ((1, 4), (5, 12), (13, 28), (29, 60), (61, 120))
-"""Decisions after the one in question, first and last: of the pages there the means, least and greatest values are read."""
+WINDOWS = ((-20, -1), (1, 2), (3, 6), (7, 12), (13, 20), (21, 32), (33, 60), (61, 100), (101, 240))
+"""Decisions before and after the one in question, first and last: of the pages there the means, least and greatest values are read."""
 SPREAD = 5.0
 """Columns are cut at so many deviations: what was never met in training must not shout."""
 NUMBER = re.compile(r"~?-?\d+(?:\.\d+)?")
@@ -104,25 +104,25 @@ def _parsed(line: str) -> tuple[str, tuple[float, ...]]:
 
 
 def episode_rows(trace: Trace, columns: PageColumns, actions: Sequence[str], windows: Sequence[Sequence[int]]) -> Rows:
-    """[decisions, D] what the head reads of each decision: the page, the windows after it, what was done, and the player's habits."""
+    """[decisions, D] what the head reads of each decision: the page, the windows around it, what was done, and the player's habits."""
     index = {action: i for i, action in enumerate(actions)}
     count, done = len(trace.looks), np.zeros((len(trace.looks) + 1, len(actions)), np.float32)
     for row, look in enumerate(trace.looks):
         if look.action in index:
             done[row, index[look.action]] = 1.0
     seen = columns.rows([*(look.page for look in trace.looks), trace.end_page])
-    after = [_window(seen, done, first, last) for first, last in windows]
+    around = [_window(seen, done, first, last) for first, last in windows]
     habits = np.repeat(done[:count].mean(0, keepdims=True), count, axis=0)
     gone_by = np.linspace(0.0, 1.0, count, endpoint=False, dtype=np.float32)[:, None]
     score = np.full((count, 1), trace.score, np.float32)
-    return np.concatenate([seen[:count], *after, done[:count], habits, score, gone_by], axis=1)
+    return np.concatenate([seen[:count], *around, done[:count], habits, score, gone_by], axis=1)
 
 
 def _window(seen: Rows, done: Rows, first: int, last: int) -> Rows:
-    """[decisions, 3 · width + actions]; where the episode ends sooner, its last page stands for what lies beyond."""
+    """[decisions, 3 · width + actions]; the first and the last page of the episode stand for what lies beyond them."""
     end, parts = len(seen) - 1, []
     for at in range(end):
-        low, high = min(at + first, end), min(at + last, end) + 1
+        low, high = max(0, min(at + first, end)), max(0, min(at + last, end)) + 1
         pages = seen[low:high]
         parts.append(np.concatenate([pages.mean(0), pages.min(0), pages.max(0), done[low:high].sum(0)]))
     return np.stack(parts)

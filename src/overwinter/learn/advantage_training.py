@@ -52,9 +52,9 @@ class Config:
     windows: tuple[tuple[int, int], ...] = WINDOWS
     margin: float = 0.5
     most: float = 20.0
-    networks: int = 6
-    hidden: int = 128
-    epochs: int = 10
+    networks: int = 4
+    hidden: int = 256
+    epochs: int = 15
     batch: int = 256
     lr: float = 1e-3
     weight_decay: float = 1e-2

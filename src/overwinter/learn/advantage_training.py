@@ -133,9 +133,10 @@ def _teach(rows: Rows, gains: Floats, config: Config, number: int, say: Callable
         known = torch.from_numpy(np.isfinite(gains))
         points = torch.from_numpy(np.nan_to_num(gains).clip(-config.most, config.most) * 2.0 / config.most).float()
         better = torch.from_numpy(np.nan_to_num(gains) >= config.margin).float()
-        total, done, loss = config.epochs * -(-len(data) // config.batch), 0, torch.zeros(())
+        total, done, shown = config.epochs * -(-len(data) // config.batch), 0, 0.0
         network.train()
         for _ in range(config.epochs):
+            shown = 0.0
             for part in torch.randperm(len(data), generator=generator).split(config.batch):
                 for group in optimiser.param_groups:
                     group["lr"] = config.lr * min(1.0, (done + 1) / 100) * (1.0 - done / total)
@@ -147,6 +148,7 @@ def _teach(rows: Rows, gains: Floats, config: Config, number: int, say: Callable
                 loss.backward()
                 nn.utils.clip_grad_norm_(network.parameters(), 1.0)
                 optimiser.step()
+                shown += float(loss.detach()) * len(part) / len(data)
                 done += 1
-    say(f"network {number + 1} of {config.networks}: loss {float(loss.detach()):.3f}")
+    say(f"network {number + 1} of {config.networks}: loss of the last pass {shown:.3f}")
     return network.eval()

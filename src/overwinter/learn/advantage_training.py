@@ -137,7 +137,7 @@ def _teach(rows: Rows, gains: Floats, config: Config, number: int, say: Callable
         network.train()
         for _ in range(config.epochs):
             shown = 0.0
-            for part in torch.randperm(len(data), generator=generator).split(config.batch):
+            for part in torch.split(torch.randperm(len(data), generator=generator), config.batch):
                 for group in optimiser.param_groups:
                     group["lr"] = config.lr * min(1.0, (done + 1) / 100) * (1.0 - done / total)
                 told, sure = network(data[part])
@@ -145,7 +145,7 @@ def _teach(rows: Rows, gains: Floats, config: Config, number: int, say: Callable
                 each = each + functional.binary_cross_entropy_with_logits(sure, better[part], reduction="none")
                 loss = (each * known[part]).sum() / known[part].sum()
                 optimiser.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(network.parameters(), 1.0)
                 optimiser.step()
                 shown += float(loss.detach()) * len(part) / len(data)

@@ -147,7 +147,7 @@ def check(player: str, judge: Appraiser, seasons: int, margin: float) -> list[di
     sure: list[float] = []
     for start in range(0, len(lost), CHUNK):
         traces = [retrace(WORLD, seed, actions) for seed, actions in lost[start : start + CHUNK]]
-        reads = [judge.read(trace, "judge" if player == "model" else "itself") for trace in traces]
+        reads = [judge.read(trace, player) for trace in traces]
         asked = [questions(read, rng) for read in reads]
         sure += [_stated(read, each) for read, each in zip(reads, asked, strict=True)]
         pairs = [(trace, list(each.values())) for trace, each in zip(traces, asked, strict=True)]

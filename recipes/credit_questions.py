@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from overwinter.learn.advantage import PlaysOn
+from overwinter.learn.advantage import MODEL
 from overwinter.learn.advantage_training import Lesson
 from overwinter.learn.appraisal import LOOKS, Appraiser, Trace, retrace
 from overwinter.learn.counterfactual import PATIENCE, arm_after, play_on
@@ -37,7 +37,7 @@ AT_ONCE = 384
 class Questions:
     """Args:
     player: "rules", "expert", … : that script; "greedy" or "sampled": the model.
-    plays_on: who goes on, in both arms.
+    plays_on: who goes on, in both arms: the script itself, or the model.
     first: the first seed.
     seasons: lost ones.
     share: of a script's decisions that are asked about.
@@ -45,7 +45,7 @@ class Questions:
     """
 
     player: str
-    plays_on: PlaysOn
+    plays_on: str
     first: int
     seasons: int
     share: float = 0.06
@@ -88,7 +88,7 @@ def _lesson(row: dict[str, Any]) -> Lesson:
 
 def _asked(questions: Questions, judge: Appraiser) -> Iterator[dict[str, Any]]:
     rng = np.random.default_rng(questions.first)
-    found = _of_script(questions, rng) if questions.plays_on == "itself" else _of_model(questions, judge, rng)
+    found = _of_script(questions, rng) if questions.plays_on != MODEL else _of_model(questions, judge, rng)
     for (seed, actions, _), gains in found:
         yield {"seed": seed, "actions": [INDEX[action] for action in actions], "gains": gains}
 

@@ -85,17 +85,17 @@ def test_what_was_done_and_what_only_looks_is_never_named(head: AdvantageHead) -
 
 
 def test_a_head_comes_back_from_its_file(head: AdvantageHead, tmp_path: Path) -> None:
-    assert AdvantageHead.read(tmp_path, "itself") is None
-    head.write(tmp_path, "itself")
-    assert [path.name for path in head_files(tmp_path)] == ["advantage-itself.safetensors"]
-    again, trace = AdvantageHead.read(tmp_path, "itself"), made([1, 9, 4, 6])
+    assert AdvantageHead.read(tmp_path, "rules") is None
+    head.write(tmp_path, "rules")
+    assert [path.name for path in head_files(tmp_path)] == ["advantage-rules.safetensors"]
+    again, trace = AdvantageHead.read(tmp_path, "rules"), made([1, 9, 4, 6])
     assert again is not None
     assert (again.columns, again.windows, again.margin) == (head.columns, head.windows, head.margin)
     assert np.allclose(again.told(trace).sure, head.told(trace).sure, atol=1e-2, equal_nan=True)
     [path] = head_files(tmp_path)
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(UsageError, match="cannot be read"):
-        AdvantageHead.read(tmp_path, "itself")
+        AdvantageHead.read(tmp_path, "rules")
 
 
 def test_foreign_episodes_and_empty_lessons_are_refused(head: AdvantageHead) -> None:
@@ -120,11 +120,12 @@ def test_a_head_beside_the_model_ranks_the_mistakes(head: AdvantageHead, tmp_pat
     folder, trace = make_player(tmp_path / "small"), played_by_rules(WORLD, 4)
     assert not Appraiser(folder).read(trace).is_advised
     of_greenhouse = replace(head, world="greenhouse", actions=("wait", "heat off", "open vents", "read the rules"))
-    of_greenhouse.write(folder, "judge")
+    of_greenhouse.write(folder, "rules")
     judge = Appraiser(folder)
-    read = judge.read(trace)
+    read = judge.read(trace, "rules")
     assert read.is_advised
-    assert not judge.read(trace, "itself").is_advised
+    assert not judge.read(trace).is_advised
+    assert not judge.read(trace, "../rules").is_advised
     worst = read.mistakes(len(read.moments))
     sure = [-1.0 if (advice := read.moments[row].advice) is None else advice.sure for row in worst]
     assert sure == sorted(sure, reverse=True)
@@ -139,7 +140,7 @@ def test_the_bundled_head_names_mistakes_that_the_world_confirms() -> None:
     lost = islice((trace for seed in count() if not (trace := played_by_rules("greenhouse", seed)).success), 4)
     gains = []
     for trace in lost:
-        read = judge.read(trace, "itself")
+        read = judge.read(trace, "rules")
         [worst] = read.mistakes(1)
         question = (worst, read.moments[worst].better)
         [found] = scripted_what_if(trace, [question], lambda: open_policy("greenhouse", "rules"))

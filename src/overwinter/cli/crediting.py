@@ -45,6 +45,7 @@ class Judging:
 
 def credit(run: RunName, *, judging: Judging, common: Common) -> None:
     """Which entries of a run earned its outcome, and which cost it."""
+    from overwinter.learn.advantage import MODEL
     from overwinter.learn.appraisal import played, retrace
     from overwinter.loop.session import load_state
 
@@ -56,8 +57,7 @@ def credit(run: RunName, *, judging: Judging, common: Common) -> None:
         model = load_state(at.store, info.run).setup.get("model", {})
         if model.get("kind") != "player":
             note("the judge knows its own play best: of another player's run its chances are rough")
-        is_script = model.get("kind") == "policy"
-        read = judge.read(trace, "itself" if is_script else "judge")
+        read = judge.read(trace, model["policy"] if model.get("kind") == "policy" else MODEL)
         found = []
         if judging.what_if:
             note(f"playing on from {min(judging.what_if, len(read.moments))} entries, twice each")

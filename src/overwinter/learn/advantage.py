@@ -1,6 +1,6 @@
 """What another choice would have added to the score: a head that was taught by counterfactuals of other episodes.
 
-    head = AdvantageHead.read(folder, "itself")        # `advantage-itself.safetensors` beside the player's model
+    head = AdvantageHead.read(folder, "rules")         # `advantage-rules.safetensors` beside the player's model
     told = head.told(trace)                            # of a whole episode
     told.points[12], told.sure[12]                     # of decision 12, by action
 
@@ -12,8 +12,8 @@ of episodes on many seeds, it gives examples of
 and a small network learns to expect them for episodes it was not taught by, without playing anything. It reads the page, what was done,
 and *what came after*: blame is given once an episode has been seen, and the weather that came would have come after the other action
 too (future-conditional credit, Counterfactual Credit Assignment, arXiv 2011.09464; no policy is trained by it here, so the future may
-tell of the action as well). What a choice costs depends on who goes on after it, so there is a head for scripts that go on themselves,
-and one for the judging model; the player's habits enter by how often each action was done.
+tell of the action as well). What a choice costs depends on who goes on after it, so a player has a head of its own: taught by
+the seasons of one script, a head named the mistakes of another worse than a lot does.
 
 Nothing in it knows a world: a line of a page is words and numbers (`PageColumns`), actions are a list.
 """
@@ -28,7 +28,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,9 @@ from overwinter.learn.batch import Floats
 if TYPE_CHECKING:
     from overwinter.learn.appraisal import Trace
 
-PlaysOn = Literal["itself", "judge"]
-"""Who goes on after the other action: the script that made the episode, or the judging model."""
+MODEL = "model"
+"""The player's name for the head of the judging model; a script's head has the name of the script."""
+NAME = re.compile(r"[A-Za-z0-9_-]+")
 FORMAT = 1
 WINDOWS = ((-20, -1), (1, 2), (3, 6), (7, 12), (13, 20), (21, 32), (33, 60), (61, 100), (101, 240))
 """Decisions before and after the one in question, first and last: of the pages there the means, least and greatest values are read."""
@@ -88,11 +89,11 @@ class PageColumns:
 
 def head_files(folder: Path) -> list[Path]:
     """The files of the heads in a player's folder."""
-    return [path for plays_on in get_args(PlaysOn) if (path := _file(folder, plays_on)).exists()]
+    return sorted(folder.glob("advantage-*.safetensors"))
 
 
-def _file(folder: Path, plays_on: PlaysOn) -> Path:
-    return folder / f"advantage-{plays_on}.safetensors"
+def _file(folder: Path, player: str) -> Path:
+    return folder / f"advantage-{player}.safetensors"
 
 
 @lru_cache(maxsize=65536)
@@ -218,7 +219,7 @@ class AdvantageHead:
         found: Rows = rows_END @ self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
         return found
 
-    def write(self, folder: Path, plays_on: PlaysOn) -> None:
+    def write(self, folder: Path, player: str) -> None:
         """Write the file beside the model, all of it or nothing; a head that was there is replaced."""
         from safetensors.numpy import save
 
@@ -231,7 +232,7 @@ class AdvantageHead:
             "scale": self.scale,
             **{k: v.astype(np.float16) for k, v in self.weights.items()},
         }
-        path = _file(folder, plays_on)
+        path = _file(folder, player)
         partial = path.with_name(f".{path.name}.partial")
         with partial.open("wb") as file:
             file.write(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, {"advantage": json.dumps(notes)}))
@@ -240,16 +241,16 @@ class AdvantageHead:
         partial.replace(path)
 
     @classmethod
-    def read(cls, folder: Path, plays_on: PlaysOn) -> AdvantageHead | None:
-        """The head beside a player's model; None where there is none.
+    def read(cls, folder: Path, player: str) -> AdvantageHead | None:
+        """The head for the episodes of `player`, beside the model that judges; None where there is none.
 
         Raises:
             UsageError: the file is damaged, or of a version this one does not know.
         """
         from safetensors import SafetensorError, safe_open
 
-        path = _file(folder, plays_on)
-        if not path.exists():
+        path = _file(folder, player)
+        if NAME.fullmatch(player) is None or not path.exists():
             return None
         try:
             with safe_open(path, framework="numpy") as file:

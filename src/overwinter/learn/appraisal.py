@@ -15,7 +15,7 @@ return-conditional form of Hindsight Credit Assignment (arXiv 1912.02503), knowi
 Whose behaviour h was learned from cancels in the ratio, so it may be older than the player that is judged.
 
 Which choices were mistakes is a question of its own, and a head that was taught by counterfactuals answers it best (`advantage`). Where the
-model's folder has one, mistakes are ranked by it, else by hindsight.
+model's folder has one for the player, mistakes are ranked by it, else by hindsight.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import torch
 
 from overwinter.errors import UsageError
 from overwinter.journal import Store
-from overwinter.learn.advantage import AdvantageHead, Advice, PlaysOn
+from overwinter.learn.advantage import MODEL, AdvantageHead, Advice
 from overwinter.learn.batch import Floats
 from overwinter.learn.players import Student
 from overwinter.learn.reinforce.decision import Candidates, Decision
@@ -207,20 +207,17 @@ class Appraiser:
 
     def __init__(self, folder: Path) -> None:
         self.card = Card.read(folder)
-        self._heads: dict[PlaysOn, AdvantageHead | None] = {
-            "itself": AdvantageHead.read(folder, "itself"),
-            "judge": AdvantageHead.read(folder, "judge"),
-        }
+        self._folder = folder
         student = Student(folder)
         self._form, self._policy = student.form, student.policy
         assert self._form.outcome is not None
         self._outcome = self._form.outcome
 
-    def read(self, trace: Trace, plays_on: PlaysOn = "judge") -> Appraisal:
+    def read(self, trace: Trace, player: str = MODEL) -> Appraisal:
         """Appraise every decision of an episode.
 
         Args:
-            plays_on: who would have gone on after another choice: the script that made the episode, or this model.
+            player: who would have gone on after another choice: the name of the script that made the episode, or `MODEL`, this one.
 
         Raises:
             UsageError: the episode is of another kind of world, or empty.
@@ -241,7 +238,7 @@ class Appraiser:
             _moment(look, (before, after), plain[row], (well[row], badly[row]))
             for row, (look, before, after) in enumerate(zip(trace.looks, chances, [*chances[1:], end], strict=True))
         ]
-        head = self._heads[plays_on]
+        head = AdvantageHead.read(self._folder, player)
         if head is not None:
             told = head.told(trace)
             moments = [replace(moment, advice=told.best(row)) for row, moment in enumerate(moments)]

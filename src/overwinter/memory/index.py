@@ -107,6 +107,10 @@ class Index(Protocol):
         """How many units there are."""
         ...
 
+    def next_place(self, run: str, session: str) -> int:
+        """How many units of a run the session holds: the place of the next."""
+        ...
+
     def unit(self, id_: str) -> Unit | None: ...
 
     def units(self, rows: Sequence[int]) -> list[Unit]:

@@ -1,5 +1,5 @@
 """The Index protocol: where derived rows of one namespace live. SQLite (one file a namespace), Postgres, and `plain` in memory;
-`tests/memory/conformance.py` is the suite that any further one has to pass.
+`tests/memory/memory_conformance.py` is the suite that any further one has to pass.
 
 What an index promises:
 

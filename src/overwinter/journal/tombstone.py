@@ -45,6 +45,8 @@ def skeleton(entry: Entry) -> dict[str, Any]:
     if entry.kind == "run.started" and "memory" in entry.body["setup"]:
         # Whose memory the run belongs to; without it a rebuilt index would take it for another's.
         body["setup"] = {"memory": entry.body["setup"]["memory"]}
+    elif entry.kind == "run.started" and "response" in entry.body["setup"]:
+        body["setup"] = {"memory": {"namespace": None}}  # a tenant's response, which is in nobody's memory
     return body
 
 

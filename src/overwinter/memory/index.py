@@ -130,11 +130,11 @@ class Index(Protocol):
         ...
 
     def lexical(self, terms: Sequence[str], where: Filter, k: int) -> list[Found]:
-        """The `k` best units by BM25 over stemmed words, any of `terms`; best first, ties by row."""
+        """The `k` best units by BM25 over stemmed words and names of things (`names.py`), any of `terms`; best first, ties by row."""
         ...
 
     def document_frequency(self, terms: Sequence[str]) -> dict[str, int]:
-        """In how many units each term occurs (after stemming)."""
+        """In how many units each term occurs (after stemming); of a term of several words, any of them, of a name, the name."""
         ...
 
     def session_scores(self, terms: Sequence[str], k: int) -> dict[str, float]:

@@ -154,7 +154,9 @@ class Memory:
         vectors = embedder.embed([unit.text for _, unit in pairs]).astype("<f2")
         with self.index.transaction():
             there = self.index.rows([unit.id for _, unit in pairs])
-            data = [(row, vector.tobytes()) for (row, _), vector in zip(pairs, vectors, strict=True) if row in set(there)]
+            data = [
+                (row, vector.tobytes()) for (row, _), vector in zip(pairs, vectors, strict=True) if row in set(there)
+            ]
             self.index.put_vectors(embedder.name, embedder.dim, data)
         return len(data)
 

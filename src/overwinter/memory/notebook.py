@@ -55,9 +55,7 @@ class Notebook:
             self._wait(PAUSE_S)
             waited += PAUSE_S
 
-    def note(
-        self, text: str, *, by: str, cites: Sequence[str] = (), data: Mapping[str, Any] | None = None
-    ) -> Entry:
+    def note(self, text: str, *, by: str, cites: Sequence[str] = (), data: Mapping[str, Any] | None = None) -> Entry:
         """Write a note. `data` may say session, actor, happened_us, happened_until_us, kind and facts."""
         packer = Packer()
         body: dict[str, Any] = {"text": packer.text(text), "cites": list(cites), "by": by}

@@ -62,7 +62,9 @@ class Recalled:
         at = 0
         while at <= len(text) - BLOCK:
             places = self._blocks.get(text[at : at + BLOCK])
-            longest = max((_grown(text, at, place[1], place[2]) for place in places or ()), default=(at, at), key=_length)
+            longest = max(
+                (_grown(text, at, place[1], place[2]) for place in places or ()), default=(at, at), key=_length
+            )
             if _length(longest) < SHORTEST:
                 at += 1
                 continue

@@ -103,7 +103,9 @@ class ClaimTables(abc.ABC):
         return self._claims_that((f"id IN (SELECT claim FROM depends WHERE {condition})", args)) if ids else []
 
     def _claims_that(self, condition: Condition, rest: str = "") -> list[Claim]:
-        rows = self._execute(f"SELECT {CLAIM_COLUMNS}, sum FROM claims WHERE {condition[0]} {_ORDER} {rest}", condition[1])
+        rows = self._execute(
+            f"SELECT {CLAIM_COLUMNS}, sum FROM claims WHERE {condition[0]} {_ORDER} {rest}", condition[1]
+        )
         if not rows:
             return []
         chosen, args = self._among("claim", {row[0] for row in rows})
@@ -129,7 +131,8 @@ class ClaimTables(abc.ABC):
         marks = ", ".join("?" * 10)
         if newest:
             self._execute_many(
-                f"INSERT INTO spans ({SPAN_COLUMNS}, sum) VALUES ({marks})", [span_values(span) for span in newest.values()]
+                f"INSERT INTO spans ({SPAN_COLUMNS}, sum) VALUES ({marks})",
+                [span_values(span) for span in newest.values()],
             )
 
     def remove_spans(self, ids: Collection[str]) -> None:

@@ -62,9 +62,7 @@ class Syncer:
         learn: extracts claims from newly stored units, within the transaction; how many.
     """
 
-    def __init__(
-        self, store: Store, index: Index, deriver: Deriver, learn: Callable[[Sequence[Unit]], int]
-    ) -> None:
+    def __init__(self, store: Store, index: Index, deriver: Deriver, learn: Callable[[Sequence[Unit]], int]) -> None:
         self._store = store
         self._index = index
         self._deriver = deriver
@@ -129,7 +127,9 @@ class Syncer:
         start = info.fork_seq + 1 if mark is None else mark[0] + 1
         prev = None if mark is None else mark[1]
         while start <= info.head_seq:
-            page = list(islice(self._store.read(info.run, start, min(start + READ_ENTRIES, info.head_seq + 1)), READ_ENTRIES))
+            page = list(
+                islice(self._store.read(info.run, start, min(start + READ_ENTRIES, info.head_seq + 1)), READ_ENTRIES)
+            )
             for entry in page:
                 if prev is not None and entry.prev != prev:
                     raise OtherJournal(f"entry {entry.seq} of run {info.run!r} does not follow what was derived")

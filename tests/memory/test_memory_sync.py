@@ -369,7 +369,7 @@ def test_a_file_that_is_none_is_set_aside(original: Path, tmp_path: Path, caplog
     path = index_path(store.path, "default")
     memory = Memory.open(store)
     assert "damaged" in caplog.text
-    assert [file.name for file in set_aside_files(path)][0] == "default.db.damaged"
+    assert set_aside_files(path)[0].name == "default.db.damaged"
     done = memory.sync()
     assert (done.rebuilt, done.units) == (True, 81)
     assert "derived again" in done.messages[0]

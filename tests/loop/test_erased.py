@@ -90,7 +90,7 @@ def test_the_view_keeps_the_place_and_loses_the_words(store: SqliteStore, outsid
 def test_what_a_run_is_about_to_do_stays(store: SqliteStore, outside: Outside) -> None:
     run_through(store, made(outside))
     for kind in ("run.started", "gate.decision", "sample.completion"):
-        with pytest.raises(UsageError, match="while run 'r' is open"):
+        with pytest.raises(UsageError, match="run 'r' is open"):
             gone(store, last(store, kind).seq)
 
 

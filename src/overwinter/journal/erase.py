@@ -165,15 +165,14 @@ def _carry_out(store: Store, run: str, plan: _Plan, fence: int, words: Mapping[s
 
 
 def complete(store: Store, run: str) -> Erased:
-    """Finish what a killed process began to erase in `run`: everything its witnesses name."""
-    info = store.info(run)
-    seqs: set[int] = set()
-    reason = by = ""
-    for witness in store.read(run, info.fork_seq + 1, kinds=["entries.erased"]):
-        if witness.body["run"] == run:
-            seqs.update(witness.body["seqs"])
-            reason, by = witness.body["reason"], witness.body["by"]
-    return erase(store, run, seqs, reason=reason, by=by) if seqs else Erased(run=run)
+    """Finish what a killed process began to erase in `run`: everything its witnesses name. Touches nothing if all is done."""
+    witnesses = list(store.read(run, store.info(run).fork_seq + 1, kinds=["entries.erased"]))
+    seqs = {seq for witness in witnesses for seq in witness.body["seqs"]}
+    tombstones = {entry.seq for entry in store.read(run, kinds=[ERASED])} if seqs else set()
+    if seqs <= tombstones and not _left_over(store, witnesses):
+        return Erased(run=run)
+    last = witnesses[-1].body
+    return erase(store, run, seqs, reason=last["reason"], by=last["by"])
 
 
 def family(store: Store, run: str) -> list[RunInfo]:
@@ -222,21 +221,15 @@ def _entries(store: Store, run: str, seqs: Sequence[int]) -> Iterator[Entry]:
         at = end
 
 
-def _refuse_needed(store: Store, kin: Sequence[RunInfo], pending: Sequence[Entry]) -> None:
-    """Raise UsageError for an entry that a run which has not ended goes on from, or without which nothing can be checked."""
-    for entry in pending:
-        if entry.kind in NEVER:
-            raise UsageError(
-                f"entry {entry.seq} of run {entry.run!r} says what was erased or collected",
-                "it holds no text and has to stay",
-            )
-    if not pending:
-        return
+def needed(store: Store, kin: Sequence[RunInfo], entries: Sequence[Entry]) -> dict[int, str]:
+    """Those of these entries of the first run of `kin` that must stay, and why: without them an open run could not go on, or
+    nobody could tell what was erased."""
+    reasons = {entry.seq: "it says what was erased or collected, and holds no text" for entry in entries if entry.kind in NEVER}
     lasts = {kin[0].run: kin[0].head_seq}
     for info in kin[1:]:
         lasts[info.run] = min(info.fork_seq, lasts[str(info.parent)])
     for info in kin:
-        shown = [entry for entry in pending if entry.seq <= lasts[info.run]]
+        shown = [entry for entry in entries if entry.seq <= lasts[info.run]]
         if info.status in ENDED or info.unborn or not shown:
             continue
         later = {"sample.intent": -1, "world.saved": -1}
@@ -246,10 +239,18 @@ def _refuse_needed(store: Store, kin: Sequence[RunInfo], pending: Sequence[Entry
         for entry in shown:
             why = _why_needed(entry, step=later["sample.intent"], saved=later["world.saved"])
             if why:
-                raise UsageError(
-                    f"entry {entry.seq} ({entry.kind}) cannot be erased while run {info.run!r} is open: {why}",
-                    f"let the run go on or end first; see `overwinter log {info.run}`",
-                )
+                reasons.setdefault(entry.seq, f"run {info.run!r} is open, and {why}")
+    return reasons
+
+
+def _refuse_needed(store: Store, kin: Sequence[RunInfo], pending: Sequence[Entry]) -> None:
+    reasons = needed(store, kin, pending)
+    for entry in pending:
+        if entry.seq in reasons:
+            raise UsageError(
+                f"entry {entry.seq} ({entry.kind}) of run {entry.run!r} cannot be erased: {reasons[entry.seq]}",
+                f"let the run go on or end first; see `overwinter log {entry.run}`",
+            )
 
 
 def _why_needed(entry: Entry, *, step: int, saved: int) -> str:

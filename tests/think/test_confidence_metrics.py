@@ -25,7 +25,9 @@ def test_twins_agree(rows: list[tuple[float, int]]) -> None:
     for name in ("ece", "brier", "auroc", "aurc", "failure_auprc"):
         fast, slow = getattr(metrics, name)(said, right), getattr(plain, name)(said.tolist(), right.tolist())
         assert fast == pytest.approx(slow, abs=1e-12), name
-    assert metrics.coverage_at_risk(said, right, 0.3) == pytest.approx(plain.coverage_at_risk(said.tolist(), right.tolist(), 0.3))
+    assert metrics.coverage_at_risk(said, right, 0.3) == pytest.approx(
+        plain.coverage_at_risk(said.tolist(), right.tolist(), 0.3)
+    )
     turns = list(range(len(rows)))
     assert metrics.kendall_tau(said, turns) == pytest.approx(plain.kendall_tau(said.tolist(), turns), abs=1e-12)
 

@@ -21,6 +21,7 @@ pytest.register_assert_rewrite(
     "conformance",
     "conformance_budgets",
     "conformance_crashes",
+    "conformance_erasure",
     "conformance_leases",
     "journal_kit",
     "memory_conformance",

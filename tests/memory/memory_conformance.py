@@ -338,6 +338,12 @@ class ClaimConformance:
         assert index.claims_of([first.id]) == []
         assert index.claims_of([second.id]) == [closed]
         assert index.dependants(["x"]) == []
+        with index.transaction():
+            index.remove_claims([whole.id, "unknown"])
+            index.remove_claims([])
+        assert index.claims() == [claim(2)]
+        assert index.claims_of([second.id]) == []
+        assert index.check() == []
 
     def test_claims_by_key_newest_first(self, index: Index) -> None:
         with index.transaction():

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from overwinter.errors import UsageError
-from overwinter.journal import RunInfo, Store
+from overwinter.journal import Entry, RunInfo, Store
+from overwinter.journal.tombstone import kind_of
 from overwinter.memory.unit import DEFAULT_NAMESPACE
 
 NOTEBOOK_PREFIX = "memory-"
@@ -45,8 +46,12 @@ def namespace_of_setup(setup: object) -> str | None:
 def namespace_of(store: Store, run: str) -> str | None:
     """The namespace of a run; None where it has none: no entry yet, or one that belongs to no memory."""
     first = next(store.read(run, 0, 1), None)
-    # A tombstone keeps the memory of the setup; a run without one was in the default namespace.
-    return None if first is None else namespace_of_setup(first.body.get("setup"))
+    return None if first is None else _of_first(first)
+
+
+def _of_first(first: Entry) -> str | None:
+    # An erased first entry keeps what of its setup says whose it is (`journal.tombstone`).
+    return namespace_of_setup(first.body["setup"]) if kind_of(first) == "run.started" else None
 
 
 class Runs:

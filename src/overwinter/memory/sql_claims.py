@@ -65,6 +65,11 @@ class ClaimTables(abc.ABC):
         if depends:
             self._execute_many("INSERT INTO depends (claim, place, basis) VALUES (?, ?, ?)", depends)
 
+    def remove_claims(self, ids: Collection[str]) -> None:
+        self._must_write()
+        if ids:
+            self._drop_claims(ids)
+
     def _drop_claims(self, ids: Collection[str]) -> None:
         for table, column in (("claims", "id"), ("evidence", "claim"), ("depends", "claim")):
             condition, args = self._among(column, set(ids))

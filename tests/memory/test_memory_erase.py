@@ -107,7 +107,9 @@ def test_echoes_go_too(store: Store, memory: Memory) -> None:
     (far,) = say(store, "r", "Reinhold likes flower pots")
     packer = Packer()
     summary = {"first": 1, "last": 2, "summary": packer.text(f"#1 user: {SECRET} " + "more " * 400), "by": "extract"}
-    (compacted,) = append(store, "r", Draft(kind="compacted", body=summary, refs=packer.take_refs()), blobs=packer.blobs)
+    (compacted,) = append(
+        store, "r", Draft(kind="compacted", body=summary, refs=packer.take_refs()), blobs=packer.blobs
+    )
     recalled = {"query": "the key", "hits": [], "text": {"text": f"> {SECRET}"}, "by": "memory"}
     (shown,) = append(store, "r", Draft(kind="recalled", body=recalled))
     handle = {"name": "keys", "version": 1, "description": f"where {SECRET}", "entries": [[1, 1]], "note": {"text": ""}}
@@ -158,9 +160,7 @@ def test_token_records_that_hold_it_go_and_their_answers_stay(store: Store, memo
     receipt = erase(memory, Selector(cites=(cite,)), **REQUEST)
     assert set(receipt.entries) == {cite, short}, "a short record stands in its entry"
     assert receipt.counts["records"] == 1
-    states = [
-        store.blob_state(entry.body["tokens"]["ref"]) for entry in store.read("r", kinds=["sample.completion"])
-    ]
+    states = [store.blob_state(entry.body["tokens"]["ref"]) for entry in store.read("r", kinds=["sample.completion"])]
     assert states == ["present", "collected"]
     assert said not in receipt.entries
     assert before not in receipt.entries

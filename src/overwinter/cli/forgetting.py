@@ -318,9 +318,8 @@ def export(
         manifest = (export_journal if journal else export_memory)(memory, path, progress)
         progress.done()
         at.out.record({"file": str(path), **dataclasses.asdict(manifest)})
-        counts = ", ".join(
-            f"{count} {kind}{'s' if kind != 'core' else ' blocks'}" for kind, count in manifest.counts.items()
-        )
+        plurals = {"core": "core blocks", "entry": "entries", "policy": "policies"}
+        counts = ", ".join(f"{count} {plurals.get(kind, kind + 's')}" for kind, count in manifest.counts.items())
         at.out.line(f"wrote {path}: {counts or 'nothing'}")
 
 

@@ -137,8 +137,11 @@ def export_memory(memory: Memory, path: Path, progress: Progress | None = None) 
     total = memory.index.count()
     with whole_file(path) as file:
         writer = Writer(file, _header(FORMAT, memory))
-        facts = _facts(memory)
+        facts, given = _facts(memory), receipts(memory.store, memory.namespace)
+        told = {receipt.cite for receipt in given}  # they are lines of their own
         for done, unit in enumerate(all_units(memory, Filter(exclude_flags=frozenset({INJECTED}))), 1):
+            if unit.cite in told:
+                continue
             line = {
                 "type": "unit",
                 **asdict(unit),
@@ -160,7 +163,7 @@ def export_memory(memory: Memory, path: Path, progress: Progress | None = None) 
             writer.put({"type": "core", "name": name, **block}, [name, block["text"]])
         for name, policy in policies(memory.store, memory.namespace).items():
             writer.put({"type": "policy", "name": name, "policy": policy.as_json()}, [name, policy.as_json()])
-        for receipt in receipts(memory.store, memory.namespace):
+        for receipt in given:
             writer.put({"type": "receipt", **asdict(receipt)}, asdict(receipt))
         return writer.finish(FORMAT, memory.namespace)
 

@@ -24,6 +24,8 @@ pytest.register_assert_rewrite(
     "conformance_erasure",
     "conformance_leases",
     "journal_kit",
+    "memory_conformance",
+    "memory_kit",
 )
 
 FOLDER_VARIABLE = "OVERWINTER_TEST_POSTGRES_FOLDER"

@@ -46,7 +46,7 @@ def lived(memory: Memory) -> Memory:
     store = memory.store
     begin(store)
     say(store, "r", "I live in Graz.", "I live in Graz.", happened_us=5_000_000)
-    say(store, "r", "it is cold\nand \"wet\"", actor="tool:look", session="weather")
+    say(store, "r", 'it is cold\nand "wet"', actor="tool:look", session="weather")
     say(store, "r", "a page of a manual. " * 200, actor="document:manual", session="manual", kind="document")
     facts = [{"subject": "user", "predicate": "lives in", "object": "Linz"}]
     say(store, "r", "I moved to Linz.", facts=facts, happened_us=9_000_000)
@@ -76,7 +76,11 @@ def test_a_unit_says_where_it_came_from(opened: Callable[..., Memory], tmp_path:
     here, there = lived(opened("a")), opened("b")
     export_memory(here, tmp_path / "x.jsonl")
     import_memory(there, tmp_path / "x.jsonl", "Ada")
-    (entry,) = [e for e in there.store.read("memory-default", kinds=["observed"]) if e.body["text"].get("text") == "I moved to Linz."]
+    (entry,) = [
+        e
+        for e in there.store.read("memory-default", kinds=["observed"])
+        if e.body["text"].get("text") == "I moved to Linz."
+    ]
     unit = next(unit for _, unit in here.index.scan(everything()) if unit.text == "I moved to Linz.")
     assert entry.body["data"]["provenance"]["cite"] == unit.cite
     assert entry.body["data"]["provenance"]["told_us"] == unit.told_us
@@ -112,7 +116,7 @@ def test_a_damaged_export_is_refused(opened: Callable[..., Memory], tmp_path: Pa
         lines[0] = lines[0].replace("overwinter-memory", "overwinter-journal")
     path.write_text("".join(lines), "utf-8")
     there = opened("b")
-    with pytest.raises(UsageError, match="cut off|was changed|has version 2|is of format"):
+    with pytest.raises(UsageError, match=r"cut off|was changed|has version 2|is of format"):
         import_memory(there, path, "Ada")
     assert there.store.runs() == []
 
@@ -210,7 +214,11 @@ def test_chats_of_others_are_read(opened: Callable[..., Memory], tmp_path: Path)
         ("tool:look", "snow"),
         ("user", "I am Reinhold."),
     ]
-    assert [unit.happened_us for unit in units[:3]] == [1_933_322_400_000_000, 1_933_322_405_000_000, 1_933_322_406_000_000]
+    assert [unit.happened_us for unit in units[:3]] == [
+        1_933_322_400_000_000,
+        1_933_322_405_000_000,
+        1_933_322_406_000_000,
+    ]
     assert {unit.session for unit in units} == {"chat"}
     assert import_chats(memory, read_chats(path)).written == 0
     path.write_text("\n".join(map(json.dumps, [*CHAT, {"role": "user", "content": "one more"}])), "utf-8")
@@ -226,7 +234,12 @@ def test_whole_conversations_are_sessions(tmp_path: Path, form: str) -> None:
     path = tmp_path / ("chat.json" if form == "list" else "chat.jsonl")
     path.write_text(json.dumps(rows) if form == "list" else "\n".join(map(json.dumps, rows)), "utf-8")
     said = [(each.session, each.place, each.actor, each.text) for each in read_chats(path)]
-    expected = [("first", 0, "user", "a"), ("first", 1, "agent", "b"), ("chat-1", 0, "user", "c"), ("chat-1", 1, "agent", "d")]
+    expected = [
+        ("first", 0, "user", "a"),
+        ("first", 1, "agent", "b"),
+        ("chat-1", 0, "user", "c"),
+        ("chat-1", 1, "agent", "d"),
+    ]
     assert said == expected
     assert {each.session for each in read_chats(path, session="mine")} == {"mine"}
 
@@ -251,7 +264,7 @@ def test_texts_are_documents_in_pieces(opened: Callable[..., Memory], tmp_path: 
     text = "".join(f"# Part {number}\n\n{'words of it. ' * 200}\n\n" for number in range(20))
     assert "".join(pieces(text)).strip() == text.strip()
     assert all(len(piece) <= PIECE_CHARS for piece in pieces(text))
-    assert all(piece.startswith("# Part") or piece.startswith("words") for piece in pieces(text))
+    assert all(piece.startswith(("# Part", "words")) for piece in pieces(text))
     assert [len(piece) for piece in pieces("x" * 40_000)] == [16_000, 16_000, 8_000]
     path = tmp_path / "manual.md"
     path.write_text(text, "utf-8")

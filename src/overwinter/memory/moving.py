@@ -53,13 +53,11 @@ def export_journal(memory: Memory, path: Path, progress: Progress | None = None)
             run |= {"title": info.title, "shared": [name for name in info.budgets if name != info.run], "own": own}
             writer.put(run, [info.run, info.head_hash])
             for raw in _own_entries(store, info):
-                assert raw.data is not None
-                for hash_ in reopen(raw.data, raw.hash).refs:
+                for hash_ in dict.fromkeys(_refs(raw)):
                     if hash_ not in written:
-                        written.add(hash_)
                         writer.put(_blob(store, hash_), hash_)
-                line = {"type": "entry", "run": raw.run, "seq": raw.seq, "kind": raw.kind, "hash": raw.hash}
-                writer.put({**line, "text": raw.data.decode()}, raw.hash)
+                written.update(_refs(raw))
+                writer.put(_entry_line(raw), raw.hash)
                 done += 1
                 if progress is not None and done % 1000 == 0:
                     progress(done, total)
@@ -129,6 +127,15 @@ class _Batch:
         written = self._store.adopt(new, self.entries, blobs=self._blobs, collected=self._collected)
         self.entries, self._blobs, self._collected = [], {}, []
         return written
+
+
+def _refs(raw: RawEntry) -> tuple[str, ...]:
+    return reopen(raw.data or b"", raw.hash).refs
+
+
+def _entry_line(raw: RawEntry) -> dict[str, Any]:
+    text = (raw.data or b"").decode()
+    return {"type": "entry", "run": raw.run, "seq": raw.seq, "kind": raw.kind, "hash": raw.hash, "text": text}
 
 
 def _raw(line: dict[str, Any]) -> RawEntry:

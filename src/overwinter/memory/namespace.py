@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from overwinter.errors import UsageError
 from overwinter.journal import Entry, RunInfo, Store
+from overwinter.journal.tombstone import kind_of
 from overwinter.memory.unit import DEFAULT_NAMESPACE
 
 NOTEBOOK_PREFIX = "memory-"
@@ -51,11 +52,8 @@ def namespace_of(store: Store, run: str) -> str | None:
 
 
 def _of_first(first: Entry) -> str | None:
-    if first.kind == "run.started":
-        return namespace_of_setup(first.body["setup"])
-    # An erased first entry keeps the namespace in what is left of it; without one, nobody's is safer than everybody's.
-    kept = first.body.get("namespace")
-    return kept if isinstance(kept, str) else None
+    # An erased first entry keeps what of its setup says whose it is (`journal.tombstone`).
+    return namespace_of_setup(first.body["setup"]) if kind_of(first) == "run.started" else None
 
 
 class Runs:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from overwinter.errors import StoreError
-from overwinter.journal import Entry
+from overwinter.journal import ERASED, Entry
 from overwinter.journal.canonical import canonical, digest
+from overwinter.journal.tombstone import kind_of
 from overwinter.loop.stall import HISTORY, Turn
 
 STATE_VERSION = 3
@@ -36,21 +37,24 @@ VISIBLE = frozenset(
     }
 )
 """Kinds that a view renders. The others steer the run; the model sees their consequences."""
+GONE = "[erased]"
+"""What stands for a text that was erased, wherever one is shown."""
 AGENT = "agent"
 """Who a compaction is by that the actor asked for."""
 CORE = "core"
 """Who a `recalled` entry of core blocks is by: it is not a turn, it stands at the head of every view."""
 RECENT_HANDLES = 20
 ANSWERED_MAX = 512
-"""Answers of pure calls that are remembered since something last changed."""
+"""Answers of pure calls that are remembered since something last changed, in runs with memory."""
 
 
 def is_visible(entry: Entry) -> bool:
     """Whether a view renders this entry as a turn. What a judge was asked and answered is not the actor's to see, and neither is a
     look-up that found nothing."""
-    if entry.kind == "recalled":
-        return entry.body["by"] != CORE and bool(entry.body["hits"])
-    return entry.kind in VISIBLE and entry.body.get("purpose", ACTING) == ACTING
+    kind = kind_of(entry)
+    if kind == "recalled":
+        return entry.kind != ERASED and entry.body["by"] != CORE and bool(entry.body["hits"])
+    return kind in VISIBLE and entry.body.get("purpose", ACTING) == ACTING
 
 
 def call_signature(tool: str, arguments: Any) -> str:
@@ -108,7 +112,7 @@ class RunState:
         checked: what a check of the open claim has brought already, criterion → entry.
         forked_at: the last run.forked entry, -1 in a run of its own.
         observed_at: the last entry that says how the world stands.
-        handles: name → the entries that made its versions; `recent_handles` the newest, as name@version; `pinned` those in view.
+        handles: name → version → the entry that made it; `recent_handles` the newest, as name@version; `pinned` those in view.
         agent_summary: the last compaction that the actor asked for, or None.
         core: the `recalled` entry of the core blocks in view, or None.
         recall_due: the newest entry that a look-up before the next step is about, or None.
@@ -155,7 +159,7 @@ class RunState:
     checked: dict[str, int] = field(default_factory=dict)
     forked_at: int = -1
     observed_at: int | None = None
-    handles: dict[str, list[int]] = field(default_factory=dict)
+    handles: dict[str, dict[str, int]] = field(default_factory=dict)
     recent_handles: list[str] = field(default_factory=list)
     pinned: list[str] = field(default_factory=list)
     agent_summary: int | None = None
@@ -348,9 +352,9 @@ def _recalled(state: RunState, entry: Entry) -> None:
 
 
 def _handle_made(state: RunState, entry: Entry) -> None:
-    name = entry.body["name"]
-    state.handles.setdefault(name, []).append(entry.seq)
-    state.recent_handles = [*state.recent_handles, f"{name}@{entry.body['version']}"][-RECENT_HANDLES:]
+    name, version = entry.body["name"], entry.body["version"]
+    state.handles.setdefault(name, {})[str(version)] = entry.seq
+    state.recent_handles = [*state.recent_handles, f"{name}@{version}"][-RECENT_HANDLES:]
 
 
 def _handle_pinned(state: RunState, entry: Entry) -> None:
@@ -410,6 +414,35 @@ def _branch_committed(state: RunState, entry: Entry) -> None:
     state.committed_branch = entry.body["branch"]
 
 
+def _erased(state: RunState, entry: Entry) -> None:
+    """What an erased entry still does: a tombstone keeps numbers, amounts and fixed words, no texts."""
+    body, kind = entry.body, entry.body["kind"]
+    match kind:
+        case "run.started":
+            state.goal, state.setup = GONE, body.get("setup", {})
+        case "sample.completion":
+            state.sample = None
+            if is_visible(entry):
+                state.completion, state.calls = (
+                    entry.seq,
+                    [OpenCall(id=c["id"], tool="erased", arguments={}) for c in body["calls"]],
+                )
+        case "gate.decision" | "effect.intent":
+            call = state.call(body["call"]["id"])
+            if call is not None and kind == "gate.decision":
+                call.gate, call.decision = entry.seq, body["decision"]
+            elif call is not None:
+                call.intent, call.attempt, call.effect = entry.seq, body["attempt"], body["effect"]
+        case "effect.receipt":
+            state.calls = [call for call in state.calls if call.id != body["call_id"]]
+        case "commitment.opened":
+            state.commitments[str(entry.seq)] = {"text": GONE, "due": ""}
+        case "approval.answered" | "event.received" | "observed" | "recalled" | "handle.made" | "handle.pinned":
+            pass  # their words are gone; an open run's step is never erased
+        case _ if kind in _HANDLERS:
+            _HANDLERS[kind](state, entry)
+
+
 def _turn(state: RunState, call: str, result: str, *, ok: bool) -> None:
     turn = {"call": call, "result": result, "ok": ok}
     state.turns = [*state.turns, turn][-HISTORY:]
@@ -448,4 +481,5 @@ _HANDLERS: dict[str, Callable[[RunState, Entry], None]] = {
     "recalled": _recalled,
     "handle.made": _handle_made,
     "handle.pinned": _handle_pinned,
+    ERASED: _erased,
 }

@@ -17,7 +17,7 @@ from overwinter.loop.memory.view import content_text, find_handle, index_lines
 from overwinter.loop.session import Session
 from overwinter.loop.state import AGENT
 from overwinter.memory.unit import AsOf, Hit
-from overwinter.memory.working.handles import NAME, Handle, Ranges, parse_ref, ranges_text
+from overwinter.memory.working.handles import NAME, Handle, Ranges, newest_version, parse_ref, ranges_text
 from overwinter.memory.working.paging import pages
 from overwinter.memory.working.selection import HOW, Piece, select
 from overwinter.tools.fence import fence
@@ -96,7 +96,7 @@ def _kept(session: Session, keep: list[dict[str, Any]]) -> list[Handle]:
             ranges: Ranges = select(row["selection"], pieces, state.head_seq)
         except ValueError as reason:
             raise ValueError(f"{where}: {reason}") from None
-        version = len(state.handles.get(name, ())) + 1
+        version = newest_version(state.handles.get(name, {})) + 1
         description = " ".join(description.split())[:DESCRIPTION_CHARS]
         seq = state.head_seq + 1 + len(handles)
         handles.append(
@@ -177,7 +177,7 @@ def _elsewhere(session: Session, query: str, k: int) -> tuple[list[Hit], str]:
 def _list_handles(session: Session, arguments: dict[str, Any], _: Packer) -> Deed:
     state, prefix, page = session.state, arguments["prefix"], arguments["page"]
     names = sorted(
-        (name for name in state.handles if name.startswith(prefix)), key=lambda name: -state.handles[name][-1]
+        (name for name in state.handles if name.startswith(prefix)), key=lambda name: -max(state.handles[name].values())
     )
     last = max(1, -(-len(names) // HANDLES_PER_PAGE))
     if not 1 <= page <= last:

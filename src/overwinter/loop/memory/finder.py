@@ -8,7 +8,7 @@ from overwinter.journal import Entry, Store
 from overwinter.loop.memory.view import entry_text, find_handle
 from overwinter.loop.state import RunState, is_visible
 from overwinter.memory.working import MEMORY_TOOLS
-from overwinter.memory.working.handles import Handle, read_handle
+from overwinter.memory.working.handles import Handle, lookup, read_handle
 from overwinter.memory.working.text_index import TextIndex, words_of
 
 EXCERPT_CHARS = 240
@@ -36,7 +36,7 @@ class Finder:
     def handles(self, state: RunState, query: str, k: int) -> list[Handle]:
         """Handles whose name, description or note has words of the query."""
         self._catch_up(state)
-        newest = {made[-1] for made in state.handles.values()}
+        newest = {lookup(state.handles, name) for name in state.handles}
         found = [seq for seq, _ in self._handles.search(query, 4 * k) if seq in newest]
         return [find_handle(self._store, state, self._ref(seq)) for seq in found[:k]]
 

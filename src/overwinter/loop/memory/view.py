@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from overwinter.journal import Draft, Entry, Store, unpack
+from overwinter.journal import ERASED, Draft, Entry, Store, unpack
 from overwinter.journal.canonical import canonical
 from overwinter.loop.memory.settings import MemorySettings
 from overwinter.loop.memory.tools import RULES
@@ -15,7 +15,7 @@ from overwinter.loop.model import Message
 from overwinter.loop.state import RunState, is_visible
 from overwinter.loop.view import both_ends, render
 from overwinter.memory.working import COMPRESS_AT, HINT_AT, WARN_AT
-from overwinter.memory.working.handles import Handle, lookup, ranges_text, read_handle
+from overwinter.memory.working.handles import Handle, lookup, newest_version, ranges_text, read_handle
 from overwinter.tools.fence import fence
 
 PIN_SHARE = 0.2
@@ -92,13 +92,18 @@ class MemoryView:
         if state.core is None:
             return
         entry = next(self._store.read(state.run, state.core, state.core + 1))
+        if entry.kind == ERASED:
+            return
         text = self._cut(unpack(self._store, entry.body["text"]), round(CORE_SHARE * window), entry.seq)
         yield Message(role="user", text=f"[memory] Core, always in view:\n{text}", entry=entry.seq)
 
     def _pins(self, state: RunState, window: int) -> Iterator[Message]:
         room = round(PIN_SHARE * window)
         for ref in reversed(state.pinned):
-            handle = find_handle(self._store, state, ref)
+            try:
+                handle = find_handle(self._store, state, ref)
+            except ValueError:
+                continue  # it was erased since
             if room < MIN_PIN_TOKENS:
                 yield Message(role="user", text=f"[memory] {ref} is pinned too; there is no room to show it: read it.")
                 continue
@@ -122,7 +127,10 @@ class MemoryView:
 def find_handle(store: Store, state: RunState, ref: str) -> Handle:
     """A handle of the run. Raises ValueError, which says what there is."""
     seq = lookup(state.handles, ref)
-    return read_handle(store, next(store.read(state.run, seq, seq + 1)))
+    entry = next(store.read(state.run, seq, seq + 1))
+    if entry.kind == ERASED:
+        raise ValueError(f"the handle {ref} was erased by {entry.body['by']}")
+    return read_handle(store, entry)
 
 
 def content_text(store: Store, run: str, handle: Handle) -> str:
@@ -134,9 +142,7 @@ def content_rows(store: Store, run: str, handle: Handle) -> Iterator[tuple[int, 
     """Entries of a handle as (number, text). What memory had brought into the view is left out: it is a copy."""
     for first, last in handle.ranges:
         for entry in store.read(run, first, last + 1):
-            if entry.kind == "erased":
-                yield entry.seq, f"#{entry.seq} was erased"
-            elif entry.kind != "recalled" and is_visible(entry):
+            if entry.kind != "recalled" and is_visible(entry):
                 yield entry.seq, f"#{entry.seq} {entry_text(store, entry)}"
 
 
@@ -161,7 +167,7 @@ def runtime_handle(store: Store, state: RunState, compacted: Draft) -> Draft:
     name = f"auto-{first}-{last}"
     body = {
         "name": name,
-        "version": len(state.handles.get(name, ())) + 1,
+        "version": newest_version(state.handles.get(name, {})) + 1,
         "description": f"{len(hidden)} turns hidden by the runtime; begins: {words}"[:DESCRIPTION_CHARS],
         "entries": [[first, last]],
         "note": {"text": ""},

@@ -48,22 +48,26 @@ def parse_ref(text: str) -> tuple[str, int | None]:
     return name, int(version) if at else None
 
 
-def lookup(book: Mapping[str, Sequence[int]], text: str) -> int:
+def newest_version(versions: Mapping[str, int]) -> int:
+    """0 where there is none."""
+    return max(map(int, versions), default=0)
+
+
+def lookup(book: Mapping[str, Mapping[str, int]], text: str) -> int:
     """The entry that made a handle; without a version, its newest. Raises ValueError, which names handles there are.
 
     Args:
-        book: name → entries of its versions, oldest first.
+        book: name → version → entry.
     """
     name, version = parse_ref(text)
     made = book.get(name)
     if not made:
         known = ", ".join(sorted(book)[:20])
         raise ValueError(f"there is no handle {name!r}; there are: {known or 'none'} (list_handles shows all)")
-    if version is None:
-        return made[-1]
-    if not 1 <= version <= len(made):
-        raise ValueError(f"{name!r} has versions 1 to {len(made)}, not {version}")
-    return made[version - 1]
+    wanted = str(newest_version(made) if version is None else version)
+    if wanted not in made:
+        raise ValueError(f"{name!r} has the versions {', '.join(sorted(made, key=int))}, not {version}")
+    return made[wanted]
 
 
 def read_handle(store: Store, entry: Entry) -> Handle:

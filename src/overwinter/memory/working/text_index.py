@@ -5,21 +5,22 @@ from __future__ import annotations
 
 import heapq
 import math
-import re
 from collections import Counter, defaultdict
 
+from overwinter.memory.words import stems
+
 K1, B = 1.2, 0.75
-_WORD = re.compile(r"\w+")
 _STOP = frozenset(
-    "a an and are as at be been by did do does for from had has have he her his i in is it its my of on or our she so that the "
-    "their them they this to was we were what when where which who whom whose will with you your".split()
+    stems(
+        "a an and are as at be been by did do does for from had has have he her his i in is it its my of on or our she so that the "
+        "their them they this to was we were what when where which who whom whose will with you your"
+    )
 )
 
 
 def words_of(text: str) -> list[str]:
-    """Words that say something, without case and plural."""
-    found = _WORD.findall(text.casefold())
-    return [word.removesuffix("s") if len(word) > 3 else word for word in found if word not in _STOP]
+    """Stems of the words that say something."""
+    return [stem for stem in stems(text) if stem not in _STOP]
 
 
 class TextIndex:

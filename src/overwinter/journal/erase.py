@@ -196,8 +196,7 @@ def _refuse_needed(store: Store, kin: Sequence[RunInfo], pending: Sequence[Entry
     for entry in pending:
         if entry.kind in NEVER:
             raise UsageError(
-                f"entry {entry.seq} of run {entry.run!r} says what was erased or collected",
-                "it holds no text and has to stay",
+                f"entry {entry.seq} of run {entry.run!r} says what was erased or collected", "it holds no text and has to stay"
             )
     if not pending:
         return
@@ -235,9 +234,7 @@ def _why_needed(entry: Entry, *, step: int, saved: int) -> str:
 
 def _refuse_telling(words: str, said: Sequence[str]) -> None:
     if any(len(text) >= MIN_REPEAT_CHARS and text in words for text in said):
-        raise UsageError(
-            "the reason repeats a text that is to be erased, and would keep it for ever", "say it in other words"
-        )
+        raise UsageError("the reason repeats a text that is to be erased, and would keep it for ever", "say it in other words")
 
 
 def _by_witness(witnesses: Sequence[Entry], pending: Sequence[Entry]) -> dict[int | None, list[Entry]]:

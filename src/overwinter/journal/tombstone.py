@@ -21,20 +21,7 @@ ERASED = "erased"
 _MARK = b'{"erased":'
 
 _KEPT = frozenset(
-    {
-        "add",
-        "branch",
-        "budget",
-        "budgets",
-        "call_id",
-        "caps",
-        "decision",
-        "effect",
-        "parent",
-        "purpose",
-        "reserve",
-        "settle",
-    }
+    {"add", "branch", "budget", "budgets", "call_id", "caps", "decision", "effect", "parent", "purpose", "reserve", "settle"}
     | {"state", "status"}
 )
 """Fields of bodies that are kept whatever they hold: fixed words, names of runs and budgets, amounts, ids of calls."""

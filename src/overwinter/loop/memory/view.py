@@ -25,7 +25,8 @@ STANDING_SHARE = 0.35
 """Share of the window for the world's last observation."""
 NAMES_SHARE = 0.05
 """Share of the window that the status line may spend on names of handles."""
-DESCRIPTION_CHARS = 200
+BEGIN_CHARS = 60
+"""Of the first result that the runtime hides, in the description of its handle."""
 MIN_PIN_TOKENS = 32
 
 
@@ -159,16 +160,14 @@ def runtime_handle(store: Store, state: RunState, compacted: Draft) -> Draft:
     """The handle of what the runtime hides by itself, so that it is found by name as well."""
     first, last = compacted.body["first"], compacted.body["last"]
     hidden = [seq for seq in state.items if first <= seq <= last]
-    words = ""
-    for entry in store.read(state.run, first, last + 1):
-        if is_visible(entry) and entry.kind in {"observed", "effect.receipt", "event.received"}:
-            words = " ".join(entry_text(store, entry).partition(": ")[2].split())
-            break
+    seen = [entry for entry in store.read(state.run, first, last + 1) if entry.kind in {"observed", "effect.receipt"}]
+    said = next((entry for entry in seen if entry.kind == "observed" or entry.body["intent"] >= 0), None)
+    words = "" if said is None else " ".join(unpack(store, said.body["text"]).split())[:BEGIN_CHARS]
     name = f"auto-{first}-{last}"
     body = {
         "name": name,
         "version": newest_version(state.handles.get(name, {})) + 1,
-        "description": f"{len(hidden)} turns hidden by the runtime; begins: {words}"[:DESCRIPTION_CHARS],
+        "description": f"{len(hidden)} turns hidden by the runtime" + (f"; begins: {words}" if words else ""),
         "entries": [[first, last]],
         "note": {"text": ""},
     }

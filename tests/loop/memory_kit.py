@@ -7,7 +7,6 @@ from typing import Any
 
 from loop_kit import parts
 
-from overwinter.journal import Store
 from overwinter.loop.memory.recaller import CoreBlock
 from overwinter.loop.memory.settings import MemorySettings, RecallSettings
 from overwinter.loop.memory.tools import controls_with
@@ -94,5 +93,7 @@ def say(words: str) -> str:
     return words
 
 
-def everything(store: Store, run: str = "r") -> list[Any]:
-    return list(store.read(run))
+@tool(effect=Effect.PURE, name="snow")
+def snow(words: int) -> str:
+    """Say many words, without naming them in the call."""
+    return " ".join(f"w{i}" for i in range(words))

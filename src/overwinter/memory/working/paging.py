@@ -24,8 +24,8 @@ def pages(text: str, limit: int, count: Callable[[str], int]) -> list[str]:
 
 
 def _parts(line: str, limit: int, count: Callable[[str], int]) -> list[str]:
-    """A line, halved until each part fits."""
+    """A line, halved between words until each part fits."""
     if len(line) < 2 or count(line) <= limit:
         return [line]
-    middle = len(line) // 2
+    middle = line.rfind(" ", 1, len(line) // 2) + 1 or len(line) // 2
     return [*_parts(line[:middle], limit, count), *_parts(line[middle:], limit, count)]

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -182,7 +181,7 @@ class Run:
 
 def _setup_of(parts: Parts) -> dict[str, Any]:
     """What the journal says of parts that were made in code: their fingerprint, and the memory they work with."""
-    memory = {"memory": dataclasses.asdict(parts.memory)} if parts.memory is not None else {}
+    memory = {"memory": parts.memory.as_setup()} if parts.memory is not None else {}
     return {"code": parts.toolbox.fingerprint(), **memory}
 
 

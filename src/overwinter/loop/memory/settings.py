@@ -8,6 +8,7 @@ Every field may be left out. The namespace is taken from here and never from a t
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -51,6 +52,10 @@ class MemorySettings:
     core: bool = True
     repeats: bool = True
     recall: RecallSettings = field(default_factory=RecallSettings)
+
+    def as_setup(self) -> dict[str, Any]:
+        """The settings as a setup says them."""
+        return {**dataclasses.asdict(self), "tools": list(self.tools)}
 
 
 def parse_memory(raw: Any) -> MemorySettings:

@@ -14,7 +14,8 @@ def pages(text: str, limit: int, count: Callable[[str], int]) -> list[str]:
     found: list[str] = []
     page, held = "", 0
     for line in text.splitlines(keepends=True):
-        for part in _parts(line, limit, count):
+        # A long line in small parts, or most of a page stays empty behind the half of it that fits.
+        for part in [line] if count(line) <= limit else _parts(line, max(1, limit // 8), count):
             size = count(part)
             if page and held + size > limit:
                 found.append(page)

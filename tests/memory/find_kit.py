@@ -55,6 +55,7 @@ def small_talk(count: int, seed: int = 0) -> list[Unit]:
     dice = random.Random(seed)
     units = []
     for number in range(count):
-        text = f"{dice.choice(PEOPLE)} {dice.choice(THINGS)} the {dice.choice(TOPICS)} number {dice.randrange(40)}."
-        units.append(make_unit(number, text, actor=f"person:{text.split()[0]}"))
+        person = dice.choice(PEOPLE)
+        text = f"{person} {dice.choice(THINGS)} the {dice.choice(TOPICS)} number {dice.randrange(40)}."
+        units.append(make_unit(number, text, actor=f"person:{person}"))
     return units

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-
 from find_kit import filled, make_unit, small_talk
+
 from overwinter.errors import StoreError
 from overwinter.memory.plain import PlainIndex
 from overwinter.memory.unit import Filter
@@ -29,10 +29,15 @@ def test_bm25_is_that_of_sqlite() -> None:
 
 def test_a_transaction_that_raises_leaves_nothing() -> None:
     index = filled([make_unit(0, "kept")])
-    with pytest.raises(ZeroDivisionError), index.transaction():
-        index.put_units([make_unit(1, "rolled back")])
-        index.set_note("name", b"data")
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with index.transaction():
+            index.put_units([make_unit(1, "rolled back")])
+            index.set_note("name", b"data")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert index.count() == 1
     assert index.note("name") is None
     assert not index.lexical(["rolled"], Filter(), 10)

@@ -166,11 +166,16 @@ class Session:
 
     @property
     def recaller(self) -> Recaller | None:
-        """Where recall looks; the index of the run's namespace, opened when it is first needed. None in a run without memory."""
+        """Where recall looks; the index of the run's namespace, opened when it is first needed. None in a run without memory.
+
+        The namespace is the one the line began with: a fork's setup cannot name another.
+        """
         if self.parts.memory is not None and self.parts.recaller is None:
             from overwinter.loop.memory.index import open_recaller
+            from overwinter.memory.namespace import namespace_of
 
-            self.parts.recaller = open_recaller(self.store, self.parts.memory.namespace)
+            namespace = namespace_of(self.store, self.run)
+            self.parts.recaller = open_recaller(self.store, namespace) if namespace is not None else None
         return self.parts.recaller
 
     @property

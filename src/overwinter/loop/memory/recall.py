@@ -29,11 +29,12 @@ BEFORE_STEP = "step"
 def before_step(session: Session) -> Iterator[Entry]:
     """Core blocks that changed, and a look-up where something new was seen. Writes `recalled` entries."""
     memory = session.parts.memory
-    if memory is None:
+    if memory is None or not (memory.core or memory.recall.auto):
         return
     try:
-        drafts, packer = _core(session) if memory.core else ([], Packer())
-        if memory.recall.auto and session.state.recall_due is not None:
+        known = session.recaller is not None
+        drafts, packer = _core(session) if memory.core and known else ([], Packer())
+        if memory.recall.auto and known and session.state.recall_due is not None:
             drafts += _look_up(session, packer, session.state.recall_due)
     except OverwinterError as error:
         # A run of weeks must not end because an index is being rebuilt; the tool `recall` says what is wrong.
@@ -120,7 +121,8 @@ def _look_up(session: Session, packer: Packer, about: int) -> list[Draft]:
     hits = [hit for hit in hits if hit.relevance is None or hit.relevance >= settings.min_relevance]
     if not hits:
         return []
-    text = hits_text(hits, memory.namespace)
+    assert session.recaller is not None
+    text = hits_text(hits, session.recaller.namespace)
     body = {"query": query, "hits": hit_rows(hits), "text": packer.text(text), "by": BEFORE_STEP}
     return [Draft(kind="recalled", body=body, refs=packer.take_refs())]
 

@@ -9,16 +9,14 @@ Every field may be left out. The namespace is taken from here and never from a t
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from overwinter.errors import UsageError
+from overwinter.memory.namespace import check_namespace
 from overwinter.memory.unit import DEFAULT_NAMESPACE
 from overwinter.memory.working import MEMORY_TOOLS
-
-NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,10 +60,9 @@ def parse_memory(raw: Any) -> MemorySettings:
     """Raises UsageError for an unknown field, tool or value."""
     fields = _fields(raw, {"namespace", "tools", "core", "repeats", "recall"}, "memory")
     namespace = fields.get("namespace", DEFAULT_NAMESPACE)
-    if not isinstance(namespace, str) or NAMESPACE.fullmatch(namespace) is None:
-        raise UsageError(
-            f"memory has namespace={namespace!r}", "name it with at most 64 letters, digits, '.', '_' or '-'"
-        )
+    if not isinstance(namespace, str):
+        raise UsageError(f"memory has namespace={namespace!r}", "give its name")
+    check_namespace(namespace)
     tools = fields.get("tools", sorted(MEMORY_TOOLS))
     if not isinstance(tools, list | tuple) or not set(tools) <= MEMORY_TOOLS:
         raise UsageError(f"memory has tools={tools!r}", f"give a list out of: {', '.join(sorted(MEMORY_TOOLS))}")

@@ -110,10 +110,8 @@ class MiniLM:
             up_XF = _gelu(hidden_BTW.reshape(B * T, -1) @ layer.up + layer.up_bias)
             down_BTW = (up_XF @ layer.down + layer.down_bias).reshape(B, T, -1)
             hidden_BTW = self._normed(hidden_BTW + down_BTW, layer.norm_2)
-        if self._pool_first:
-            pooled_BW = hidden_BTW[:, 0]
-        else:
-            pooled_BW = (hidden_BTW * mask_BT[:, :, None]).sum(1) / mask_BT.sum(1, keepdims=True)
+        mean_BW = (hidden_BTW * mask_BT[:, :, None]).sum(1) / mask_BT.sum(1, keepdims=True)
+        pooled_BW = hidden_BTW[:, 0] if self._pool_first else mean_BW
         lengths_B1 = np.sqrt((pooled_BW * pooled_BW).sum(1, keepdims=True))
         return np.asarray(pooled_BW / np.maximum(lengths_B1, 1e-12), np.float32)
 

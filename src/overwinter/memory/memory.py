@@ -254,6 +254,18 @@ class Memory:
             "bytes": _size(self.index),
         }
 
+    def check(self) -> list[str]:
+        """Read all of the index and compare it with itself; what is damaged is derived again. What was found."""
+        with self._lock:
+            self._follow_the_file()
+            found = self.index.check()
+            if found:
+                if isinstance(self.index, SqliteIndex):
+                    self._renew(self.index, StoreError(found[0], "it is derived again"))
+                else:
+                    self._from_the_start(None)
+        return found
+
     def close(self) -> None:
         self.index.close()
 

@@ -15,7 +15,6 @@ import shutil
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import bench_journal

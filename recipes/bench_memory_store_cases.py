@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 from bench_journal_cases import WORDS
-
 from overwinter.journal import Draft, NewRun
 from overwinter.journal.sqlite import SqliteStore
 from overwinter.memory.index import Index

@@ -38,6 +38,16 @@ class WorldDefaults(BaseModel):
     """Empty: the model that was trained for the world, or else its strongest scripted policy."""
 
 
+class MemoryDefaults(BaseModel):
+    """Table [memory]: whose memory one works with, and what makes vectors of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    namespace: str = Field(default="default", pattern=r"^[\w-][\w.-]{0,89}$")
+    embedder: str = ""
+    """Empty: words only."""
+
+
 class Settings(BaseSettings):
     """Every setting there is; `docs/configuration.md` says more of each."""
 
@@ -51,6 +61,7 @@ class Settings(BaseSettings):
     budget: str = ""
     by: str = ""
     world: WorldDefaults = Field(default_factory=WorldDefaults)
+    memory: MemoryDefaults = Field(default_factory=MemoryDefaults)
     gates: list[dict[str, Any]] = Field(default_factory=list)
     pace: dict[str, Any] = Field(default_factory=dict)
     tools: dict[str, Any] = Field(default_factory=dict)

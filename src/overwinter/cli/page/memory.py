@@ -34,7 +34,7 @@ def context_chart(digest: Digest) -> Iterator[Chart]:
     if digest.context.points:
         yield Chart(
             title="Working context",
-            now=f"{count_text(int(digest.context.last))} of {count_text(digest.window)} tokens at the end",
+            now=f"{count_text(int(digest.context.last))} of {count_text(digest.window)} tokens",
             points=digest.context.points,
             last_seq=max(1, digest.state.head_seq),
             top=max(digest.window, digest.context.top),

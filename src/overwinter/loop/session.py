@@ -115,6 +115,8 @@ class Session:
         self._renewer = threading.Thread(target=self._renew_forever, name=f"lease-{lease.run}", daemon=True)
         self.view = view_builder(store, parts)
         self._cached_at = state.head_seq
+        self.memory_problem = ""
+        """Why memory could not be asked last time; said once, not with every step."""
         self._finder: Finder | None = None
 
     @classmethod

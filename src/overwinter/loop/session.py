@@ -177,7 +177,8 @@ class Session:
             from overwinter.memory.namespace import namespace_of
 
             namespace = namespace_of(self.store, self.run)
-            self.parts.recaller = open_recaller(self.store, namespace) if namespace is not None else None
+            if namespace is not None:
+                self.parts.recaller = open_recaller(self.store, namespace, self.parts.memory.embedder)
         return self.parts.recaller
 
     @property

@@ -17,7 +17,7 @@ from overwinter.loop.memory.recaller import CoreBlock
 from overwinter.loop.memory.view import entry_text
 from overwinter.loop.session import Session
 from overwinter.loop.state import CORE
-from overwinter.memory.unit import AsOf, Hit, rough_tokens
+from overwinter.memory.unit import OWN, AsOf, Hit, rough_tokens
 from overwinter.tools.fence import fence
 
 GOAL_CHARS, OBSERVATION_CHARS = 200, 600
@@ -125,14 +125,18 @@ def _look_up(session: Session, packer: Packer, about: int) -> list[Draft]:
     budget = min(settings.budget_tokens, round(WINDOW_SHARE * session.view.window_tokens))
     hits = look_up(session, query, k=settings.k, budget_tokens=budget)
     hits = [hit for hit in hits if hit.relevance is None or hit.relevance >= settings.min_relevance]
-    # What the agent called says little of the world; what came back says it.
-    hits = [hit for hit in hits if hit.unit.kind != "tool_call"]
+    # What the agent called, and what it said to itself in this run, says little of the world; what came back says it.
+    hits = [hit for hit in hits if hit.unit.kind != "tool_call" and not _is_own(session, hit)]
     if not hits:
         return []
     assert session.recaller is not None
     text = hits_text(hits, session.recaller.namespace)
     body = {"query": query, "hits": hit_rows(hits), "text": packer.text(text), "by": BEFORE_STEP}
     return [Draft(kind="recalled", body=body, refs=packer.take_refs())]
+
+
+def _is_own(session: Session, hit: Hit) -> bool:
+    return hit.unit.trust == OWN and hit.unit.run == session.owner_of(hit.unit.seq)
 
 
 def _query(session: Session, about: int) -> str:

@@ -25,7 +25,8 @@ class RecallSettings:
     """Recall from the namespace before a step.
 
     Attributes:
-        auto: look up the last observation (at first the goal) before each step that follows a new one; without it only the tool `recall` does.
+        auto: look up the last observation (at first the goal) before each step that follows a new one; without it only the tool
+            `recall` looks anything up.
         k: most items shown at once; `budget_tokens`: about how long they may be together.
         with_goal: ask with the goal's words too, not with the observation's alone.
         min_relevance: items of a smaller calibrated relevance are left out; the index abstains by itself as well.
@@ -43,12 +44,14 @@ class MemorySettings:
     """Memory of a run.
 
     Attributes:
+        embedder: what makes vectors, as `overwinter.memory.embed.open_embedder` names it; "" for words only.
         tools: the memory tools the actor has.
         core: show the namespace's core blocks in every view.
         repeats: answer a pure call that was made before, with nothing changed since, from the journal.
     """
 
     namespace: str = DEFAULT_NAMESPACE
+    embedder: str = ""
     tools: tuple[str, ...] = tuple(sorted(MEMORY_TOOLS))
     core: bool = True
     repeats: bool = True
@@ -61,16 +64,20 @@ class MemorySettings:
 
 def parse_memory(raw: Any) -> MemorySettings:
     """Raises UsageError for an unknown field, tool or value."""
-    fields = _fields(raw, {"namespace", "tools", "core", "repeats", "recall"}, "memory")
+    fields = _fields(raw, {"namespace", "embedder", "tools", "core", "repeats", "recall"}, "memory")
     namespace = fields.get("namespace", DEFAULT_NAMESPACE)
     if not isinstance(namespace, str):
         raise UsageError(f"memory has namespace={namespace!r}", "give its name")
     check_namespace(namespace)
+    embedder = fields.get("embedder", "")
+    if not isinstance(embedder, str):
+        raise UsageError(f"memory has embedder={embedder!r}", "give its name as a text")
     tools = fields.get("tools", sorted(MEMORY_TOOLS))
     if not isinstance(tools, list | tuple) or not set(tools) <= MEMORY_TOOLS:
         raise UsageError(f"memory has tools={tools!r}", f"give a list out of: {', '.join(sorted(MEMORY_TOOLS))}")
     return MemorySettings(
         namespace=namespace,
+        embedder=embedder,
         tools=tuple(tools),
         core=_bool(fields, "core"),
         repeats=_bool(fields, "repeats"),

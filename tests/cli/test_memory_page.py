@@ -75,7 +75,7 @@ def test_the_page_shows_what_was_recalled_and_from_where(store: Store) -> None:
     assert "900 of 1000 tokens in view at most" in plain
     assert "compressed 1 times, 1 of them by the agent" in plain
     assert plain.count("winter-1831#44, told 2020-09-13") == 3, "two cards and a row"
-    assert "relevance 0.83 · score 1.25 = dense 0.50, lexical 0.75" in plain
+    assert "relevance 0.83 · score 1.25 (dense 0.50, lexical 0.75)" in plain
     assert "before a step" in plain
     assert "asked for by the agent" in plain
     assert "core, always in view" in plain

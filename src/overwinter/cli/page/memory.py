@@ -93,7 +93,7 @@ def _hit(hit: dict[str, Any]) -> str:
     who = f"{_text(hit['actor'])} ({_text(hit['trust'])})" if "actor" in hit else ""
     sure = f"relevance {hit['relevance']:.2f}" if hit.get("relevance") is not None else ""
     by = ", ".join(f"{_text(name)} {value:.2f}" for name, value in sorted(hit.get("channels", {}).items()))
-    score = f"score {hit['score']:.2f}" + (f" = {by}" if by else "") if "told_us" in hit else ""
+    score = f"score {hit['score']:.2f}" + (f" ({by})" if by else "") if "told_us" in hit else ""
     said = " · ".join(part for part in (who, sure, score) if part)
     return f'<code>{_text(hit["cite"])}</code>{told}<div class="evidence">{said}</div>'
 

@@ -304,3 +304,15 @@ def test_an_export_is_there_whole_or_not_at_all(opened: Callable[..., Memory], t
     with pytest.raises(StoreError, match="is missing"):
         export_journal(memory, tmp_path / "j.jsonl")
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []
+
+
+def test_the_example_in_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import re
+
+    page = (Path(__file__).parents[2] / "docs" / "memory.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    names["memory"].close()
+    names["store"].close()

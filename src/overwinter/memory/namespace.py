@@ -36,13 +36,11 @@ def namespace_of_setup(setup: object) -> str | None:
 
     None for a response of the server, which belongs to one of its tenants and to no memory unless it says so.
     """
-    if not isinstance(setup, dict):
-        return DEFAULT_NAMESPACE
-    memory = setup.get("memory")
-    named = memory.get("namespace") if isinstance(memory, dict) else None
-    if isinstance(named, str) and named:
-        return named
-    return None if "response" in setup else DEFAULT_NAMESPACE
+    memory = setup.get("memory") if isinstance(setup, dict) else None
+    if isinstance(memory, dict):
+        named = memory.get("namespace", DEFAULT_NAMESPACE)
+        return named if isinstance(named, str) and named else None
+    return None if isinstance(setup, dict) and "response" in setup else DEFAULT_NAMESPACE
 
 
 def namespace_of(store: Store, run: str) -> str | None:

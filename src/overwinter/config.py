@@ -24,6 +24,8 @@ from overwinter.errors import OverwinterError, UsageError
 
 FILE_NAME = "overwinter.toml"
 PREFIX = "OVERWINTER_"
+EMBEDDER = "embedder"
+"""Key of table [memory] that no run's setup has: vectors are the index's, whoever asks it."""
 _SECRET_FIELDS = frozenset({"api_key", "headers"})
 
 
@@ -36,16 +38,6 @@ class WorldDefaults(BaseModel):
     seed: int = Field(default=0, ge=0)
     policy: str = ""
     """Empty: the model that was trained for the world, or else its strongest scripted policy."""
-
-
-class MemoryDefaults(BaseModel):
-    """Table [memory]: whose memory one works with, and what makes vectors of it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    namespace: str = Field(default="default", pattern=r"^[\w-][\w.-]{0,89}$")
-    embedder: str = ""
-    """Empty: words only."""
 
 
 class Settings(BaseSettings):
@@ -61,7 +53,6 @@ class Settings(BaseSettings):
     budget: str = ""
     by: str = ""
     world: WorldDefaults = Field(default_factory=WorldDefaults)
-    memory: MemoryDefaults = Field(default_factory=MemoryDefaults)
     gates: list[dict[str, Any]] = Field(default_factory=list)
     pace: dict[str, Any] = Field(default_factory=dict)
     tools: dict[str, Any] = Field(default_factory=dict)
@@ -113,8 +104,10 @@ class Settings(BaseSettings):
         if table:
             from overwinter.loop.memory.settings import parse_memory
 
+            if not isinstance(table.get(EMBEDDER, ""), str):
+                raise ValueError(f"{EMBEDDER} is {table[EMBEDDER]!r}; write none, minilm:FOLDER or endpoint:URL#MODEL")
             with _as_value_error():
-                parse_memory(table)
+                parse_memory(without_embedder(table))
         return table
 
     @field_validator("tools")
@@ -195,6 +188,11 @@ def load(flags: Mapping[str, Any] | None = None, *, file: Path | None = None, st
         raise _usage_error(error, origins) from None
 
 
+def without_embedder(memory: Mapping[str, Any]) -> dict[str, Any]:
+    """Table [memory] as a run's setup takes it."""
+    return {key: value for key, value in memory.items() if key != EMBEDDER}
+
+
 def find_file(start: Path) -> Path | None:
     """The nearest overwinter.toml from `start` upward, else the user's own."""
     user = Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "overwinter" / FILE_NAME
@@ -230,6 +228,9 @@ def _with_paths_from(folder: Path, table: dict[str, Any]) -> dict[str, Any]:
     for name in ("model", "judge"):
         if isinstance(table.get(name), str):
             table[name] = _model_from(folder, table[name])
+    memory = table.get("memory")
+    if isinstance(memory, dict) and str(memory.get(EMBEDDER, "")).startswith("minilm:"):
+        memory[EMBEDDER] = f"minilm:{folder / Path(memory[EMBEDDER].removeprefix('minilm:')).expanduser()}"
     if isinstance(tools, dict):
         for settings in tools.values():
             if isinstance(settings, dict) and isinstance(settings.get("root"), str):

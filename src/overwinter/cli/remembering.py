@@ -74,7 +74,7 @@ def remembering(common: Common, whose: Whose | None = None, *, sync: bool = True
     from overwinter.memory.memory import Memory
 
     with workplace(common) as at:
-        own = at.settings.memory.namespace
+        own = at.namespace
         other = whose.namespace if whose is not None else None
         embedder = embedder_of(at)
         if other is not None and other != own:
@@ -96,7 +96,7 @@ def remembering(common: Common, whose: Whose | None = None, *, sync: bool = True
 
 def embedder_of(at: Workplace) -> Any:
     """The embedder of the configuration; None for words only."""
-    spec = at.settings.memory.embedder
+    spec = at.settings.memory.get("embedder", "")
     if not spec:
         return None
     from overwinter.memory.embed import open_embedder

@@ -283,11 +283,15 @@ def _tools(settings: Settings, flags: Tools) -> dict[str, Any]:
 
 def _memory(settings: Settings, flags: Tools) -> dict[str, Any] | None:
     """The table of the configuration, where a flag says that memory is wanted. Raises UsageError for a name that is none."""
+    from overwinter.config import without_embedder
     from overwinter.loop.memory.settings import parse_memory
 
     if not flags.memory and flags.namespace is None:
         return None
-    memory = {**settings.memory, **({"namespace": flags.namespace} if flags.namespace is not None else {})}
+    memory = {
+        **without_embedder(settings.memory),
+        **({"namespace": flags.namespace} if flags.namespace is not None else {}),
+    }
     return {**memory, "namespace": parse_memory(memory).namespace}
 
 

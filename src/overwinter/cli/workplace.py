@@ -36,6 +36,13 @@ class Workplace:
     def settings(self) -> Settings:
         return self.effective.settings
 
+    @property
+    def namespace(self) -> str:
+        """Whose memory one works with here."""
+        from overwinter.memory.unit import DEFAULT_NAMESPACE
+
+        return str(self.settings.memory.get("namespace", DEFAULT_NAMESPACE))
+
     def command(self, *words: str) -> str:
         """A command to print: what to type to go on, with the options that find the same journal again."""
         more = []

@@ -73,6 +73,10 @@ class Index(Protocol):
         """Store claims with evidence and dependencies; one of the same id is replaced (its intervals may have been closed)."""
         ...
 
+    def remove_claims(self, ids: Collection[str]) -> None:
+        """Remove claims, their evidence and dependencies: versions that settling a key anew no longer gives. Unknown ids are passed over."""
+        ...
+
     def put_spans(self, spans: Sequence[Span]) -> None:
         """Store digests; one of the same level and period is replaced."""
         ...

@@ -126,6 +126,11 @@ class PlainIndex:
     def put_claims(self, claims: Sequence[Claim]) -> None:
         self._to_write().claims.update((claim.id, claim) for claim in claims)
 
+    def remove_claims(self, ids: Collection[str]) -> None:
+        claims = self._to_write().claims
+        for id_ in ids:
+            claims.pop(id_, None)
+
     def put_spans(self, spans: Sequence[Span]) -> None:
         self._to_write().spans.update(((span.level, span.period), span) for span in spans)
 

@@ -73,6 +73,7 @@ _ADVERB = re.compile(
     r"|as\s+it\s+stands|from\s+here\s+on|until\s+further\s+notice|for\s+the\s+time\s+being|with\s+immediate\s+effect|so\s+far|at\s+last|eventually)(?![\w-])",
     re.IGNORECASE,
 )
+_HAVE = re.compile(r"(?<=\bI)['’]ve\b|(?<=\bwe)['’]ve\b|(?<=\bthey)['’]ve\b|(?<=\byou)['’]ve\b", re.IGNORECASE)
 _NOW = re.compile(r"\b(?:now|currently|presently|at\s+the\s+moment|at\s+present|these\s+days|as\s+of|since|nowadays)\b", re.IGNORECASE)
 _FORMER = re.compile(r"\b(?:used\s+to(?:\s+be)?|previously|formerly|originally|at\s+first|initially|in\s+the\s+past|once|before\s+that|earlier|back\s+then)\b", re.I)
 _ENDED = re.compile(
@@ -198,6 +199,7 @@ def _prepared(clause: Clause, text: str, dates: list[TimeRange]) -> Clause:
     quoted = _SAID.match(words)
     if quoted and quoted.end() < len(words):
         speaker, words = quoted["who"], _blank(words, 0, quoted.end())
+    words = _blank_all(_HAVE, words)
     former = bool(_FORMER.search(words))
     words, denial = _denied(_blank_all(_FORMER, words))
     here = tuple(one for one in dates if first <= one.first and one.last <= last)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from overwinter.memory.claims import lines as line_rules
+from overwinter.memory.claims import quality
 from overwinter.memory.claims.clauses import Clause, clauses
 from overwinter.memory.claims.phrases import ABSENT, AGE, IT_IS, KEPT, MENTIONED, PRONOUNS, PROMISE, SELF, STATE, VERBS, WITH_ATTRIBUTE, YOU, Phrase
 from overwinter.memory.claims.statement import EARLIEST_US, OWN_CONFIDENCE, UNTRUSTED_CONFIDENCE, Statement
@@ -21,6 +22,9 @@ from overwinter.memory.unit import BOILERPLATE, INJECTED, INSTRUCTION, OWN, TRUS
 Extractor = Callable[[Unit], Iterable[Mapping[str, Any]]]
 """Further statements of a unit, as facts ({subject, predicate, object, polarity?, valid_from_us?, valid_to_us?}): a model's, say. Each passes
 the evidence check or is dropped."""
+
+MAX_CLAUSE = 140
+"""Characters. What is said in longer ones is seldom one fact."""
 
 MAX_STATEMENTS = 64
 """Of one unit."""
@@ -34,11 +38,6 @@ _TAIL = re.compile(
     re.IGNORECASE,
 )
 _TAIL_FROM = re.compile(r"^(?:from|was|it\s+was)\b", re.IGNORECASE)
-_NO_SUBJECT = re.compile(
-    r"\b(?:is|are|was|were|has|have|had|will|that|which|who|because|to|there|here|what|how|why|when|where|everything|nothing|something|anything"
-    r"|someone|everyone|one|not|also|said|says|than|if|as|by)\b",
-    re.IGNORECASE,
-)
 _NO_OBJECT = re.compile(
     r"^(?:that|what|why|how|who|where|when|because|it|there|here|not|to\b|going|being|able|about\s+to|in\s*$|at\s*$|of\b|than\b|as\b"
     r"|over\s*$|away\s*$|back\s*$|important|necessary|possible|clear|true|time\s+to|up\s+to|like\b|so\b|very\b|a\s+lot|why\b)",
@@ -46,10 +45,10 @@ _NO_OBJECT = re.compile(
 )
 _SAYS_MORE = re.compile(r"\s(?:is|are|was|were|has|have|will)\s", re.IGNORECASE)
 _NO_ATTRIBUTE = re.compile(
-    r"(?:.*\b(?:is|are|was|were|has|have|who|that|which|and|or|to|not|the|an?|my|our|your|his|her|its|their|it|this|that|now|just|rid)\b.*|lots?|kind|sort|bit|few|couple|end|rest|most|one|way|fact|rid|hold|sight|plenty|part"
+    r"(?:.*\b(?:is|are|was|were|has|have|who|that|which|and|or|to|not|the|an?|my|our|your|his|her|its|their|it|this|that|now|just|rid|me|we|i|you|he|she|they|us|him|them|so|much|many|more|really|very|too|all|some|any|such|no)\b.*|lots?|kind|sort|bit|few|couple|end|rest|most|one|way|fact|rid|difference|impact|gonna|wanna|hold|sight|plenty|part"
     r"|member|tired|fond|care|advantage|piece|cup|bottle|pair|sense|use)", re.IGNORECASE
 )
-_UNKNOWN_LEAD = re.compile(r"[,:]\s+|\bthat\s+|\s(?=(?:about|regarding|concerning)\s[^,:]{1,40}[,:])", re.IGNORECASE)
+_UNKNOWN_LEAD = re.compile(r"[,:]\s+|(?<=\S\s)that\s+|\s(?=(?:about|regarding|concerning)\s[^,:]{1,40}[,:])", re.IGNORECASE)
 _LEAD_CHARS = 60
 _INSTEAD = re.compile(r"(?P<a>\S.*?),?\s+but\s+(?:rather\s+|now\s+)?(?P<o>\S.*)")
 _PAST = re.compile(r"\b(?:was|were|had|lived|resided|worked|owned|liked|loved|used|played|kept|spoke|cost|stood|stayed|remained|preferred|drove)\b", re.I)
@@ -97,6 +96,7 @@ class _Reader:
     def __init__(self, unit: Unit) -> None:
         self.unit = unit
         self.confidence = {TRUSTED: _STATED, OWN: OWN_CONFIDENCE}.get(unit.trust, UNTRUSTED_CONFIDENCE)
+        self.sentence_at = 0
         self.last_subject: tuple[str, int] | None = None
         self.last_key: tuple[str, str, int, bool] | None = None
         """Subject and attribute spoken of last, in which sentence, and whether a value was called wrong."""
@@ -157,6 +157,7 @@ class _Reader:
 
     def of_sentences(self) -> Iterator[Statement]:
         for clause in clauses(self.unit.text, self.unit.happened_us):
+            self.sentence_at = clause.sentence
             if clause.speaker:
                 self.last_subject = (clause.speaker, clause.first)
             found = list(self._of_clause(clause))
@@ -196,7 +197,7 @@ class _Reader:
 
     def _of_words(self, clause: Clause, words: str, *, named_only: bool = False) -> Iterator[Statement]:
         text = words.strip()
-        if not text:
+        if not text or len(text) > MAX_CLAUSE:
             return
         offset = clause.first + words.index(text)
         for pattern in ABSENT:
@@ -215,7 +216,7 @@ class _Reader:
             return
         for phrase in (*WITH_ATTRIBUTE, *VERBS):
             match = phrase.pattern.fullmatch(text)
-            got = self._accept(phrase, match, offset) if match else None
+            got = self._accept(phrase, match, offset, clause) if match else None
             if got:
                 yield from self._made(clause, *got)
                 return
@@ -233,8 +234,10 @@ class _Reader:
                 return True
         return False
 
-    def _accept(self, phrase: Phrase, match: re.Match[str], offset: int) -> tuple[_Found, int] | None:
+    def _accept(self, phrase: Phrase, match: re.Match[str], offset: int, clause: Clause) -> tuple[_Found, int] | None:
         groups = match.groupdict()
+        if match["s"].casefold() in PRONOUNS and match.string[match.end("s") : match.end("s") + 1] in {"'", "’"}:
+            return None  # "it's gonna be" is no possessive
         subject = self._subject(match["s"], offset + match.start("s"))
         if subject is None:
             return None
@@ -242,7 +245,10 @@ class _Reader:
         if not predicate or (not phrase.predicate and _NO_ATTRIBUTE.fullmatch(groups["p"])):
             return None
         object_, former, wrong = _object(match["o"])
-        if not object_ or (predicate == "has" and re.fullmatch(r"\w+ed|changed|gone|been", object_, re.IGNORECASE)):
+        if not object_ or not quality.is_value(predicate, object_, denied=bool(clause.denial)):
+            return None
+        helped = bool(clause.denial) or clause.former
+        if not quality.agrees(match["s"], match.string[match.end("s") :], helped=helped):
             return None
         if predicate == "home" and re.match(r"(?:the|my|our|your|his|her|its|their|this)\s", match["s"], re.IGNORECASE):
             predicate = "location" if object_[0].isupper() else "state"  # "the meeting moved to Friday" is no home
@@ -271,9 +277,7 @@ class _Reader:
         if plain.endswith((" and", " then")):  # "Alice packed up and moved to …"
             named = re.match(r"[A-Z][\w'-]*(?:\s+[A-Z][\w'-]*)*", words.strip())
             return (named.group(), place) if named else None
-        first = plain.split()[0] if plain else ""
-        own = first in SELF | YOU | {"his", "her", "its", "their"}
-        if not plain or len(plain.split()) > 6 or _NO_SUBJECT.search(plain) or (own and len(plain.split()) < 2):
+        if not quality.is_subject(words.strip(" ,"), starts=place <= self.sentence_at + 1):
             return None
         return words.strip(" ,"), place
 
@@ -285,7 +289,7 @@ class _Reader:
         if match is None or subject is None:
             return
         object_, former, wrong = _object(match["o"])
-        if not object_ or len(object_.split()) > 6:
+        if not object_ or len(object_.split()) > 4:
             return
         changes = age is None and not re.fullmatch(r"(?:is|are|was|were|has been|have been)", " ".join(match["be"].casefold().split())) and match["be"]
         if age is not None:
@@ -299,6 +303,8 @@ class _Reader:
             predicate = "state"
         else:
             predicate = "is"
+        if not quality.is_state(predicate, match["s"], object_) or not quality.agrees(match["s"], text[match.end("s") :], helped=bool(clause.denial)):
+            return
         self.last_subject = subject
         former = (match.groupdict().get("a") or former).strip(" ,.")
         found = _Found(subject=subject_of(subject[0]), predicate=predicate, object=object_, former=former, wrong=wrong, event=changes)

@@ -19,9 +19,9 @@ OBJECT = r"(?P<o>\S.*?)"
 _CHANGED = (
     r"(?:changed|switched|moved|updated|set|reset|raised|lowered|increased|reduced|decreased|renamed|revised|adjusted|rescheduled|postponed"
     r"|corrected|upgraded|downgraded|bumped|shifted|rose|risen|fell|fallen|dropped|grew|grown|climbed|modified|altered|converted|extended|amended"
-    r"|swapped|flipped|gone|went|put|brought\s+forward|pushed(?:\s+back)?|cut|turned|transferred|reassigned|jumped|sunk|sank|slid|slipped)"
+    r"|swapped|flipped|gone|went|brought\s+forward|pushed(?:\s+back)?|cut|turned|transferred|reassigned|jumped|sunk|sank|slid|slipped)"
 )
-_CHANGE = r"(?:change|switch|move|update|set|reset|raise|lower|increase|reduce|decrease|rename|adjust|reschedule|postpone|modify|alter|put|bump|turn)s?"
+_CHANGE = r"(?:change|switch|move|update|set|reset|raise|lower|increase|reduce|decrease|rename|adjust|reschedule|postpone|modify|alter|bump|turn)s?"
 _AUX = r"(?:(?:has|have|had|is|are|was|were|got|been|being|will|shall|be|gets|(?:had|managed|decided|chose|going)\s+to)\s+)*"
 _BE = (
     r"(?:(?:has|have|had|will|shall)\s+)?(?:is|are|was|were|been|be|became|becomes|become|remains?|remained|stays?|stayed|equals|reads?|shows|showed"
@@ -45,7 +45,7 @@ OF_SUBJECT = (
     rf"(?P<s>{NAME})['’]s\s+(?P<p>{ATTRIBUTE})",
     rf"(?P<s>{_WORD}s)['’]\s+(?P<p>{ATTRIBUTE})",
     rf"(?P<s>my|our|your|his|her|their|its)\s+(?P<p>{ATTRIBUTE})",
-    rf"(?:(?:the|a|an)\s+|(?=(?:new|current|latest|updated)\s))(?P<p>{ATTRIBUTE})\s+(?:of|for|at|on|in)\s+(?P<s>{NAME})",
+    rf"(?:(?:the|a|an)\s+|(?=(?:new|current|latest|updated)\s))(?P<p>{ATTRIBUTE})\s+(?:of|for)\s+(?P<s>{NAME})",
 )
 """How an attribute of a subject is named."""
 
@@ -81,11 +81,10 @@ def _of_subject() -> list[Phrase]:
         (r"{own}\s+" + rf"(?:has|got|gets|takes|took|carries)\s+(?:a|the)\s+(?:new\s+)?value\s+(?:of\s+)?{OBJECT}", True),
         (r"{own}\s+" + rf"{_AUX}replaced\s+by\s+{OBJECT}", True),
         (r"{own}\s+" + rf"{_BE}\s+{OBJECT}", False),
-        (r"{own}\s*(?::|=|->|→|,)\s*" + OBJECT, False),
+        (r"{own}\s*(?::|=|->|→)\s*" + OBJECT, False),
         (rf"(?:{NAME}\s+)?{_AUX}(?:{_CHANGED}|{_CHANGE})\s+" + r"{own}" + rf"{_FROM}\s+{_TO}\s+{OBJECT}", True),
-        (rf"(?:{NAME}\s+)?{_AUX}(?:make|made)\s+" + r"{own}" + rf"\s+{OBJECT}", True),
         (rf"{OBJECT}\s+(?:has\s+)?(?:replaced|replaces|succeeded|succeeds)\s+(?P<a>\S.*?)\s+as\s+" + r"{own}", True),
-        (rf"(?:{NAME}\s+)?{_AUX}{_CHOSE}\s+{OBJECT}\s+(?:down\s+)?(?:as|to\s+be|for)\s+" + r"{own}", True),
+        (rf"(?:{NAME}\s+)?{_AUX}{_CHOSE}\s+{OBJECT}\s+(?:down\s+)?(?:as|to\s+be)\s+" + r"{own}", True),
         (rf"(?:{NAME}\s+)?{_AUX}(?:made|named|appointed|declared|elected|make)\s+{OBJECT}\s+" + r"{own}", True),
         (r"{own}\s+" + rf"(?:{_FILL}\s+){{1,5}}{_LINK}\s+{OBJECT}", True),
         (rf"(?:{NAME}\s+)?{_AUX}(?:replac|swapp|exchang|substitut)(?:ed|e|ing|es)\s+" + r"{own}" + rf"\s+(?:with|by|for)\s+{OBJECT}", True),
@@ -112,11 +111,17 @@ WITH_ATTRIBUTE = [
         ),
         event=True,
     ),
-    Phrase(pattern=_compiled(rf"(?P<s>{NAME})\s+{_HAVE}\s+(?:{_OWN}\s+)?(?:new\s+)?(?P<p>{ATTRIBUTE})\s*(?::|,|\bof\b|\bnamely\b|=)\s*{OBJECT}")),
+    Phrase(pattern=_compiled(rf"(?P<s>{NAME})\s+{_HAVE}\s+(?:{_OWN}\s+)?(?:new\s+)?(?P<p>{ATTRIBUTE})\s*(?::|\bof\b(?=.*\d)|\bnamely\b|=)\s*{OBJECT}")),
     Phrase(
         pattern=_compiled(
             rf"(?P<s>{NAME})(?:['’]s)?\s+{_AUX}(?:{_HAVE[3:-1]}|{_CHOSE}|wants)\s+{OBJECT}"
-            rf"\s+(?:as\s+(?:{_OWN}\s+)?|for\s+{_OWN}\s+)(?P<p>{ATTRIBUTE})"
+            rf"\s+as\s+(?:{_OWN}\s+)?(?P<p>{ATTRIBUTE})"
+        )
+    ),
+    Phrase(
+        pattern=_compiled(
+            rf"(?P<s>{NAME})\s+{_AUX}(?:uses?|using|used|settled\s+on|chose|chosen|picked|took|opted\s+for|went\s+with|has)\s+{OBJECT}\s+for\s+(?:the|its|his|her|their)"
+            rf"\s+(?P<p>{ATTRIBUTE})"
         )
     ),
     Phrase(
@@ -125,7 +130,7 @@ WITH_ATTRIBUTE = [
             rf"\s+(?:{_BE}|{_AUX}{_CHANGED}{_FROM}\s+{_TO})\s+{OBJECT}"
         )
     ),
-    Phrase(pattern=_compiled(rf"(?P<s>{NAME})\s*[:,]\s*(?P<p>{ATTRIBUTE})\s*(?:=|:|->|→|\bis\b)\s*{OBJECT}")),
+    Phrase(pattern=_compiled(rf"(?P<s>{NAME})\s*:\s*(?P<p>{ATTRIBUTE})\s*(?:=|:|->|→|\bis\b)\s*{OBJECT}")),
     Phrase(pattern=_compiled(rf"(?P<s>{NAME})\s+\((?P<p>{ATTRIBUTE})\)\s*(?:=|:|->|→|\bis\b)\s*{OBJECT}")),
     Phrase(pattern=_compiled(rf"(?P<s>{NAME})\s+(?:switched|changed)\s+(?P<p>{ATTRIBUTE}){_FROM}\s+to\s+{OBJECT}"), event=True),
 ]
@@ -143,7 +148,7 @@ _KEEP_LIVING = (
 _GET = (
     r"got(?=\s+(?:an?|the|my|his|her|its|some|two|three|another)\s)|picked\s+up|came\s+by|brought\s+home|got\s+hold\s+of|came\s+into\s+(?:the\s+)?possession\s+of|was\s+gifted|snapped\s+up|procured|obtained|took\s+(?:home|in)"
     r"|came\s+(?:home|back)\s+with|treated\s+(?:him|her|my|it)self\s+to|treated\s+(?:them|our)selves\s+to|has\s+got|"
-    r"inherited|received|was\s+given|won|built|ordered|b(?:ought|uys?)|adopted|adopts|acquired|purchased|got\s+(?:himself|herself|themselves|myself|ourselves)"
+    r"inherited|received|was\s+given|b(?:ought|uys?)|adopted|adopts|acquired|purchased|got\s+(?:himself|herself|themselves|myself|ourselves)"
 )
 _RID = (
     r"sell|give\s+(?:up|away)|part\s+with|cancel|return|drop|donate|(?:was|were|been)\s+(?:stripped|deprived|robbed|relieved)\s+of|stripped\s+of|"
@@ -199,7 +204,7 @@ VERBS = [
         ends=True,
     ),
     _verb("has", _RID, event=True, ends=True),
-    _verb("has", r"own(?:s|ed|ing)?|ha(?:s|ve|d|ving)|possess(?:es|ed)?|keeps?|ke(?:pt|eping)"),
+    _verb("has", r"own(?:s|ed|ing)?|ha(?:s|ve|ving)(?:\s+got)?|possess(?:es|ed)?"),
     _verb("uses", r"us(?:es?|ed|ing)|subscrib(?:es?|ed)\s+to"),
     _verb("plays", r"play(?:s|ed|ing)?"),
 ]
@@ -226,7 +231,7 @@ ABSENT = [
 
 AGE = _compiled(rf"(?P<s>{NAME})\s+(?:(?:is|was|are|am)\s+(?P<o>\d{{1,3}})\s+years?(?:\s+old)?)")
 STATE = _compiled(rf"(?P<s>{NAME})\s+(?P<be>{_BE}|went|goes|got|{_AUX}(?:switched|turned|set|changed){_FROM}(?:\s+to)?)\s+{OBJECT}")
-IT_IS = _compiled(rf"(?P<s>it)['’]s\s+(?P<be>){OBJECT}")
+IT_IS = _compiled(rf"(?P<s>it|he|she|they|i|we|you)['’](?:s|m|re)\s+(?P<be>){OBJECT}")
 MENTIONED = [_compiled(rf"{own}\s+(?:{_AUX}{_CHANGED}|{_BE}\s+(?:new|different|another|wrong|what\s.*))") for own in OF_SUBJECT]
 """An attribute is spoken of, and what it is comes next: "her number has changed; it is 12"."""
 

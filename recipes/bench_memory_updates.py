@@ -23,8 +23,8 @@ from typing import Any
 from bench_journal import ROOT, write_between
 from memory_phrases import FIRST_HELD_OUT, WRITTEN_WITH, Templates
 from memory_updates import DAY, START_US, Case, cases, units_of
-from overwinter.memory.claims import ClaimKeeper, query
 from overwinter.memory.claim import Claim
+from overwinter.memory.claims import ClaimKeeper, query
 from overwinter.memory.claims.statement import REPEAT_MARK
 from overwinter.memory.claims.words import value_of
 from overwinter.memory.plain import PlainIndex
@@ -83,7 +83,11 @@ def is_right(index: PlainIndex, case: Case) -> bool:
         return False
     known = query.known(index, case.subject, case.predicate)
     note = case.note
-    if "last" in note and case.expected is None and _value(known.last) != (note["last"] and value_of(case.predicate, note["last"])):
+    if (
+        "last" in note
+        and case.expected is None
+        and _value(known.last) != (note["last"] and value_of(case.predicate, note["last"]))
+    ):
         return False
     if note.get("in_doubt") and not known.in_doubt:
         return False
@@ -101,7 +105,9 @@ def measure(templates: Templates, each: int, *, as_facts: bool, misses: int = 0)
         counts[case.kind][1] += 1
         if not right and misses > 0:
             misses -= 1
-            print(f"  {case.kind}: {case.subject}/{case.predicate}: expected {case.expected!r} {case.note}, found {answer(index, case)!r}")
+            print(
+                f"  {case.kind}: {case.subject}/{case.predicate}: expected {case.expected!r} {case.note}, found {answer(index, case)!r}"
+            )
             for one in case.tellings:
                 print("     ", one.told, one.text if not as_facts else one.fact)
     return {kind: (right, of) for kind, (right, of) in counts.items()}
@@ -114,7 +120,12 @@ def pollution(turns: int) -> dict[str, int]:
     """
     index = PlainIndex()
     keeper = ClaimKeeper(index)
-    told = ["Alice's phone number is 555-1017.", "Bob lives in Porto.", "The pump's mode is eco.", "Carol bought a canoe."]
+    told = [
+        "Alice's phone number is 555-1017.",
+        "Bob lives in Porto.",
+        "The pump's mode is eco.",
+        "Carol bought a canoe.",
+    ]
 
     def take(text: str, number: int, **options: Any) -> None:
         moment = START_US + number * DAY // 100
@@ -140,7 +151,11 @@ def pollution(turns: int) -> dict[str, int]:
 
 def standing(index: PlainIndex) -> set[tuple[str, str, str, int, int | None]]:
     rows = index.claims(limit=1 << 40)
-    return {(row.subject, row.predicate, row.object, row.valid_from_us, row.valid_to_us) for row in rows if not row.predicate.endswith(REPEAT_MARK)}
+    return {
+        (row.subject, row.predicate, row.object, row.valid_from_us, row.valid_to_us)
+        for row in rows
+        if not row.predicate.endswith(REPEAT_MARK)
+    }
 
 
 def table(columns: dict[str, dict[str, tuple[int, int]]]) -> Iterable[str]:
@@ -181,7 +196,12 @@ def main() -> None:
         f"{loop['new']} new claims ({loop['claims before']} before, {loop['claims after']} after)."
     )
     print("\n".join(lines))
-    failed = [f"{kind} ({name})" for name, counts in columns.items() for kind, (right, of) in counts.items() if right / of < TARGET]
+    failed = [
+        f"{kind} ({name})"
+        for name, counts in columns.items()
+        for kind, (right, of) in counts.items()
+        if right / of < TARGET
+    ]
     print(f"\nbelow {TARGET:.0%}: {', '.join(failed) or 'none'}")
     if options.write:
         write_between(ROOT / "docs" / "benchmarks.md", BEGIN, END, lines)

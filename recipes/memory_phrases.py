@@ -30,14 +30,44 @@ class Templates:
     gets: tuple[str, ...]
     gives_up: tuple[str, ...]
     homes: tuple[str, ...]
-    effects: tuple[str, ...] = ("tax office", "badge code", "parking space", "access level", "delivery route", "service plan")
+    effects: tuple[str, ...] = (
+        "tax office",
+        "badge code",
+        "parking space",
+        "access level",
+        "delivery route",
+        "service plan",
+    )
     things: tuple[str, ...] = (
         "a red car", "a canoe", "a cat", "a piano", "a greenhouse", "a drone", "a telescope", "a sewing machine", "a cabin", "a tandem",
     )  # fmt: skip
 
 
-NAMES = ("Alice", "Bob", "Carol", "Dmitri", "Elif", "Farid", "Grace Okafor", "Henrik", "Ines", "Jun Sato", "Kofi", "Leila")
-THINGS = ("the pump", "the north valve", "pump 3", "the backup server", "Project Lark", "the heater", "the ferry", "the mill", "unit B7")
+NAMES = (
+    "Alice",
+    "Bob",
+    "Carol",
+    "Dmitri",
+    "Elif",
+    "Farid",
+    "Grace Okafor",
+    "Henrik",
+    "Ines",
+    "Jun Sato",
+    "Kofi",
+    "Leila",
+)
+THINGS = (
+    "the pump",
+    "the north valve",
+    "pump 3",
+    "the backup server",
+    "Project Lark",
+    "the heater",
+    "the ferry",
+    "the mill",
+    "unit B7",
+)
 ATTRIBUTES = {
     "phone number": "person", "manager": "person", "favourite colour": "person", "dentist": "person", "shift": "person", "salary": "person",
     "mode": "thing", "supplier": "thing", "firmware version": "thing", "operator": "thing", "limit": "thing", "location": "thing",
@@ -171,4 +201,33 @@ THIRD_HELD_OUT = Templates(
     gets=("{S} just got {V}.", "{S} is now a proud owner of {V}.", "{S} finally bought {V}.", "{S} came home with {V}.", "{S} has purchased {V}."),
     gives_up=("{S} had to sell {V}.", "{S} got rid of {V} last week.", "{S} gave {V} to charity.", "{S} doesn't have {V} anymore.", "{S} let go of {V}."),
     homes=("{S} packed up and moved to {V}.", "{S} has been living in {V} lately.", "{S} now makes {V} home.", "{S} went to live in {V}.", "{S}'s new home is {V}."),
+)  # fmt: skip
+
+FOURTH_HELD_OUT = Templates(
+    sets=(
+        "just a note that {S}'s {P} is {V} now.", "we moved {S}'s {P} to {V}.", "{S}'s {P} has been updated, it is {V}.", "the {P} of {S} is currently {V}.",
+        "hi, quick question later, but first: {S}'s {P} is {V}.", "{S} is on a new {P}: {V}.", "my notes say that the {P} of {S} is {V}.",
+        "it looks like {S}'s {P} is {V} these days.", "all agreed, {S}'s {P} becomes {V}.", "{S} has changed the {P} to {V}.",
+        "please use {V} as the {P} for {S}.", "{S}'s new {P} will be {V}.", "they set {S}'s {P} to {V} after lunch.", "the {P} for {S} was raised to {V}.",
+        "{S} now goes with {V} as the {P}.", "I heard from the office that {S}'s {P} is {V}.",
+    ),
+    dated=(
+        "{S}'s {P} has been {V} ever since {D}.", "from {D} on, {S}'s {P} is {V}.", "on {D} the {P} of {S} became {V}.", "we set {S}'s {P} to {V} on {D}.",
+        "the {P} of {S} changed on {D} to {V}.", "as of {D} {S}'s {P} is {V}.",
+    ),
+    because=(
+        "{S}'s {E} is {W} because the {P} of {S} is {V}.", "since the {P} of {S} is {V}, the {E} of {S} is {W}.",
+        "{S}'s {P} is {V}, therefore {S}'s {E} is {W}.", "as long as the {P} of {S} is {V}, the {E} of {S} is {W}.",
+    ),
+    ends=(
+        "{S} no longer has any {P}.", "the {P} of {S} was cancelled yesterday.", "{S}'s {P} has ended.", "{S} has no {P} anymore.",
+        "{S}'s {P} isn't {V} any more.", "we cancelled {S}'s {P}.",
+    ),
+    corrects=(
+        "correction: the {P} of {S} is {V}, not {A}.", "sorry, I was wrong: {S}'s {P} is {V}, not {A}.", "{S}'s {P} was never {A}. It is {V}.",
+        "that was a mistake, {S}'s {P} is {V} instead of {A}.",
+    ),
+    gets=("{S} bought {V} on Saturday.", "{S} has {V}.", "{S} got {V} for the birthday.", "{S} owns {V} now.", "{S} adopted {V}."),
+    gives_up=("{S} sold {V} yesterday.", "{S} gave {V} away.", "{S} no longer has {V}.", "{S} doesn't have {V} any more.", "{S} lost {V} on the train."),
+    homes=("{S} moved to {V} for work.", "{S} lives in {V} now.", "{S} has moved from the village to {V}.", "{S} resides in {V}.", "{S} is living in {V} at the moment."),
 )  # fmt: skip

@@ -54,7 +54,9 @@ def day_us(day: int) -> int:
 
 def date_words(day: int, rng: random.Random) -> str:
     moment = START + timedelta(days=day)
-    return rng.choice([f"{moment.day} {moment:%B %Y}", f"{moment:%B} {moment.day}, {moment.year}", f"{moment:%Y-%m-%d}"])
+    return rng.choice(
+        [f"{moment.day} {moment:%B %Y}", f"{moment:%B} {moment.day}, {moment.year}", f"{moment:%Y-%m-%d}"]
+    )
 
 
 def midnight(day: int) -> int:
@@ -71,9 +73,22 @@ def units_of(case: Case, name: str, *, as_facts: bool) -> tuple[list[Unit], dict
         moment = day_us(telling.told) + number
         units.append(
             Unit(
-                id=id_, run=name, seq=number, first=0, last=len(text), session=f"{name}-{telling.told}", place=0, kind="message",
-                actor=telling.actor, trust=telling.trust, happened_us=moment, happened_until_us=moment, told_us=moment, text=text,
-                tokens=rough_tokens(text), digest=text_digest(text),
+                id=id_,
+                run=name,
+                seq=number,
+                first=0,
+                last=len(text),
+                session=f"{name}-{telling.told}",
+                place=0,
+                kind="message",
+                actor=telling.actor,
+                trust=telling.trust,
+                happened_us=moment,
+                happened_until_us=moment,
+                told_us=moment,
+                text=text,
+                tokens=rough_tokens(text),
+                digest=text_digest(text),
             )  # fmt: skip
         )
         if as_facts:
@@ -100,7 +115,11 @@ class Writer:
         sentence = self.rng.choice(getattr(self.templates, kind)).format(S=subject, P=attribute, **words)
         sentence = sentence[0].upper() + sentence[1:]
         before, after = self.rng.random() < 0.3, self.rng.random() < 0.3
-        return (self.rng.choice(FILLERS) + " " if before else "") + sentence + (" " + self.rng.choice(FILLERS) if after else "")
+        return (
+            (self.rng.choice(FILLERS) + " " if before else "")
+            + sentence
+            + (" " + self.rng.choice(FILLERS) if after else "")
+        )
 
     def set(self, key: tuple[str, str], value: str, day: int, *, since: int | None = None, **options: Any) -> Telling:
         """Told on a day; with `since`, dated back by words."""
@@ -137,7 +156,9 @@ class Writer:
     def changes(self) -> Case:
         """Repeats in other words count for nothing."""
         key, values, days, tellings = self.serial(2, 4)
-        extra = [self.set(key, values[place], days[place] + 2) for place in range(len(values)) if self.rng.random() < 0.5]
+        extra = [
+            self.set(key, values[place], days[place] + 2) for place in range(len(values)) if self.rng.random() < 0.5
+        ]
         tellings = sorted(tellings + extra, key=lambda one: one.told)
         return self.case("count of changes", key, "changes", tellings, len(values) - 1)
 
@@ -154,14 +175,19 @@ class Writer:
         between = day_us(self.rng.randrange(since + 1, told - 1))
         before = self.rng.random() < 0.5
         known = day_us(told - 1) if before else day_us(told + 1)
-        return self.case("as of: known", key, "value", tellings, values[0] if before else values[1], valid_us=between, known_us=known)
+        return self.case(
+            "as of: known", key, "value", tellings, values[0] if before else values[1], valid_us=between, known_us=known
+        )
 
     def out_of_order(self) -> Case:
         """The newest value is told first, the older ones later, with their dates."""
         subject, attribute, values = self.pick()
         count, key = self.rng.randint(2, 4), (subject, attribute)
         sinces = self.days(count)
-        tellings = [self.set(key, values[place], 200 + number, since=sinces[place]) for number, place in enumerate(self.shuffled(count))]
+        tellings = [
+            self.set(key, values[place], 200 + number, since=sinces[place])
+            for number, place in enumerate(self.shuffled(count))
+        ]
         if self.rng.random() < 0.5:
             return self.case("told out of order", key, "value", tellings, values[count - 1])
         place = self.rng.randrange(count)
@@ -185,9 +211,10 @@ class Writer:
         tellings = [self.set((subject, ground), values[0], first), Telling(text=text, fact=b, told=first + 3)]
         changes, stands = self.rng.random() < 0.7, self.rng.random() < 0.3
         if stands:
-            tellings.append(self.set((subject, effect), made, first + 10))
+            tellings.append(self.set((subject, effect), made, first + 50))
         if changes:
             tellings.append(self.set((subject, ground), values[1], first + 40))
+            tellings.sort(key=lambda one: one.told)
         expected = made if stands or not changes else None
         note = {"in_doubt": expected is None, "last": made}
         return self.case("cascade", (subject, effect), "value", tellings, expected, note=note)
@@ -212,7 +239,9 @@ class Writer:
         fact = {"subject": subject, "predicate": "has", "object": things[gone], "polarity": False}
         tellings.append(Telling(text=self.say("gives_up", subject, "", V=things[gone]), fact=fact, told=40))
         asked = self.rng.randrange(3)
-        return self.case("absence", (subject, "has"), "has", tellings, asked == 1 - gone, note={"object": things[asked]})
+        return self.case(
+            "absence", (subject, "has"), "has", tellings, asked == 1 - gone, note={"object": things[asked]}
+        )
 
     def untrusted(self) -> Case:
         """What a tool or the web says against a trusted source ends nothing; it is told as standing beside."""
@@ -247,8 +276,12 @@ class Writer:
         kind = "current" if ask == "value" else "previous"
         return self.case(kind, (person, "home"), ask, tellings, places[count - 1 if ask == "value" else count - 2])
 
-    def case(self, kind: str, key: tuple[str, str], ask: str, tellings: Sequence[Telling], expected: Any, **more: Any) -> Case:
-        return Case(kind=kind, subject=key[0], predicate=key[1], ask=ask, tellings=tuple(tellings), expected=expected, **more)
+    def case(
+        self, kind: str, key: tuple[str, str], ask: str, tellings: Sequence[Telling], expected: Any, **more: Any
+    ) -> Case:
+        return Case(
+            kind=kind, subject=key[0], predicate=key[1], ask=ask, tellings=tuple(tellings), expected=expected, **more
+        )
 
 
 def cases(seed: int, templates: Templates, each: int) -> Iterator[Case]:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 
 from overwinter.memory.dates import TimeRange, find_dates
 
-_SENTENCE = re.compile(r"(?<!\b(?:Mr|Ms|Dr|St|vs|no|No))(?<!\b(?:Mrs|Jan|Feb|Aug|Sep|Oct|Nov|Dec|e\.g|i\.e))[.!?]+(?=[\s\"'”’)]|$)|\n+")
+_SENTENCE = re.compile(
+    r"(?<!\b(?:Mr|Ms|Dr|St|vs|no|No))(?<!\b(?:Mrs|Jan|Feb|Aug|Sep|Oct|Nov|Dec|e\.g|i\.e))[.!?]+(?=[\s\"'”’)]|$)|\n+"
+)
 _INITIAL = re.compile(r"(?:^|\b[A-Z][\w.]*\s|[(\"'])[A-Z]$")
 _CUT = re.compile(
     r"\s*;\s+|\s+[—–]\s+|,?\s+(?:whereas|while)\s+|,?\s+but\s+(?=\S+\s+\S+\s+\S)|,\s+(?:and|then)\s+"
@@ -19,8 +21,13 @@ _CUT = re.compile(
     r"|\s+and\s+(?=(?:he|she|it|they|we|i|his|her|its|their|my|our)\b)",
     re.IGNORECASE,
 )
-_BECAUSE = re.compile(r",?\s+(?:because|(?:for\s+)?as\s+long\s+as|so\s+long\s+as|given\s+that|seeing\s+that|considering\s+that|now\s+that|due\s+to\s+the\s+fact\s+that|which\s+follows\s+from\s+the\s+fact\s+that)\s+", re.I)
-_SO = re.compile(r",\s+(?:and\s+)?(?:so|therefore|hence|thus|which\s+means(?:\s+that)?|that\s+is\s+why)\s+", re.IGNORECASE)
+_BECAUSE = re.compile(
+    r",?\s+(?:because|(?:for\s+)?as\s+long\s+as|so\s+long\s+as|given\s+that|seeing\s+that|considering\s+that|now\s+that|due\s+to\s+the\s+fact\s+that|which\s+follows\s+from\s+the\s+fact\s+that)\s+",
+    re.I,
+)
+_SO = re.compile(
+    r",\s+(?:and\s+)?(?:so|therefore|hence|thus|which\s+means(?:\s+that)?|that\s+is\s+why)\s+", re.IGNORECASE
+)
 _BECAUSE_FIRST = re.compile(
     r"\s*(?:because|as\s+long\s+as|so\s+long\s+as|given\s+that|seeing\s+that|considering\s+that|now\s+that|since|as(?!\s+far))\s+"
     r"(?P<ground>[^,;]*\b(?:is|are|was|has|have|lives?|works?|moved|uses?|became|owns?)\b[^,;]*),\s+",
@@ -31,14 +38,20 @@ _SKIP = re.compile(
     r"|consider(?:s|ed|ing)?|pretend|hypothetically|for\s+example|e\.g\.)\b",
     re.IGNORECASE,
 )
-_IN_CASE = re.compile(r"\b(?:if\s+(?:anyone|anybody|someone|you)\s+(?:asks?|wonders?|must\s+know|needs?\s+it)|in\s+case\s+[\w\s]{1,30}?),", re.IGNORECASE)
-_QUESTION = re.compile(r"^\s*(?:what|who|whom|whose|where|when|why|how|which|is|are|was|were|do|does|did|can|could|has|have|will|shall)\b(?!.*[.!])", re.I)
+_IN_CASE = re.compile(
+    r"\b(?:if\s+(?:anyone|anybody|someone|you)\s+(?:asks?|wonders?|must\s+know|needs?\s+it)|in\s+case\s+[\w\s]{1,30}?),",
+    re.IGNORECASE,
+)
+_QUESTION = re.compile(
+    r"^\s*(?:what|who|whom|whose|where|when|why|how|which|is|are|was|were|do|does|did|can|could|has|have|will|shall)\b(?!.*[.!])",
+    re.I,
+)
 
 _LEAD = re.compile(
     r"\s*(?:(?:by\s+the\s+way|btw|fyi|for\s+your\s+information|for\s+the\s+record|for\s+information|(?:quick\s+|small\s+|status\s+|latest\s+)?update"
     r"|(?:good\s+|bad\s+|big\s+)?news|side\s+note|note(?:\s+to\s+self)?|reminder|correction|erratum|heads[\s-]up|psa"
     r"|actually|well|so|ok(?:ay)?|also|and|but|oh|yes|no|yeah|right|hi|hey|hello|anyway|besides|meanwhile|moreover|finally|indeed|sorry|thanks|great"
-    r"|just\s+so\s+you\s+know|just\s+to\s+let\s+you\s+know|in\s+fact|in\s+truth|apparently|it\s+turns?\s+out|turns\s+out|it\s+turned\s+out|please"
+    r"|just\s+so\s+you\s+know|just\s+to\s+let\s+you\s+know|in\s+fact|in\s+truth|apparently|it\s+turns?\s+out|turns\s+out|it\s+turned\s+out|it\s+(?:looks|seems|appears)(?:\s+like|\s+as\s+if)?|please"
     r"|as\s+i\s+(?:said|mentioned)|as\s+(?:discussed|mentioned|agreed|planned|expected)|scratch\s+that|i\s+was\s+wrong|i\s+misspoke|that\s+was\s+wrong|my\s+mistake"
     r"|(?:please\s+)?(?:note|remember|don['’]t\s+forget|keep\s+in\s+mind|bear\s+in\s+mind|be\s+aware|know|record|write\s+down|save)"
     r"|you\s+should\s+know|i(?:['’]d|\s+would)\s+like\s+you\s+to\s+(?:know|remember|note)|let\s+me\s+(?:tell|inform|remind)\s+you"
@@ -63,8 +76,14 @@ _TRAILING = re.compile(
     r"|as\s+(?:it\s+turns\s+out|agreed|planned|discussed|you\s+know)|so\s+you\s+know|for\s+what\s+it['’]?s\s+worth)$",
     re.IGNORECASE,
 )
-_ASIDE = re.compile(r",\s*(?:which|who)\s+[^,]{1,60},(?=\s)|\((?:which|who|was|formerly|previously|used\s+to)\b[^)]{1,60}\)", re.IGNORECASE)
-_HEDGE = re.compile(r"\b(?:i\s+think|i\s+believe|i\s+guess|apparently|probably|rumou?r|word\s+is|supposedly|allegedly|likely)\b", re.IGNORECASE)
+_ASIDE = re.compile(
+    r",\s*(?:which|who)\s+[^,]{1,60},(?=\s)|\((?:which|who|was|formerly|previously|used\s+to)\b[^)]{1,60}\)",
+    re.IGNORECASE,
+)
+_HEDGE = re.compile(
+    r"\b(?:i\s+think|i\s+believe|i\s+guess|apparently|probably|rumou?r|word\s+is|supposedly|allegedly|likely)\b",
+    re.IGNORECASE,
+)
 
 _ADVERB = re.compile(
     r"(?<![\w-])(?:as\s+of\s+(?:now|today)|from\s+now\s+on|right\s+now|just\s+now|for\s+now|at\s+the\s+moment|at\s+present|at\s+this\s+point|these\s+days|nowadays|by\s+now"
@@ -74,18 +93,29 @@ _ADVERB = re.compile(
     re.IGNORECASE,
 )
 _HAVE = re.compile(r"(?<=\bI)['’]ve\b|(?<=\bwe)['’]ve\b|(?<=\bthey)['’]ve\b|(?<=\byou)['’]ve\b", re.IGNORECASE)
-_NOW = re.compile(r"\b(?:now|currently|presently|at\s+the\s+moment|at\s+present|these\s+days|as\s+of|since|nowadays)\b", re.IGNORECASE)
-_FORMER = re.compile(r"\b(?:used\s+to(?:\s+be)?|previously|formerly|originally|at\s+first|initially|in\s+the\s+past|once|before\s+that|earlier|back\s+then)\b", re.I)
+_NOW = re.compile(
+    r"\b(?:now|currently|presently|at\s+the\s+moment|at\s+present|these\s+days|as\s+of|since|nowadays)\b", re.IGNORECASE
+)
+_FORMER = re.compile(
+    r"\b(?:used\s+to(?:\s+be)?|previously|formerly|originally|at\s+first|initially|in\s+the\s+past|once|before\s+that|earlier|back\s+then)\b",
+    re.I,
+)
 _ENDED = re.compile(
     r"\bno\s+longer\b|\bnot\s+any\s?(?:more|longer)\b|\bany\s?(?:more|longer)\b|\b(?:has\s+|have\s+|had\s+)?(?:stopped|ceased(?:\s+to)?)\b(?=\s+\w)"
     r"|\b(?:gave|given)\s+up\b(?=\s+\w+ing)|(?<=\bhas)\s+no\b|(?<=\bhave)\s+no\b|(?<=\bhad)\s+no\b",
     re.IGNORECASE,
 )
-_NOT = re.compile(r"\b(?:does|do|did)(?:n['’]t|\s+not)\b|(?<=\b(?:is|as))n['’]t\b|(?<=\b(?:are|was|has))n['’]t\b|(?<=\b(?:were|have))n['’]t\b|\bnot\b(?!\s+\d+,)", re.I)
+_NOT = re.compile(
+    r"\b(?:does|do|did)(?:n['’]t|\s+not)\b|(?<=\b(?:is|as))n['’]t\b|(?<=\b(?:are|was|has))n['’]t\b|(?<=\b(?:were|have))n['’]t\b|\bnot\b(?!\s+\d+,)",
+    re.I,
+)
 _NEVER = re.compile(r"\bnever\b(?:\s+(?:actually|really|once))?", re.IGNORECASE)
 _NEVER_TAIL = re.compile(r",?\s+(?:and|it)\s+(?:was|has\s+been|did)\s*$", re.IGNORECASE)
 _LONE_COMMA = re.compile(r",(?=\s*,)|,(?=\s+(?:is|are|was|were|has|have|will)\b)", re.IGNORECASE)
-_BEFORE_DATE = re.compile(r"(?:,\s*)?\b(?:ever|back\s+in|as\s+from|as\s+of|effective(?:\s+from)?|starting|beginning|dating\s+from|some\s+time|sometime|already|only|in|on|at|during|over|for|from|this)\s+(?:the\s+)?$", re.I)
+_BEFORE_DATE = re.compile(
+    r"(?:,\s*)?\b(?:ever|back\s+in|as\s+from|as\s+of|effective(?:\s+from)?|starting|beginning|dating\s+from|some\s+time|sometime|already|only|in|on|at|during|over|for|from|this)\s+(?:the\s+)?$",
+    re.I,
+)
 
 _AFTER_DATE = re.compile(r"\s+(?:on|onwards?|forward)(?=\s*(?:$|[,.;]))", re.IGNORECASE)
 
@@ -149,7 +179,9 @@ def clauses(text: str, reference_us: int) -> Iterator[Clause]:
         sentence = text[first:last]
         if len(sentence) > 600 or _SKIP.search(_IN_CASE.sub("", sentence)) or _QUESTION.match(sentence):
             continue
-        dates = [replace(one, first=one.first + first, last=one.last + first) for one in find_dates(sentence, reference_us)]
+        dates = [
+            replace(one, first=one.first + first, last=one.last + first) for one in find_dates(sentence, reference_us)
+        ]
         whole = _lead(text, first, last)
         start = first
         for cut in [*_CUT.finditer(text, first, last), None]:
@@ -168,7 +200,8 @@ def _lead(text: str, first: int, last: int) -> Clause:
         sentence=first,
         words="",
         bare="",
-        corrects=bool(_CORRECTS.search(sentence)) or bool(re.match(r"(?:no|sorry|wait|oops)\b[,:]", sentence, re.IGNORECASE)),
+        corrects=bool(_CORRECTS.search(sentence))
+        or bool(re.match(r"(?:no|sorry|wait|oops)\b[,:]", sentence, re.IGNORECASE)),
         hedged=bool(_HEDGE.search(sentence)),
     )
 
@@ -213,7 +246,14 @@ def _prepared(clause: Clause, text: str, dates: list[TimeRange]) -> Clause:
         words = _blank(words, before.start() if before else start, after.end() if after else one.last - first)
     words, bare = _blank_all(_LONE_COMMA, words), _blank_all(_LONE_COMMA, bare)
     return replace(
-        clause, words=_trimmed(words), bare=_trimmed(bare), dates=here, denial=denial, now=now, former=former, speaker=speaker
+        clause,
+        words=_trimmed(words),
+        bare=_trimmed(bare),
+        dates=here,
+        denial=denial,
+        now=now,
+        former=former,
+        speaker=speaker,
     )
 
 
@@ -223,7 +263,11 @@ def _denied(words: str) -> tuple[str, str]:
     ended = bool(_ENDED.search(words))
     words = _blank_all(_ENDED, words)
     denied = _NOT.search(words)
-    if denied and not re.search(r"(?:,|\band|\bbut|\brather)\s*$", words[: denied.start()]) and not re.match(r"\s*(?:only|just)\b", words[denied.end() :]):
+    if (
+        denied
+        and not re.search(r"(?:,|\band|\bbut|\brather)\s*$", words[: denied.start()])
+        and not re.match(r"\s*(?:only|just)\b", words[denied.end() :])
+    ):
         return _blank(words, denied.start(), denied.end()), "ended" if ended else "not"
     return words, "ended" if ended else ""
 

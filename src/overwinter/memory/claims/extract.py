@@ -14,7 +14,23 @@ from typing import Any
 from overwinter.memory.claims import lines as line_rules
 from overwinter.memory.claims import quality
 from overwinter.memory.claims.clauses import Clause, clauses
-from overwinter.memory.claims.phrases import ABSENT, AGE, IT_IS, KEPT, MENTIONED, PRONOUNS, PROMISE, SELF, STATE, VERBS, WITH_ATTRIBUTE, YOU, Phrase
+from overwinter.memory.claims.phrases import (
+    ABSENT,
+    ABSENT_GATE,
+    AGE,
+    IT_IS,
+    KEPT,
+    MENTIONED,
+    OWN_GATE,
+    PROMISE,
+    PRONOUNS,
+    SELF,
+    STATE,
+    VERBS,
+    WITH_ATTRIBUTE,
+    YOU,
+    Phrase,
+)
 from overwinter.memory.claims.statement import EARLIEST_US, OWN_CONFIDENCE, UNTRUSTED_CONFIDENCE, Statement
 from overwinter.memory.claims.words import predicate_of, subject_of
 from overwinter.memory.unit import BOILERPLATE, INJECTED, INSTRUCTION, OWN, TRUSTED, Unit
@@ -46,12 +62,26 @@ _NO_OBJECT = re.compile(
 _SAYS_MORE = re.compile(r"\s(?:is|are|was|were|has|have|will)\s", re.IGNORECASE)
 _NO_ATTRIBUTE = re.compile(
     r"(?:.*\b(?:is|are|was|were|has|have|who|that|which|and|or|to|not|the|an?|my|our|your|his|her|its|their|it|this|that|now|just|rid|me|we|i|you|he|she|they|us|him|them|so|much|many|more|really|very|too|all|some|any|such|no)\b.*|lots?|kind|sort|bit|few|couple|end|rest|most|one|way|fact|rid|difference|impact|gonna|wanna|hold|sight|plenty|part"
-    r"|member|tired|fond|care|advantage|piece|cup|bottle|pair|sense|use)", re.IGNORECASE
+    r"|member|tired|fond|care|advantage|piece|cup|bottle|pair|sense|use)",
+    re.IGNORECASE,
 )
-_UNKNOWN_LEAD = re.compile(r"[,:]\s+|(?<=\S\s)that\s+|\s(?=(?:about|regarding|concerning)\s[^,:]{1,40}[,:])", re.IGNORECASE)
+_UNKNOWN_LEAD = re.compile(
+    r"[,:]\s+|(?<=\S\s)that\s+|\s(?=(?:about|regarding|concerning)\s[^,:]{1,40}[,:])", re.IGNORECASE
+)
 _LEAD_CHARS = 60
+_OF_VERBS = frozenset({"has", "home", "employer", "likes", "dislikes", "uses", "vehicle", "spouse"})
+_ADJUNCT = re.compile(
+    r"(?<=\S)\s+(?:after|before|during|for|with|because\s+of|due\s+to|thanks\s+to|on|at|in|from|to|when|so)\s+\S.*$",
+    re.IGNORECASE,
+)
+_ADJUNCT_OF_ATTRIBUTE = re.compile(
+    r"(?<=\S)\s+(?:after|before|during|for|because\s+of|due\s+to|thanks\s+to|when|so\s+that)\s+\S.*$", re.IGNORECASE
+)
 _INSTEAD = re.compile(r"(?P<a>\S.*?),?\s+but\s+(?:rather\s+|now\s+)?(?P<o>\S.*)")
-_PAST = re.compile(r"\b(?:was|were|had|lived|resided|worked|owned|liked|loved|used|played|kept|spoke|cost|stood|stayed|remained|preferred|drove)\b", re.I)
+_PAST = re.compile(
+    r"\b(?:was|were|had|lived|resided|worked|owned|liked|loved|used|played|kept|spoke|cost|stood|stayed|remained|preferred|drove)\b",
+    re.I,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +97,9 @@ class _Found:
     ends: bool = False
 
 
-def statements_of(unit: Unit, *, facts: Sequence[Mapping[str, Any]] = (), extractor: Extractor | None = None) -> list[Statement]:
+def statements_of(
+    unit: Unit, *, facts: Sequence[Mapping[str, Any]] = (), extractor: Extractor | None = None
+) -> list[Statement]:
     """All that a unit states, in the order it says it; the same for the same unit."""
     if unit.flags & {INJECTED, INSTRUCTION}:
         return []
@@ -98,8 +130,9 @@ class _Reader:
         self.confidence = {TRUSTED: _STATED, OWN: OWN_CONFIDENCE}.get(unit.trust, UNTRUSTED_CONFIDENCE)
         self.sentence_at = 0
         self.last_subject: tuple[str, int] | None = None
+        self.clause_at = 0
         self.last_key: tuple[str, str, int, bool] | None = None
-        """Subject and attribute spoken of last, in which sentence, and whether a value was called wrong."""
+        """Subject and attribute spoken of last, in which clause, and whether a value was called wrong."""
 
     # Facts and lines
 
@@ -148,7 +181,11 @@ class _Reader:
         reporter = subject_of(speaker_of(self.unit.actor) or self.unit.session)
         for line in line_rules.read(self.unit.text):
             yield self._statement(
-                _Found(subject=subject_of(line.subject) or reporter, predicate=predicate_of(line.predicate), object=line.object),
+                _Found(
+                    subject=subject_of(line.subject) or reporter,
+                    predicate=predicate_of(line.predicate),
+                    object=line.object,
+                ),
                 (line.first, line.last),
                 self.unit.happened_us,
             )
@@ -158,6 +195,7 @@ class _Reader:
     def of_sentences(self) -> Iterator[Statement]:
         for clause in clauses(self.unit.text, self.unit.happened_us):
             self.sentence_at = clause.sentence
+            self.clause_at += 1
             if clause.speaker:
                 self.last_subject = (clause.speaker, clause.first)
             found = list(self._of_clause(clause))
@@ -200,21 +238,28 @@ class _Reader:
         if not text or len(text) > MAX_CLAUSE:
             return
         offset = clause.first + words.index(text)
-        for pattern in ABSENT:
+        for pattern in ABSENT if ABSENT_GATE.search(text) else ():
             match = pattern.fullmatch(text)
             subject = self._subject(match["s"], offset + match.start("s")) if match else None
             if match and subject:
                 asks_denial = text.endswith(("exists", "exist", "existed"))
-                if asks_denial != bool(clause.denial) and not (clause.denial == "ended" and text.startswith(("there", "There")) or " without " in text):
+                if asks_denial != bool(clause.denial) and not (
+                    (clause.denial == "ended" and text.startswith(("there", "There"))) or " without " in text
+                ):
                     return
                 self.last_subject = subject
                 ends = not clause.denial
-                found = _Found(subject=subject_of(subject[0]), predicate=predicate_of(match["p"]), object="", ends=ends, event=True)
+                found = _Found(
+                    subject=subject_of(subject[0]), predicate=predicate_of(match["p"]), object="", ends=ends, event=True
+                )
                 yield from self._made(clause, found, subject[1])
                 return
         if self._mentioned(clause, text, offset):
             return
+        gates: dict[re.Pattern[str], bool] = {}
         for phrase in (*WITH_ATTRIBUTE, *VERBS):
+            if phrase.gate is not None and not self._has(gates, phrase.gate, text):
+                continue
             match = phrase.pattern.fullmatch(text)
             got = self._accept(phrase, match, offset, clause) if match else None
             if got:
@@ -223,14 +268,20 @@ class _Reader:
         if not named_only:
             yield from self._state(clause, text, offset)
 
+    @staticmethod
+    def _has(gates: dict[re.Pattern[str], bool], gate: re.Pattern[str], text: str) -> bool:
+        if gate not in gates:
+            gates[gate] = gate.search(text) is not None
+        return gates[gate]
+
     def _mentioned(self, clause: Clause, text: str, offset: int) -> bool:
         """Only names an attribute of which something is said next."""
-        for pattern in MENTIONED:
+        for pattern in MENTIONED if OWN_GATE.search(text) else ():
             match = pattern.fullmatch(text)
             subject = self._subject(match["s"], offset + match.start("s")) if match else None
             if match and subject and not _NO_ATTRIBUTE.fullmatch(match["p"]):
                 self.last_subject = subject
-                self.last_key = (subject_of(subject[0]), predicate_of(match["p"]), clause.sentence, False)
+                self.last_key = (subject_of(subject[0]), predicate_of(match["p"]), self.clause_at, False)
                 return True
         return False
 
@@ -245,6 +296,7 @@ class _Reader:
         if not predicate or (not phrase.predicate and _NO_ATTRIBUTE.fullmatch(groups["p"])):
             return None
         object_, former, wrong = _object(match["o"])
+        object_ = _adjunct(predicate).sub("", object_)
         if not object_ or not quality.is_value(predicate, object_, denied=bool(clause.denial)):
             return None
         helped = bool(clause.denial) or clause.former
@@ -282,7 +334,7 @@ class _Reader:
         return words.strip(" ,"), place
 
     def _state(self, clause: Clause, text: str, offset: int) -> Iterator[Statement]:
-        """"The door is open now", "Alice is a nurse", "Bob is 31 years old"."""
+        """ "The door is open now", "Alice is a nurse", "Bob is 31 years old"."""
         age = AGE.fullmatch(text)
         match = age or IT_IS.fullmatch(text) or STATE.fullmatch(text)
         subject = self._subject(match["s"], offset + match.start("s")) if match else None
@@ -291,23 +343,41 @@ class _Reader:
         object_, former, wrong = _object(match["o"])
         if not object_ or len(object_.split()) > 4:
             return
-        changes = age is None and not re.fullmatch(r"(?:is|are|was|were|has been|have been)", " ".join(match["be"].casefold().split())) and match["be"]
+        changes = (
+            age is None
+            and not re.fullmatch(r"(?:is|are|was|were|has been|have been)", " ".join(match["be"].casefold().split()))
+            and match["be"]
+        )
         if age is not None:
             predicate = "age"
-        elif self.last_key is not None and match["s"].casefold() == "it" and self.last_key[2] == clause.sentence:
+        elif self.last_key is not None and match["s"].casefold() == "it" and self.clause_at - self.last_key[2] <= 1:
             predicate = self.last_key[1]  # "her phone number was never 12; it is 21"
             clause = replace(clause, corrects=self.last_key[3])
         elif re.match(r"an?\s", object_, re.IGNORECASE):
             predicate = "is a"
-        elif changes or clause.now or clause.denial == "ended" or re.match(r"(?:the|my|our|your|his|her|its|their)\s", match["s"], re.IGNORECASE):
+        elif (
+            changes
+            or clause.now
+            or clause.denial == "ended"
+            or re.match(r"(?:the|my|our|your|his|her|its|their)\s", match["s"], re.IGNORECASE)
+        ):
             predicate = "state"
         else:
             predicate = "is"
-        if not quality.is_state(predicate, match["s"], object_) or not quality.agrees(match["s"], text[match.end("s") :], helped=bool(clause.denial)):
+        if not quality.is_state(predicate, match["s"], object_) or not quality.agrees(
+            match["s"], text[match.end("s") :], helped=bool(clause.denial)
+        ):
             return
         self.last_subject = subject
         former = (match.groupdict().get("a") or former).strip(" ,.")
-        found = _Found(subject=subject_of(subject[0]), predicate=predicate, object=object_, former=former, wrong=wrong, event=changes)
+        found = _Found(
+            subject=subject_of(subject[0]),
+            predicate=predicate,
+            object=object_,
+            former=former,
+            wrong=wrong,
+            event=changes,
+        )
         yield from self._made(clause, found, subject[1])
 
     def _promise(self, clause: Clause) -> Statement | None:
@@ -321,7 +391,9 @@ class _Reader:
         if subject is None or len(object_.split()) > 16 or re.match(r"be\b", object_, re.IGNORECASE):
             return None
         found = _Found(subject=subject_of(subject[0]), predicate="promised", object=object_)
-        return self._statement(found, (min(subject[1], clause.first), clause.last), self.unit.happened_us, polarity=kept is None)
+        return self._statement(
+            found, (min(subject[1], clause.first), clause.last), self.unit.happened_us, polarity=kept is None
+        )
 
     # Making
 
@@ -333,9 +405,14 @@ class _Reader:
             return
         since, ends, softly = self._times(clause, found)
         denies = bool(clause.denial) != found.ends
-        self.last_key = (found.subject, found.predicate, clause.sentence, clause.denial == "never")
+        self.last_key = (found.subject, found.predicate, self.clause_at, clause.denial == "never")
         confidence = min(_HEDGED, self.confidence) if clause.hedged else self.confidence
-        main = replace(self._statement(found, span, since, polarity=not denies), confidence=confidence, ends_us=ends, ends_softly=softly)
+        main = replace(
+            self._statement(found, span, since, polarity=not denies),
+            confidence=confidence,
+            ends_us=ends,
+            ends_softly=softly,
+        )
         main = replace(main, reaches_back=ends == since + 1)
         if denies and (instead := _INSTEAD.fullmatch(found.object)):  # "no longer A but B"
             main = replace(main, object=instead["a"])
@@ -388,11 +465,18 @@ class _Reader:
             return (since if since is not None else until - 1 if past else happened), until, False
         if since is not None:
             if found.event or not past or not spans:
-                joined = bool(spans) and bool(re.search(r"(?:between|from)\b.*\b(?:and|to|until)\b|[-–]", spans[0].words, re.IGNORECASE))
+                joined = bool(spans) and bool(
+                    re.search(r"(?:between|from)\b.*\b(?:and|to|until)\b|[-–]", spans[0].words, re.IGNORECASE)
+                )
                 stated = joined and not found.event and not re.fullmatch(r"[\d./-]+", spans[0].words)
                 return since, spans[0].until_us if stated else None, False
             return since, spans[0].until_us, True
         return (EARLIEST_US, happened, True) if clause.former else (happened, None, False)
+
+
+def _adjunct(predicate: str) -> re.Pattern[str]:
+    """What trails a value and says when or what for: more prepositions can after a verb than after an attribute."""
+    return _ADJUNCT if predicate in _OF_VERBS else _ADJUNCT_OF_ATTRIBUTE
 
 
 def _object(words: str) -> tuple[str, str, str]:
@@ -403,6 +487,13 @@ def _object(words: str) -> tuple[str, str, str]:
         object_ = object_[: tail.start()].strip(" ,.;:(")
         former, wrong = tail["a"].strip(), tail["a"].strip() if tail["wrong"] else ""
     object_ = object_.strip("\"'`“”‘’*")
-    if not object_ or len(object_.split()) > 10 or len(object_) > 120 or _NO_OBJECT.match(object_) or _SAYS_MORE.search(object_) or object_.casefold() in PRONOUNS:
+    if (
+        not object_
+        or len(object_.split()) > 10
+        or len(object_) > 120
+        or _NO_OBJECT.match(object_)
+        or _SAYS_MORE.search(object_)
+        or object_.casefold() in PRONOUNS
+    ):
         return "", "", ""
     return object_, former, wrong

@@ -69,16 +69,16 @@ class ClaimKeeper:
         self._begin()
         gone = set(units)
         keys = sorted({_key(claim) for claim in self._index.claims_of(gone)})
-        for key in keys:
-            self._timelines(key)
-        removed = self._index.remove_units(gone)
         stale: list[str] = []
-        for key in keys:
-            timelines = self._timelines(key)
-            lost = {id_ for id_, one in timelines.statements().items() if one.unit in gone}
-            stale += [row.id for id_ in lost for row in self._rows(key).get(id_, [])]
-            timelines.remove(lost)
+        lost: dict[Key, set[str]] = {}
+        for key in keys:  # before the units go: their rows are known by the evidence
+            there = self._rows(key)
+            lost[key] = {id_ for id_, one in self._timelines(key).statements().items() if one.unit in gone}
+            stale += [row.id for id_ in lost[key] for row in there.get(id_, [])]
+        removed = self._index.remove_units(gone)
         self._index.remove_claims(stale)
+        for key in keys:
+            self._timelines(key).remove(lost[key])
         self._settle(keys)
         return removed
 

@@ -12,8 +12,7 @@ from overwinter.memory.claims.phrases import LINE
 MAX_LINES = 48
 
 _NO_KEY = frozenset(
-    "note warning error info http https usage example step task result output input from to re subject date time todo hint see file line url"
-    " debug trace summary question answer observation action thought stdout stderr exit".split(" ")
+    ["note", "warning", "error", "info", "http", "https", "usage", "example", "step", "task", "result", "output", "input", "from", "to", "re", "subject", "date", "time", "todo", "hint", "see", "file", "line", "url", "debug", "trace", "summary", "question", "answer", "observation", "action", "thought", "stdout", "stderr", "exit"]
 )
 
 
@@ -49,7 +48,11 @@ def read(text: str) -> Iterator[Line]:
 
 def _is_key(words: str) -> bool:
     plain = words.casefold().strip()
-    return plain not in _NO_KEY and len(plain.split()) <= 4 and not re.search(r"['’]s\b|\b(?:is|was|are|of|for|set|my|our)\b", plain)
+    return (
+        plain not in _NO_KEY
+        and len(plain.split()) <= 4
+        and not re.search(r"['’]s\b|\b(?:is|was|are|of|for|set|my|our)\b", plain)
+    )
 
 
 def _json(text: str) -> Iterator[Line]:
@@ -62,7 +65,9 @@ def _json(text: str) -> Iterator[Line]:
         if not isinstance(value, str | int | float | bool) or (isinstance(value, str) and not 0 < len(value) <= 120):
             continue
         said = json.dumps(value, ensure_ascii=False)
-        found = re.compile(re.escape(json.dumps(key, ensure_ascii=False)) + r"\s*:\s*" + re.escape(said)).search(text, place)
+        found = re.compile(re.escape(json.dumps(key, ensure_ascii=False)) + r"\s*:\s*" + re.escape(said)).search(
+            text, place
+        )
         if found is None:
             continue
         place = found.end()

@@ -9,6 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
+
+
 _WORD = r"[\w#@][\w'’&/@#+.-]*"
 _NOUN = r"[A-Za-z][\w/-]*"
 _DET = r"(?:the|a|an|my|our|your|his|her|their|its|this|that)"
@@ -36,9 +41,7 @@ _CHOSE = (
     r"|went\s+with|gone\s+with|go(?:es)?\s+with|settled\s+on|agreed\s+on|writ(?:e|ten)\s+down|put\s+down|note|record|enter|take|took|taken|list|set|given|gave|put|\w{2,}(?:ed|ing))"
 )
 
-_FILL = (
-    r"(?:is|are|was|were|has|have|had|will|shall|got|gets|up|down|over|back|to|going|happens?|ended|turn(?:s|ed)?|seems?|appears?|ends?|out|should|\w{2,}ed|\w{2,}ing)"
-)
+_FILL = r"(?:is|are|was|were|has|have|had|will|shall|got|gets|up|down|over|back|to|going|happens?|ended|turn(?:s|ed)?|seems?|appears?|ends?|out|should|\w{2,}ed|\w{2,}ing)"
 _LINK = r"(?:is|are|be|being|been|to|as|at|into|reads?|equals?)"
 
 OF_SUBJECT = (
@@ -49,6 +52,13 @@ OF_SUBJECT = (
 )
 """How an attribute of a subject is named."""
 
+OWN_GATES = (
+    _compiled(r"['’]s\s"),
+    _compiled(r"s['’]\s"),
+    _compiled(r"\b(?:my|our|your|his|her|its|their)\s"),
+    _compiled(r"\s(?:of|for)\s"),
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phrase:
@@ -58,17 +68,14 @@ class Phrase:
         predicate: fixed, or "" where the pattern names it (`p`).
         event: it tells of a change ("moved to"), so that a date is its beginning.
         ends: it denies ("sold").
-        by_itself: it may make a claim of a subject without determiner or name.
+        gate: what a clause must contain for the pattern to have a chance: it is looked for once for all patterns with the same gate.
     """
 
     pattern: re.Pattern[str]
     predicate: str = ""
     event: bool = False
     ends: bool = False
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE)
+    gate: re.Pattern[str] | None = None
 
 
 def _of_subject() -> list[Phrase]:
@@ -78,7 +85,10 @@ def _of_subject() -> list[Phrase]:
         (r"{own}\s+" + rf"{changed}{_FROM}\s+{_TO}\s+{OBJECT}", True),
         (r"{own}\s+" + rf"{changed}\s+{_TO}\s+{OBJECT}\s+(?:up\s+|down\s+)?from\s+(?P<a>\S.*?)", True),
         (r"{own}\s+" + rf"{_AUX}(?:\w{{2,}}ed|given|known|shown|written)\s+(?:to\s+be|as|at|to)\s+{OBJECT}", True),
-        (r"{own}\s+" + rf"(?:has|got|gets|takes|took|carries)\s+(?:a|the)\s+(?:new\s+)?value\s+(?:of\s+)?{OBJECT}", True),
+        (
+            r"{own}\s+" + rf"(?:has|got|gets|takes|took|carries)\s+(?:a|the)\s+(?:new\s+)?value\s+(?:of\s+)?{OBJECT}",
+            True,
+        ),
         (r"{own}\s+" + rf"{_AUX}replaced\s+by\s+{OBJECT}", True),
         (r"{own}\s+" + rf"{_BE}\s+{OBJECT}", False),
         (r"{own}\s*(?::|=|->|→)\s*" + OBJECT, False),
@@ -87,22 +97,38 @@ def _of_subject() -> list[Phrase]:
         (rf"(?:{NAME}\s+)?{_AUX}{_CHOSE}\s+{OBJECT}\s+(?:down\s+)?(?:as|to\s+be)\s+" + r"{own}", True),
         (rf"(?:{NAME}\s+)?{_AUX}(?:made|named|appointed|declared|elected|make)\s+{OBJECT}\s+" + r"{own}", True),
         (r"{own}\s+" + rf"(?:{_FILL}\s+){{1,5}}{_LINK}\s+{OBJECT}", True),
-        (rf"(?:{NAME}\s+)?{_AUX}(?:replac|swapp|exchang|substitut)(?:ed|e|ing|es)\s+" + r"{own}" + rf"\s+(?:with|by|for)\s+{OBJECT}", True),
+        (
+            rf"(?:{NAME}\s+)?{_AUX}(?:replac|swapp|exchang|substitut)(?:ed|e|ing|es)\s+"
+            + r"{own}"
+            + rf"\s+(?:with|by|for)\s+{OBJECT}",
+            True,
+        ),
         (rf"{OBJECT}\s+{_AUX}(?:\w{{2,}}ed|given|chosen|taken|made)\s+(?:as|for|to\s+be)\s+" + r"{own}", True),
-        (rf"{OBJECT}\s+(?:has\s+been|is|became|becomes|has\s+become|serves\s+as|was\s+made|will\s+be|took\s+over\s+as)\s+" + r"{own}", False),
+        (
+            rf"{OBJECT}\s+(?:has\s+been|is|became|becomes|has\s+become|serves\s+as|was\s+made|will\s+be|took\s+over\s+as)\s+"
+            + r"{own}",
+            False,
+        ),
     )
     return [
-        Phrase(pattern=_compiled(shape.replace("{own}", own)), event=event) for shape, event in shapes for own in OF_SUBJECT
+        Phrase(pattern=_compiled(shape.replace("{own}", own)), event=event, gate=gate)
+        for shape, event in shapes
+        for own, gate in zip(OF_SUBJECT, OWN_GATES, strict=True)
     ]
 
 
 _HAVE = r"(?:has|have|had|got|gets|received|receives|took|takes|chose|picked|adopted|uses?|selected|was\s+given|were\s+given|is\s+given)"
 
 WITH_ATTRIBUTE = [
-    Phrase(pattern=_compiled(rf"(?P<s>{NAME})\s+{_BE}\s+(?:the\s+|an?\s+)?(?:\w+\s+)?owner\s+of\s+{OBJECT}"), predicate="has"),
+    Phrase(
+        pattern=_compiled(rf"(?P<s>{NAME})\s+{_BE}\s+(?:the\s+|an?\s+)?(?:\w+\s+)?owner\s+of\s+{OBJECT}"),
+        predicate="has",
+    ),
     *_of_subject(),
     Phrase(
-        pattern=_compiled(rf"(?P<s>{NAME})\s+{_AUX}(?:{_CHANGED}|{_CHANGE})\s+{_OWN}\s+(?P<p>{ATTRIBUTE}){_FROM}\s+{_TO}\s+{OBJECT}"),
+        pattern=_compiled(
+            rf"(?P<s>{NAME})\s+{_AUX}(?:{_CHANGED}|{_CHANGE})\s+{_OWN}\s+(?P<p>{ATTRIBUTE}){_FROM}\s+{_TO}\s+{OBJECT}"
+        ),
         event=True,
     ),
     Phrase(
@@ -111,7 +137,11 @@ WITH_ATTRIBUTE = [
         ),
         event=True,
     ),
-    Phrase(pattern=_compiled(rf"(?P<s>{NAME})\s+{_HAVE}\s+(?:{_OWN}\s+)?(?:new\s+)?(?P<p>{ATTRIBUTE})\s*(?::|\bof\b(?=.*\d)|\bnamely\b|=)\s*{OBJECT}")),
+    Phrase(
+        pattern=_compiled(
+            rf"(?P<s>{NAME})\s+{_HAVE}\s+(?:{_OWN}\s+)?(?:new\s+)?(?P<p>{ATTRIBUTE})\s*(?::|\bof\b(?=.*\d)|\bnamely\b|=)\s*{OBJECT}"
+        )
+    ),
     Phrase(
         pattern=_compiled(
             rf"(?P<s>{NAME})(?:['’]s)?\s+{_AUX}(?:{_HAVE[3:-1]}|{_CHOSE}|wants)\s+{OBJECT}"
@@ -131,14 +161,23 @@ WITH_ATTRIBUTE = [
         )
     ),
     Phrase(pattern=_compiled(rf"(?P<s>{NAME})\s*:\s*(?P<p>{ATTRIBUTE})\s*(?:=|:|->|→|\bis\b)\s*{OBJECT}")),
+    Phrase(
+        pattern=_compiled(
+            rf"(?P<s>{NAME})\s+(?:is|are|was|went|goes|came|has|got|moved|switched|changed)\s+(?:\w+\s+){{0,3}}?(?:a|the|his|her|its|their)\s+(?:new\s+)?(?P<p>{ATTRIBUTE})\s*[:=]\s*{OBJECT}"
+        )
+    ),
     Phrase(pattern=_compiled(rf"(?P<s>{NAME})\s+\((?P<p>{ATTRIBUTE})\)\s*(?:=|:|->|→|\bis\b)\s*{OBJECT}")),
-    Phrase(pattern=_compiled(rf"(?P<s>{NAME})\s+(?:switched|changed)\s+(?P<p>{ATTRIBUTE}){_FROM}\s+to\s+{OBJECT}"), event=True),
+    Phrase(
+        pattern=_compiled(rf"(?P<s>{NAME})\s+(?:switched|changed)\s+(?P<p>{ATTRIBUTE}){_FROM}\s+to\s+{OBJECT}"),
+        event=True,
+    ),
 ]
 """Subject, predicate and object are all named."""
 
 
 def _verb(predicate: str, verbs: str, *, event: bool = False, ends: bool = False) -> Phrase:
-    return Phrase(pattern=_compiled(rf"(?P<s>{NAME})\s+{_AUX}(?:{verbs})\s+{OBJECT}"), predicate=predicate, event=event, ends=ends)
+    pattern = _compiled(rf"(?P<s>{NAME})\s+{_AUX}(?:{verbs})\s+{OBJECT}")
+    return Phrase(pattern=pattern, predicate=predicate, event=event, ends=ends, gate=_compiled(rf"\s(?:{verbs})\s"))
 
 
 _KEEP_LIVING = (
@@ -158,28 +197,59 @@ _RID = (
 
 VERBS = [
     Phrase(
-        pattern=_compiled(rf"(?P<s>{NAME})\s+{_AUX}(?:moved|relocated|went\s+to\s+live|transferred)\s+from\s+(?P<a>\S.*?)\s+(?:in)?to\s+{OBJECT}"),
+        pattern=_compiled(
+            rf"(?P<s>{NAME})\s+{_AUX}(?:moved|relocated|went\s+to\s+live|transferred)\s+from\s+(?P<a>\S.*?)\s+(?:in)?to\s+{OBJECT}"
+        ),
         predicate="home",
         event=True,
     ),
-    _verb("home", r"(?:moved?|relocated?|emigrated|moving|relocating)(?:\s+(?:house|home|over|back))?\s+(?:in)?to|went\s+to\s+live\s+in", event=True),
+    _verb(
+        "home",
+        r"(?:moved?|relocated?|emigrated|moving|relocating)(?:\s+(?:house|home|over|back))?\s+(?:in)?to|went\s+to\s+live\s+in",
+        event=True,
+    ),
     _verb("home", r"moved\s+(?:away\s+from|out\s+of)", event=True, ends=True),
     _verb("home", _KEEP_LIVING),
     Phrase(
-        pattern=_compiled(rf"(?P<s>{NAME})\s+(?:has\s+|have\s+)?(?:calls?|made|makes?|called)\s+{OBJECT}\s+(?:(?:his|her|their|my|its)\s+)?(?:new\s+)?home"),
+        pattern=_compiled(
+            rf"(?P<s>{NAME})\s+(?:has\s+|have\s+)?(?:calls?|made|makes?|called)\s+{OBJECT}\s+(?:(?:his|her|their|my|its)\s+)?(?:new\s+)?home"
+        ),
         predicate="home",
     ),
-    Phrase(pattern=_compiled(rf"{OBJECT}\s+is\s+where\s+(?P<s>{NAME})\s+(?:lives|resides|is\s+at\s+home)"), predicate="home"),
+    Phrase(
+        pattern=_compiled(rf"{OBJECT}\s+is\s+where\s+(?P<s>{NAME})\s+(?:lives|resides|is\s+at\s+home)"),
+        predicate="home",
+    ),
     Phrase(pattern=_compiled(rf"{OBJECT}\s+is\s+where\s+(?P<s>{NAME})\s+works"), predicate="employer"),
-    _verb("employer", r"(?:joined|started\s+(?:working\s+)?(?:at|for|with)|got\s+a\s+job\s+(?:at|with)|was\s+hired\s+by|took\s+a\s+job\s+(?:at|with))", event=True),
-    _verb("employer", r"(?:quit|resigned\s+from|retired\s+from|was\s+fired\s+(?:from|by)|left\s+(?:his|her|their|my)\s+job\s+at)", event=True, ends=True),
-    _verb("job", r"(?:work(?:s|ed|ing)?|(?:is|was)\s+employed|serv(?:es?|ed|ing))\s+as|(?:was\s+)?(?:promoted\s+to|appointed(?:\s+as)?)"),
+    _verb(
+        "employer",
+        r"(?:joined|started\s+(?:working\s+)?(?:at|for|with)|got\s+a\s+job\s+(?:at|with)|was\s+hired\s+by|took\s+a\s+job\s+(?:at|with))",
+        event=True,
+    ),
+    _verb(
+        "employer",
+        r"(?:quit|resigned\s+from|retired\s+from|was\s+fired\s+(?:from|by)|left\s+(?:his|her|their|my)\s+job\s+at)",
+        event=True,
+        ends=True,
+    ),
+    _verb(
+        "job",
+        r"(?:work(?:s|ed|ing)?|(?:is|was)\s+employed|serv(?:es?|ed|ing))\s+as|(?:was\s+)?(?:promoted\s+to|appointed(?:\s+as)?)",
+    ),
     _verb("employer", r"work(?:s|ed|ing)?\s+(?:at|for)|(?:is\s+|was\s+)?employed\s+(?:by|at)"),
     _verb("spouse", r"(?:is|was|got)\s+married\s+to|married"),
     _verb("allergic to", r"(?:is|are|was)\s+allergic\s+to|allergic\s+to"),
-    _verb("likes", r"lik(?:es?|ed|ing)|lov(?:es?|ed|ing)|enjoy(?:s|ed|ing)?|ador(?:es?|ed)|(?:is|are|was)\s+(?:fond\s+of|a\s+fan\s+of|into)|fond\s+of"),
+    _verb(
+        "likes",
+        r"lik(?:es?|ed|ing)|lov(?:es?|ed|ing)|enjoy(?:s|ed|ing)?|ador(?:es?|ed)|(?:is|are|was)\s+(?:fond\s+of|a\s+fan\s+of|into)|fond\s+of",
+    ),
     _verb("dislikes", r"dislik(?:es?|ed)|hat(?:es?|ed|ing)|detests?|can(?:'|’)?t\s+stand|cannot\s+stand|avoids?"),
-    Phrase(pattern=_compiled(rf"(?P<s>{NAME})\s+prefer(?:s|red|ring)?\s+{OBJECT}\s+(?:over|to|rather\s+than|instead\s+of)\s+(?P<a>\S.*?)"), predicate="prefers"),
+    Phrase(
+        pattern=_compiled(
+            rf"(?P<s>{NAME})\s+prefer(?:s|red|ring)?\s+{OBJECT}\s+(?:over|to|rather\s+than|instead\s+of)\s+(?P<a>\S.*?)"
+        ),
+        predicate="prefers",
+    ),
     _verb("prefers", r"prefer(?:s|red|ring)?"),
     _verb("speaks", r"sp(?:eaks?|oke|eaking)"),
     _verb("studies", r"stud(?:y|ies|ied|ying)"),
@@ -187,7 +257,10 @@ VERBS = [
     _verb("birthplace", r"(?:is|was|were)\s+born\s+in"),
     _verb("price", r"costs?|is\s+priced\s+at|sells\s+for"),
     _verb("weight", r"weigh(?:s|ed)?"),
-    _verb("location", r"(?:is|are|was|were)\s+(?:located|stored|kept|found|placed|parked|installed)\s+(?:in|at|on|under|near)|sits\s+(?:in|on|at)"),
+    _verb(
+        "location",
+        r"(?:is|are|was|were)\s+(?:located|stored|kept|found|placed|parked|installed)\s+(?:in|at|on|under|near)|sits\s+(?:in|on|at)",
+    ),
     _verb("owner", r"belong(?:s|ed)?\s+to|(?:is|are|was|were)\s+owned\s+by"),
     _verb("manager", r"report(?:s|ed)?\s+to|(?:is|are|was|were)\s+(?:managed|led|run|headed|supervised)\s+by"),
     _verb("deadline", r"(?:is|are|was|were|falls)\s+due(?:\s+(?:on|by|in))?"),
@@ -210,38 +283,55 @@ VERBS = [
 ]
 """The verb says the predicate."""
 
-ABSENT = [
-    _compiled(
-        rf"{own}\s+(?:(?:has|have|had)\s+)?(?:(?:is|are|was|were|been|got)\s+)?(?:now\s+)?(?:cancel(?:l)?ed|removed|deleted|revoked|abolished|discontinued|terminated|cleared"
-        r"|unset|lost|gone|withdrawn|dropped|scrapped|expired|lapsed|exist(?:s|ed)?|taken\s+away|run\s+out|ran\s+out|void|no\s+more|stopped|ended|over|shut\s+down|retired|decommissioned|waived|lifted|suspended|nullified"
-        r"|history|given\s+up|taken\s+from\s+(?:him|her|them|it)|come\s+to\s+an\s+end|dissolved|disconnected|deactivated|emptied|erased)"
-    )
-    for own in OF_SUBJECT
-] + [
-    _compiled(rf"there\s+(?:is|are|was|were)\s+(?:no|not\s+an?)\s+(?P<p>{ATTRIBUTE})\s+(?:for|of|at|in|on)\s+(?P<s>{NAME})"),
-    _compiled(rf"(?P<s>{NAME})\s+(?:is|are|goes|remains|stays)\s+without\s+(?:an?\s+|any\s+|its\s+|his\s+|her\s+|their\s+)?(?P<p>{ATTRIBUTE})"),
-] + [
-    _compiled(
-        rf"(?:{NAME}\s+)?{_AUX}(?:took\s+away|removed?|cancel(?:l)?ed|deleted?|revoked|dropped|abolished|cleared|withdrew|scrapped|ended|terminated|closed|gave\s+up"
-        rf"|got\s+rid\s+of|discontinued|unset|erased|put\s+an\s+end\s+to|unregistered|disconnected)\s+{own}"
-    )
-    for own in OF_SUBJECT
-]
+ABSENT = (
+    [
+        _compiled(
+            rf"{own}\s+(?:(?:has|have|had)\s+)?(?:(?:is|are|was|were|been|got)\s+)?(?:now\s+)?(?:cancel(?:l)?ed|removed|deleted|revoked|abolished|discontinued|terminated|cleared"
+            r"|unset|lost|gone|withdrawn|dropped|scrapped|expired|lapsed|exist(?:s|ed)?|taken\s+away|run\s+out|ran\s+out|void|no\s+more|stopped|ended|over|shut\s+down|retired|decommissioned|waived|lifted|suspended|nullified"
+            r"|history|given\s+up|taken\s+from\s+(?:him|her|them|it)|come\s+to\s+an\s+end|dissolved|disconnected|deactivated|emptied|erased)"
+        )
+        for own in OF_SUBJECT
+    ]
+    + [
+        _compiled(
+            rf"there\s+(?:is|are|was|were)\s+(?:no|not\s+an?)\s+(?P<p>{ATTRIBUTE})\s+(?:for|of|at|in|on)\s+(?P<s>{NAME})"
+        ),
+        _compiled(
+            rf"(?P<s>{NAME})\s+(?:is|are|goes|remains|stays)\s+without\s+(?:an?\s+|any\s+|its\s+|his\s+|her\s+|their\s+)?(?P<p>{ATTRIBUTE})"
+        ),
+    ]
+    + [
+        _compiled(
+            rf"(?:{NAME}\s+)?{_AUX}(?:took\s+away|removed?|cancel(?:l)?ed|deleted?|revoked|dropped|abolished|cleared|withdrew|scrapped|ended|terminated|closed|gave\s+up"
+            rf"|got\s+rid\s+of|discontinued|unset|erased|put\s+an\s+end\s+to|unregistered|disconnected)\s+{own}"
+        )
+        for own in OF_SUBJECT
+    ]
+)
 """The attribute has no value any more ("exists" is met only where "no longer" was blanked out)."""
 
 AGE = _compiled(rf"(?P<s>{NAME})\s+(?:(?:is|was|are|am)\s+(?P<o>\d{{1,3}})\s+years?(?:\s+old)?)")
-STATE = _compiled(rf"(?P<s>{NAME})\s+(?P<be>{_BE}|went|goes|got|{_AUX}(?:switched|turned|set|changed){_FROM}(?:\s+to)?)\s+{OBJECT}")
+STATE = _compiled(
+    rf"(?P<s>{NAME})\s+(?P<be>{_BE}|went|goes|got|{_AUX}(?:switched|turned|set|changed){_FROM}(?:\s+to)?)\s+{OBJECT}"
+)
 IT_IS = _compiled(rf"(?P<s>it|he|she|they|i|we|you)['’](?:s|m|re)\s+(?P<be>){OBJECT}")
-MENTIONED = [_compiled(rf"{own}\s+(?:{_AUX}{_CHANGED}|{_BE}\s+(?:new|different|another|wrong|what\s.*))") for own in OF_SUBJECT]
+MENTIONED = [
+    _compiled(rf"{own}\s+(?:{_AUX}{_CHANGED}|{_BE}\s+(?:new|different|another|wrong|what\s.*))") for own in OF_SUBJECT
+]
 """An attribute is spoken of, and what it is comes next: "her number has changed; it is 12"."""
+
+OWN_GATE = _compiled("|".join(gate.pattern for gate in OWN_GATES))
+ABSENT_GATE = _compiled("|".join([OWN_GATE.pattern, r"\bthere\s", r"\bwithout\s"]))
 
 PROMISE = _compiled(
     rf"(?P<s>{NAME})(?:\s+|(?=['’]ll))(?:will|['’]ll|shall|promis(?:e|es|ed)(?:\s+\w+)?\s+to|agree(?:s|d)?\s+to|commit(?:s|ted)?\s+to|undertake(?:s|n)?\s+to"
     rf"|(?:am|is|are)\s+going\s+to|plans?\s+to|has\s+to|have\s+to|must|need\s+to|needs\s+to)\s+{OBJECT}"
 )
-KEPT = _compiled(rf"(?P<s>{NAME})\s+(?:has\s+|have\s+|['’]ve\s+)?(?P<o>\w+(?:ed|nt|de|ne|id|ote|ook|ave|ught)\s+\S.*?),?\s+(?:as\s+(?:promised|agreed)|(?:in|on)\s+time)")
+KEPT = _compiled(
+    rf"(?P<s>{NAME})\s+(?:has\s+|have\s+|['’]ve\s+)?(?P<o>\w+(?:ed|nt|de|ne|id|ote|ook|ave|ught)\s+\S.*?),?\s+(?:as\s+(?:promised|agreed)|(?:in|on)\s+time)"
+)
 LINE = _compiled(r"(?P<p>[A-Za-z][\w /.-]{0,40}?)\s*(?::|=|->|→)\s*(?P<o>\S.{0,120}?)")
 """A line of a tool's result: the subject is who reports it, or stands before a dot."""
 
-PRONOUNS = frozenset("he she it they this that his her its their him them these those who which there what".split(" "))
+PRONOUNS = frozenset(["he", "she", "it", "they", "this", "that", "his", "her", "its", "their", "him", "them", "these", "those", "who", "which", "there", "what"])
 SELF, YOU = frozenset(("i", "my", "we", "our", "me", "us", "mine", "i'm", "myself")), frozenset(("you", "your"))

@@ -30,11 +30,21 @@ _OPINION = re.compile(
     r"|journey|experience|feeling|feelings|passion|faith|effect|impact|trouble|idea|ideas|reason|point|deal|joy|love|dream|gift|treat|win|loss|day|moment|moments|memories)\b",
     re.IGNORECASE,
 )
-_CLAUSE = re.compile(r"\b(?:who|which|that|because|when|where|if|you|me|we|i|he|she|they|us|him|them|it|and\s+(?:a|the|my|i))\b|['’](?:m|ve|ll|re|d)\b", re.IGNORECASE)
-_THING = re.compile(r"(?:an?|the|my|our|your|his|her|its|their|one|two|three|four|five|six|seven|eight|nine|ten|no|another|several|\d+|[A-Z]\S*)(?:\s|$)")
+_CLAUSE = re.compile(
+    r"\b(?:who|which|that|because|when|where|if|you|me|we|i|he|she|they|us|him|them|it|and\s+(?:a|the|my|i))\b|['’](?:m|ve|ll|re|d)\b",
+    re.IGNORECASE,
+)
+_THING = re.compile(
+    r"(?:an?|the|my|our|your|his|her|its|their|one|two|three|four|five|six|seven|eight|nine|ten|no|another|several|\d+|[A-Z]\S*)(?:\s|$)"
+)
 _LOOSE = re.compile(r"\b(?:for|to|in|with|about|on|at|from|into)\b", re.IGNORECASE)
-_DANGLING = re.compile(r"\b(?:in|on|for|to|of|with|at|by|from|into|and|or|a|an|the|my|about|always|all|still|back)$", re.IGNORECASE)
-_ACTION = re.compile(r"(?:\w+ly\s+)?\w+(?:ed|ing|en|t)\s+(?:by|up|out|in|with|for|from|on|at|about|me|my|you)\b|\w+ly\s+\w+ed\b|\w+ing\b|been\b|(?:un)?able\b", re.IGNORECASE)
+_DANGLING = re.compile(
+    r"\b(?:in|on|for|to|of|with|at|by|from|into|and|or|a|an|the|my|about|always|all|still|back)$", re.IGNORECASE
+)
+_ACTION = re.compile(
+    r"(?:\w+ly\s+)?\w+(?:ed|ing|en|t)\s+(?:by|up|out|in|with|for|from|on|at|about|me|my|you)\b|\w+ly\s+\w+ed\b|\w+ing\b|been\b|(?:un)?able\b",
+    re.IGNORECASE,
+)
 _BARE_VERB = re.compile(
     r"\s+(?:like|love|enjoy|have|own|live|work|speak|hate|prefer|use|play|study|drive|adore|possess|keep|dislike|report|belong|cost|weigh|are|am|were|reside|serve)\b"
 )
@@ -59,7 +69,9 @@ def agrees(subject: str, rest: str, *, helped: bool = False) -> bool:
     """One does not "like" and "have", one "likes" and "has"; unless helped by a "does not" or "used to" that was blanked out."""
     if helped:
         return True
-    return not re.match(r"\s+(?:having|owning)\b", rest) and not (_BARE_VERB.match(rest) and not _MANY.match(subject.strip()))
+    return not re.match(r"\s+(?:having|owning)\b", rest) and not (
+        _BARE_VERB.match(rest) and not _MANY.match(subject.strip())
+    )
 
 
 def is_value(predicate: str, words: str, *, denied: bool = False) -> bool:
@@ -67,20 +79,43 @@ def is_value(predicate: str, words: str, *, denied: bool = False) -> bool:
     if _DANGLING.search(words):
         return False
     if predicate == "has":
-        return (denied or bool(_THING.match(words))) and len(words.split()) <= 5 and not _LOOSE.search(words) and not _OPINION.search(words) and not _CLAUSE.search(words)
+        return (
+            (denied or bool(_THING.match(words)))
+            and len(words.split()) <= 5
+            and not _LOOSE.search(words)
+            and not _OPINION.search(words)
+            and not _CLAUSE.search(words)
+        )
     if predicate in {"likes", "dislikes", "prefers", "plays", "uses", "speaks", "studies"}:
-        return len(words.split()) <= 5 and "," not in words and not _CLAUSE.search(words) and not re.match(r"(?:the\s+(?:way|idea|thought|fact)|to|it|how)\b", words, re.IGNORECASE)
+        return (
+            len(words.split()) <= 5
+            and "," not in words
+            and not _CLAUSE.search(words)
+            and not re.match(r"(?:the\s+(?:way|idea|thought|fact)|to|it|how)\b", words, re.IGNORECASE)
+        )
     if predicate in {"home", "employer", "birthplace", "location"} and (len(words.split()) > 5 or _ACTION.match(words)):
         return False
-    return not (_CLAUSE.search(words) or _ACTION.match(words) or _OPINION.fullmatch(words.split()[0]) or len(words.split()) > 7)
+    return not (
+        _CLAUSE.search(words) or _ACTION.match(words) or _OPINION.fullmatch(words.split(maxsplit=1)[0]) or len(words.split()) > 7
+    )
 
 
 def is_state(predicate: str, subject: str, words: str) -> bool:
-    """"The door is open", "Alice is a nurse"; not "The party was a blast"."""
+    """ "The door is open", "Alice is a nurse"; not "The party was a blast"."""
     if predicate == "age":
         return True
-    if _OPINION.search(words) or _DANGLING.search(words) or re.match(r"(?:this|that|these)\b", words, re.IGNORECASE) or _CLAUSE.search(words) or _ACTION.match(words):
+    if (
+        _OPINION.search(words)
+        or _DANGLING.search(words)
+        or re.match(r"(?:this|that|these)\b", words, re.IGNORECASE)
+        or _CLAUSE.search(words)
+        or _ACTION.match(words)
+    ):
         return False
     if predicate == "is":
         return len(words.split()) <= 2 and not _LOOSE.search(words)
-    return predicate != "is a" or (len(words.split()) <= 4 and not _LOOSE.search(words) and not re.match(r"(?:it|this|that)\b", subject, re.IGNORECASE))
+    return predicate != "is a" or (
+        len(words.split()) <= 4
+        and not _LOOSE.search(words)
+        and not re.match(r"(?:it|this|that)\b", subject, re.IGNORECASE)
+    )

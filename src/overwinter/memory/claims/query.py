@@ -53,7 +53,9 @@ def _rows(index: Index, subject: str, predicate: str, at: AsOf | None = None) ->
 
 
 def _best_first(claims: list[Claim]) -> list[Claim]:
-    return sorted(claims, key=lambda claim: (claim.confidence <= SURE, -claim.valid_from_us, -claim.known_from_us, claim.id))
+    return sorted(
+        claims, key=lambda claim: (claim.confidence <= SURE, -claim.valid_from_us, -claim.known_from_us, claim.id)
+    )
 
 
 def known(index: Index, subject: str, predicate: str, *, at: AsOf | None = None) -> Known:
@@ -78,7 +80,11 @@ def _value(claim: Claim) -> str:
 
 def _last(index: Index, subject: str, predicate: str, at: AsOf) -> Claim | None:
     past = [claim for claim in _believed(index, subject, predicate, at.known_us) if claim.polarity]
-    ended = [claim for claim in past if claim.valid_to_us is not None and (at.valid_us is None or claim.valid_from_us <= at.valid_us)]
+    ended = [
+        claim
+        for claim in past
+        if claim.valid_to_us is not None and (at.valid_us is None or claim.valid_from_us <= at.valid_us)
+    ]
     return max(ended, key=lambda claim: (claim.valid_to_us or 0, claim.confidence, claim.id), default=None)
 
 
@@ -138,9 +144,15 @@ class Promise:
 def promises(index: Index, *, subject: str = "", at: AsOf | None = None) -> list[Promise]:
     """Open promises, soonest due first."""
     found = []
-    for claim in index.claims(subject=subject_of(subject) if subject else "", predicate="promised", at=at or AsOf(), limit=_ALL):
+    for claim in index.claims(
+        subject=subject_of(subject) if subject else "", predicate="promised", at=at or AsOf(), limit=_ALL
+    ):
         if claim.polarity:
-            ends = [one.until_us for one in find_dates("will " + claim.object, claim.valid_from_us) if one.until_us is not None]
+            ends = [
+                one.until_us
+                for one in find_dates("will " + claim.object, claim.valid_from_us)
+                if one.until_us is not None
+            ]
             found.append(Promise(claim=claim, due_us=max(ends, default=None)))
     return sorted(found, key=lambda one: (one.due_us is None, one.due_us or 0, one.claim.id))
 

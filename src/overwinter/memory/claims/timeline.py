@@ -9,7 +9,7 @@ Rules of a run:
 - Another value of a key that holds one ends it where the other begins (`newer`), wherever in the order of telling it comes.
 - The same value again is evidence, and no new run. After another value, or after its end, it is a new one.
 - A denial ends it (`denied`). "Never" and "correction" take the value out of the timeline from the time they are told on (`corrected`).
-- It ends with what it was said to follow from (`depends on`), unless it was also said by itself.
+- It ends with what it was said to follow from (`depends on`), until it is said anew.
 - What a trusted source said is ended by trusted sources alone; what others say against it stands beside it, and as evidence against it.
 """
 
@@ -172,6 +172,7 @@ class Timeline:
 
     def _tell(self, one: Statement) -> None:
         known = self._known = max(self._known, one.told_us)
+        self.dirty.add(one.id)
         place = one.place
         if one.never:
             self._removed.append((one.value, one.told_us, one.id, one.sure))
@@ -196,8 +197,12 @@ class Timeline:
             if run is None or run.head.value == one.value or (run.head.sure and not one.sure):
                 return one.valid_from_us
             wrong = run.head.value
-            self._removed.append((wrong, one.told_us, one.id, one.sure))
-        begins = [place[0] for place, other in self._points if other.polarity and other.value == wrong and other.told_us <= one.told_us]
+            self._removed.append((wrong, one.told_us, one.id, run.head.sure))
+        begins = [
+            place[0]
+            for place, other in self._points
+            if other.polarity and other.value == wrong and other.told_us <= one.told_us
+        ]
         return begins[-1] if begins else one.valid_from_us
 
     def _is_removed(self, one: Statement) -> str:
@@ -209,6 +214,7 @@ class Timeline:
     def _rerun(self, known: int) -> None:
         """All runs anew, as they look at `known`."""
         self._known = known
+        before = self.folded
         self.runs, self.folded, self._denials = {}, {}, []
         self._current = {True: None, False: None}
         for never in self._never:
@@ -220,7 +226,11 @@ class Timeline:
             for _ in self._step(place[0], one, known):
                 pass
         for never in self._never:
-            again = [place[0] for place, one in self._points if one.polarity and one.value == never.value and not self._is_removed(one)]
+            again = [
+                place[0]
+                for place, one in self._points
+                if one.polarity and one.value == never.value and not self._is_removed(one)
+            ]
             if again:
                 self.runs[never.id].close(min(again), "", NEWER)
         for id_, versions in self.versions.items():
@@ -228,6 +238,7 @@ class Timeline:
                 self._note(id_, None, known)
         for run in self.runs.values():
             self._record(run, known)
+        self.dirty |= {id_ for id_, _ in before.items() ^ self.folded.items()}
 
     # Runs
 
@@ -245,7 +256,11 @@ class Timeline:
     def _affirm(self, at: int, one: Statement, known: int) -> Iterator[Run]:
         sure, weak = self._open(True, at, known), self._open(False, at, known)
         for denial in self._denials:
-            if (one.sure or not denial.head.sure) and covers(denial.head.value, one.value, several=not self.single) and denial.end is None:
+            if (
+                (one.sure or not denial.head.sure)
+                and covers(denial.head.value, one.value, several=not self.single)
+                and denial.end is None
+            ):
                 denial.close(at, one.id, NEWER)
                 yield denial
         beside = sure if one.sure else weak
@@ -258,7 +273,8 @@ class Timeline:
         if beside is not None and beside.head.value == one.value:
             if not one.own or beside.head.own:  # the agent's own repeating of what it was told is no evidence
                 beside.supports.append(one)
-            beside.take_end(one)
+            if one.sure or not beside.head.sure:
+                beside.take_end(one)
             self.folded[one.id] = (beside.head.id, REPEATS)
             self.dirty.add(one.id)
             yield beside
@@ -301,18 +317,17 @@ class Timeline:
         yield run
 
     def _follows_until(self, run: Run, known: int) -> tuple[int | None, str]:
-        """The end of what a run follows from, and which statement that is. None: it does not end, or the run stands by itself."""
-        latest: tuple[int | None, str] = (EARLIEST_US, "")
+        """The end of what a run was said to follow from, and which statement that is; None: of nothing that has ended.
+
+        Said again by itself before that end, it still follows; after it, it is a new run.
+        """
+        first: tuple[int | None, str] = (None, "")
         for one in (run.head, *run.supports):
-            first: tuple[int | None, str] = (None, "")
-            for id_ in one.depends:
+            for id_ in one.depends if one.sure or not run.head.sure else ():
                 end = next((end for since, end in reversed(self.steps.get(id_, ())) if since <= known), None)
                 if end is not None and (first[0] is None or end < first[0]):
                     first = (end, id_)
-            if first[0] is None:
-                return None, ""
-            latest = max(latest, first)
-        return latest
+        return first
 
     def _state(self, run: Run, known: int) -> State | None:
         end, by, why = run.end, run.by, run.why
@@ -350,7 +365,11 @@ class Timeline:
 
     def rows(self, ids: Iterable[str]) -> dict[str, list[Claim]]:
         """The rows of some statements."""
-        return {id_: list(self._rows(self.statements[id_])) for id_ in ids if id_ in self.statements and id_ not in self.foreign}
+        return {
+            id_: list(self._rows(self.statements[id_]))
+            for id_ in ids
+            if id_ in self.statements and id_ not in self.foreign
+        }
 
     def _rows(self, one: Statement) -> Iterator[Claim]:
         versions = self.versions.get(one.id, [])
@@ -392,7 +411,9 @@ class Timeline:
             return tuple(own)
         for others, supports in ((run.supports, True), (run.against, False)):
             latest = sorted(others, key=lambda other: (other.told_us, other.id))[-MAX_EVIDENCE:]
-            own += [Evidence(unit=other.unit, first=other.first, last=other.last, supports=supports) for other in latest]
+            own += [
+                Evidence(unit=other.unit, first=other.first, last=other.last, supports=supports) for other in latest
+            ]
         return tuple(dict.fromkeys(own))
 
 
@@ -418,11 +439,18 @@ class KeyTimelines:
 
     def _denials(self, value: str) -> list[Statement]:
         lines = [line for other, line in self.lines.items() if other != value and covers(other, value, several=True)]
-        return [one for line in lines for id_, one in line.statements.items() if not one.polarity and id_ not in line.foreign]
+        return [
+            one
+            for line in lines
+            for id_, one in line.statements.items()
+            if not one.polarity and id_ not in line.foreign
+        ]
 
     def _spread(self, denials: list[Statement]) -> None:
         for value, line in self.lines.items():
-            line.add([one for one in denials if one.value != value and covers(one.value, value, several=True)], foreign=True)
+            line.add(
+                [one for one in denials if one.value != value and covers(one.value, value, several=True)], foreign=True
+            )
 
     def remove(self, ids: Iterable[str]) -> None:
         gone = set(ids)
@@ -437,7 +465,9 @@ class KeyTimelines:
                 line.replay(own)
 
     def statements(self) -> dict[str, Statement]:
-        return {id_: one for line in self.lines.values() for id_, one in line.statements.items() if id_ not in line.foreign}
+        return {
+            id_: one for line in self.lines.values() for id_, one in line.statements.items() if id_ not in line.foreign
+        }
 
     def take_rows(self) -> dict[str, list[Claim]]:
         """Rows by statement of what may have changed since the last call."""

@@ -6,10 +6,23 @@ import re
 from functools import lru_cache
 
 MANY = frozenset(
-    (
-        ("has", "likes", "dislikes", "prefers", "speaks", "knows", "visited", "member of", "allergic to", "promised", "plays", "studies")
+
+        (
+            "has",
+            "likes",
+            "dislikes",
+            "prefers",
+            "speaks",
+            "knows",
+            "visited",
+            "member of",
+            "allergic to",
+            "promised",
+            "plays",
+            "studies",
+        )
         + ("is", "is a", "uses", "friend", "sibling", "child", "pet", "hobby", "can", "language", "allergy", "skill")
-    )
+
 )
 """Predicates of which several values may hold together. Any other holds one, and a newer value ends the older."""
 
@@ -53,21 +66,27 @@ _SAME = {
     "surname": "last name",
 }
 
-_DETERMINERS = re.compile(r"^(?:(?:the|a|an|this|that|these|those|its|his|her|their|my|our|your|some|new|current|latest|actual|present)\s+)+", re.I)
-_OLD = re.compile(r"^(?:(?:old|former|previous|original|latest|new|newest|current|present|usual|actual|updated|official|preferred)\s+)+", re.IGNORECASE)
+_DETERMINERS = re.compile(
+    r"^(?:(?:the|a|an|this|that|these|those|its|his|her|their|my|our|your|some|any|no|new|current|latest|actual|present)\s+)+",
+    re.I,
+)
+_OLD = re.compile(
+    r"^(?:(?:old|former|previous|original|latest|new|newest|current|present|usual|actual|updated|official|preferred)\s+)+",
+    re.IGNORECASE,
+)
 _SPACE = re.compile(r"[\s_]+")
 _EDGES = " \t\n.,;:!?\"'`“”‘’()[]<>*"
 
 
 @lru_cache(maxsize=65536)
 def subject_of(words: str) -> str:
-    """"The old Pump-3" → "old pump-3"."""
+    """ "The old Pump-3" → "old pump-3"."""
     return _DETERMINERS.sub("", _SPACE.sub(" ", words.strip(_EDGES))).removesuffix("'s").removesuffix("’s").casefold()
 
 
 @lru_cache(maxsize=65536)
 def predicate_of(words: str) -> str:
-    """"her new telephone number" → "phone number"."""
+    """ "her new telephone number" → "phone number"."""
     plain = _SPACE.sub(" ", words.strip(_EDGES)).casefold()
     plain = _OLD.sub("", _DETERMINERS.sub("", plain))
     plain = re.sub(r"\bfavorite\b", "favourite", plain)
@@ -79,7 +98,9 @@ def value_of(predicate: str, words: str) -> str:
     """What of an object counts when values are compared: no case, articles, politeness; of a promise, what was promised."""
     plain = _DETERMINERS.sub("", _SPACE.sub(" ", words.strip(_EDGES))).casefold()
     if predicate == "promised":
-        kept = re.sub(r"\b(?:by|before|until|till|on|at|in|within|next|this|for|to|today|tomorrow|tonight)\b.*$", "", plain).split()
+        kept = re.sub(
+            r"\b(?:by|before|until|till|on|at|in|within|next|this|for|to|today|tomorrow|tonight)\b.*$", "", plain
+        ).split()
         return " ".join(_DETERMINERS.sub("", " ".join(kept[1:])).split()) or plain
     return plain
 

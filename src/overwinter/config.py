@@ -79,6 +79,7 @@ class Settings(BaseSettings):
     budget: str = ""
     by: str = ""
     world: WorldDefaults = Field(default_factory=WorldDefaults)
+    memory: MemoryDefaults = Field(default_factory=MemoryDefaults)
     gates: list[dict[str, Any]] = Field(default_factory=list)
     pace: dict[str, Any] = Field(default_factory=dict)
     tools: dict[str, Any] = Field(default_factory=dict)

@@ -139,4 +139,3 @@ class SqlErasure(abc.ABC):
             for seq, data in rows:
                 yield Stored(place="entry", name=run, seq=seq, data=as_bytes(data))
             after = rows[-1][0]
-

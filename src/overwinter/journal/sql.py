@@ -12,7 +12,6 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from overwinter.errors import BudgetExhausted, LeaseLost, StoreError, UsageError
 from overwinter.journal.canonical import canonical, digest, parse_object

@@ -21,7 +21,20 @@ ERASED = "erased"
 _MARK = b'{"erased":'
 
 _KEPT = frozenset(
-    {"add", "branch", "budget", "budgets", "call_id", "caps", "decision", "effect", "parent", "purpose", "reserve", "settle"}
+    {
+        "add",
+        "branch",
+        "budget",
+        "budgets",
+        "call_id",
+        "caps",
+        "decision",
+        "effect",
+        "parent",
+        "purpose",
+        "reserve",
+        "settle",
+    }
     | {"state", "status"}
 )
 """Fields of bodies that are kept whatever they hold: fixed words, names of runs and budgets, amounts, ids of calls."""
@@ -42,9 +55,12 @@ def skeleton(entry: Entry) -> dict[str, Any]:
         body["calls"] = [{"id": call["id"]} for call in entry.body["calls"]]
     if isinstance(entry.body.get("call"), Mapping):
         body["call"] = {"id": entry.body["call"]["id"]}
-    if entry.kind == "run.started" and "memory" in entry.body["setup"]:
+    if entry.kind == "run.started":
         # Whose memory the run belongs to; without it a rebuilt index would take it for another's.
-        body["setup"] = {"memory": entry.body["setup"]["memory"]}
+        setup = entry.body["setup"]
+        body["setup"] = {
+            name: setup[name] if name == "memory" else {} for name in ("memory", "response") if name in setup
+        }
     return body
 
 

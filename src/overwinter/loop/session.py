@@ -282,7 +282,8 @@ def restore_world(store: Store, state: RunState, world: WorldSession | None, mod
         start = state.world_saved + 1
         if saved.kind == ERASED:
             raise StoreError(
-                f"the state of the world at entry {saved.seq} was erased by {saved.body['by']}", "fork the run at another entry"
+                f"the state of the world at entry {saved.seq} was erased by {saved.body['by']}",
+                "fork the run at another entry",
             )
     try:
         world.restore(store, saved, store.read(state.run, start, kinds=["effect.receipt"]))

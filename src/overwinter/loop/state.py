@@ -337,7 +337,10 @@ def _erased(state: RunState, entry: Entry) -> None:
         case "sample.completion":
             state.sample = None
             if is_visible(entry):
-                state.completion, state.calls = entry.seq, [OpenCall(id=c["id"], tool="erased", arguments={}) for c in body["calls"]]
+                state.completion, state.calls = (
+                    entry.seq,
+                    [OpenCall(id=c["id"], tool="erased", arguments={}) for c in body["calls"]],
+                )
         case "gate.decision" | "effect.intent":
             call = state.call(body["call"]["id"])
             if call is not None and kind == "gate.decision":

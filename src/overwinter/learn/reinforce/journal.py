@@ -161,7 +161,9 @@ class _RunReader:
 
     def _on_erased(self, entry: Entry) -> None:
         if kind_of(entry) in KINDS:
-            raise UsageError(f"entry {entry.seq} of run {self.run!r} was erased ({entry.body['kind']})", "leave the run out")
+            raise UsageError(
+                f"entry {entry.seq} of run {self.run!r} was erased ({entry.body['kind']})", "leave the run out"
+            )
 
     # --- entries --------------------------------------------------------------------------------------------------
 

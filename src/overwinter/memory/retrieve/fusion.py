@@ -96,15 +96,15 @@ def _dense(entries: Mapping[int, Entry], signs: Signs, weights: Weights) -> dict
 
 def _sessions(entries: Mapping[int, Entry]) -> dict[int, float]:
     """row → what its session says of the question: the best unit for each term, added up."""
-    best: dict[str, dict[str, float]] = defaultdict(dict)
+    best: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     for entry in entries.values():
-        of_session = best[entry.unit.session]
+        of_session = best[entry.unit.run, entry.unit.session]
         for term, score in entry.terms.items():
             of_session[term] = max(score, of_session.get(term, 0.0))
     totals = {session: sum(scores.values()) for session, scores in best.items()}
     if len(totals) < 2:  # one session for all says nothing of any
         return {}
-    return {row: totals[entry.unit.session] for row, entry in entries.items()}
+    return {row: totals[entry.unit.run, entry.unit.session] for row, entry in entries.items()}
 
 
 def _actors(entries: Mapping[int, Entry], reading: Reading, weights: Weights) -> dict[int, float]:

@@ -81,9 +81,14 @@ def locomo(folder: Path) -> list[Corpus]:
                 text = f"{turn['speaker']}: {turn['text']}"
                 units.append(
                     as_unit(
-                        len(units), text, session=f"s{n}", place=place, actor=f"person:{turn['speaker']}",
-                        happened_us=last_us, run=sample["sample_id"],
-                    )  # fmt: skip
+                        len(units),
+                        text,
+                        session=f"s{n}",
+                        place=place,
+                        actor=f"person:{turn['speaker']}",
+                        happened_us=last_us,
+                        run=sample["sample_id"],
+                    )
                 )
         questions = []
         for asked in sample["qa"]:
@@ -115,7 +120,9 @@ def multihop(folder: Path, name: str) -> Corpus:
     for i, (title, text) in enumerate(paragraphs):
         titled[title].append((i, text))
         units.append(
-            as_unit(i, f"{title}: {text}", session=f"p{i}", place=0, kind="document", actor=f"document:{title}", run=name)
+            as_unit(
+                i, f"{title}: {text}", session=f"p{i}", place=0, kind="document", actor=f"document:{title}", run=name
+            )
         )
     questions = []
     for asked in json.loads((folder / f"{name}_train.json").read_text(encoding="utf-8")):
@@ -139,7 +146,20 @@ def _gold_paragraphs(asked: dict[str, Any], titled: dict[str, list[tuple[int, st
     return tuple(dict.fromkeys(found))
 
 
-_MONTHS = ("January February March April May June July August September October November December").split()
+_MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 _ON_DAY = re.compile(rf"\b({'|'.join(_MONTHS)}) (\d{{1,2}})(?:st|nd|rd|th)")
 
 
@@ -147,7 +167,8 @@ def memorybank(folder: Path) -> list[Corpus]:
     """One corpus per user. The set names no answers; the questions that name a day have that day's units as gold (group "dated").
     The others have none (group "undated") and serve for abstention only."""
     folder = folder / "memorybank" / "en"
-    histories = json.loads((folder / "memory_bank_en.json").read_text(encoding="utf-8"))
+    loaded = json.loads((folder / "memory_bank_en.json").read_text(encoding="utf-8"))
+    histories = {name.strip(): history for name, history in loaded.items()}
     corpora = []
     for line in (folder / "probing_questions_en.jsonl").read_text(encoding="utf-8").splitlines():
         ((user, texts),) = json.loads(line).items()
@@ -155,12 +176,22 @@ def memorybank(folder: Path) -> list[Corpus]:
         of_day: dict[str, list[int]] = defaultdict(list)
         for day, turns in sorted(histories[user]["history"].items()):
             at_us = int(datetime.fromisoformat(f"{day}T09:00+00:00").timestamp()) * 1_000_000
-            said = [(actor, turn[key].strip()) for turn in turns for key, actor in (("query", "user"), ("response", "agent"))]
+            said = [
+                (actor, turn[key].strip())
+                for turn in turns
+                for key, actor in (("query", "user"), ("response", "agent"))
+            ]
             for place, (actor, text) in enumerate(said):
                 of_day[day].append(len(units))
                 units.append(
                     as_unit(
-                        len(units), text, session=day, place=place, actor=actor, happened_us=at_us + place * MINUTE_US, run=user
+                        len(units),
+                        text,
+                        session=day,
+                        place=place,
+                        actor=actor,
+                        happened_us=at_us + place * MINUTE_US,
+                        run=user,
                     )
                 )
         questions = []
@@ -176,4 +207,6 @@ def memorybank(folder: Path) -> list[Corpus]:
 
 def texts_of(corpora: Sequence[Corpus]) -> list[str]:
     """All texts to embed, each once, sorted."""
-    return sorted({unit.text for corpus in corpora for unit in corpus.units} | {q.text for c in corpora for q in c.questions})
+    return sorted(
+        {unit.text for corpus in corpora for unit in corpus.units} | {q.text for c in corpora for q in c.questions}
+    )

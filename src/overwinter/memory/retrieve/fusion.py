@@ -6,7 +6,7 @@ Rank fusion with k = 60 is not used: it throws away how far apart the scores are
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +16,8 @@ from overwinter.memory.retrieve.weights import Weights
 from overwinter.memory.words import stem, words
 
 _LEAST_DIVISOR = 1e-9
+_JUST_OUTSIDE = 0.6
+"""What a unit right beside the time that was asked for counts: people tell of things on the next day, or the next Monday."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,16 +97,19 @@ def _dense(entries: Mapping[int, Entry], signs: Signs, weights: Weights) -> dict
 
 
 def _sessions(entries: Mapping[int, Entry]) -> dict[int, float]:
-    """row → what its session says of the question: the best unit for each term, added up."""
+    """row → what its session says of the question: the best unit for each term, added up.
+
+    A unit that is alone in its session (a paragraph, say) gets nothing: its own words are counted already.
+    """
     best: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    members: Counter[tuple[str, str]] = Counter()
     for entry in entries.values():
-        of_session = best[entry.unit.run, entry.unit.session]
+        session = entry.unit.run, entry.unit.session
+        members[session] += 1
         for term, score in entry.terms.items():
-            of_session[term] = max(score, of_session.get(term, 0.0))
-    totals = {session: sum(scores.values()) for session, scores in best.items()}
-    if len(totals) < 2:  # one session for all says nothing of any
-        return {}
-    return {row: totals[entry.unit.run, entry.unit.session] for row, entry in entries.items()}
+            best[session][term] = max(score, best[session].get(term, 0.0))
+    totals = {session: sum(scores.values()) for session, scores in best.items() if members[session] > 1}
+    return {row: totals.get((entry.unit.run, entry.unit.session), 0.0) for row, entry in entries.items()}
 
 
 def _actors(entries: Mapping[int, Entry], reading: Reading, weights: Weights) -> dict[int, float]:
@@ -130,7 +135,8 @@ def _times(entries: Mapping[int, Entry], reading: Reading, weights: Weights) -> 
     near: dict[int, float] = {}
     for row, entry in entries.items():
         gap_us = min(_gap_us(entry.unit.happened_us, span.since_us, span.until_us) for span in reading.ranges)
-        near[row] = weights.time * math.exp(-gap_us / weights.time_decay_us)
+        share = _JUST_OUTSIDE * math.exp(-gap_us / weights.time_decay_us) if gap_us else 1.0
+        near[row] = weights.time * share
     return near
 
 

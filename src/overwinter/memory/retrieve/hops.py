@@ -77,7 +77,7 @@ def steps(ranked: Sequence[Scored], reading: Reading, weights: Weights, beam: in
 
 
 def hop_scores(
-    step: Step, entries: Mapping[int, Entry], reading: Reading, corpus: Corpus, signs: Signs, weights: Weights
+    step: Step, entries: Mapping[int, Entry], corpus: Corpus, signs: Signs, weights: Weights
 ) -> dict[int, float]:
     """row → score of the units of a pool that say one of the step's names. `corpus` weighs the names' stems too."""
     named = {

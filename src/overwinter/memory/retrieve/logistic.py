@@ -29,7 +29,9 @@ def fit_logistic(examples: Sequence[tuple[Sequence[float], bool]], *, even: bool
     truths = [float(relevant) for _, relevant in examples]
     positive = sum(truths)
     balance = [
-        len(truths) / (2 * (positive if truth else len(truths) - positive)) if even and 0 < positive < len(truths) else 1.0
+        len(truths) / (2 * (positive if truth else len(truths) - positive))
+        if even and 0 < positive < len(truths)
+        else 1.0
         for truth in truths
     ]
     weights = [0.0] * (count + 1)

@@ -53,9 +53,8 @@ def score_plainly(
                 smooth_lexical[unit.id] += weight * lexical[other]
                 smooth_cosine[unit.id] += weights.dense_beside * cosine[other] * (abs(offset) == 1)
         together = [other for other in units if other.session == unit.session]
-        session[unit.id] = sum(max(bm25(other, term) for other in together) for term in reading.terms)
-    if len({unit.session for unit in units}) < 2:
-        session = dict.fromkeys(session, 0.0)
+        best = sum(max(bm25(other, term) for other in together) for term in reading.terms)
+        session[unit.id] = best if len(together) > 1 else 0.0
     share = weights.dense if cosines else 0.0
     named = {unit.actor for unit in units if _is_named(unit.actor, reading.terms)} or {reading.who}
     scores = {}
@@ -73,7 +72,7 @@ def score_plainly(
 def _is_named(actor: str, terms: Sequence[str]) -> bool:
     if actor.startswith(("tool:", "world:", "document:")):
         return False
-    name = [stem(word) for word in words(actor.split(":")[-1])]
+    name = [stem(word) for word in words(actor.rsplit(":", maxsplit=1)[-1])]
     return bool(name) and all(part in terms for part in name)
 
 

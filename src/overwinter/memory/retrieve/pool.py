@@ -21,7 +21,6 @@ from overwinter.memory.words import stem, words
 K1, B = 1.2, 0.4
 """BM25's constants. Turns differ in length by what they say, not by how often they repeat it: hence less than the usual 0.75."""
 
-OFFSETS = (-2, -1, 1, 2)
 Beside = Mapping[int, tuple[int | None, int | None]]
 
 _MOMENT = re.compile(
@@ -125,14 +124,21 @@ def _beginning(term: str) -> str:
 
 
 def link(entries: Mapping[int, Entry], beside: Beside) -> None:
-    """Tell each entry which of the others stand beside it."""
-    for row, entry in entries.items():
-        before, after = beside.get(row, (None, None))
-        for offset, near, far in ((-1, before, 0), (1, after, 1)):
-            if near is None:
-                continue
-            if near in entries:
-                entry.beside[offset] = near
-            beyond = beside.get(near, (None, None))[far]
-            if beyond is not None and beyond in entries:
-                entry.beside[2 * offset] = beyond
+    """Tell each entry which of the others stand beside it. What is known of one side is true of the other."""
+    after: dict[int, int] = {}
+    for row, (before, behind) in beside.items():
+        if before is not None:
+            after[before] = row
+        if behind is not None:
+            after[row] = behind
+    for row, near in after.items():
+        _join(entries, row, near, 1)
+        far = after.get(near)
+        if far is not None:
+            _join(entries, row, far, 2)
+
+
+def _join(entries: Mapping[int, Entry], row: int, later: int, distance: int) -> None:
+    if row in entries and later in entries:
+        entries[row].beside[distance] = later
+        entries[later].beside[-distance] = row

@@ -20,14 +20,13 @@ from overwinter.memory.words import stem, words
 LOOKUP, AS_OF, TIMELINE, CLAIMS, HYBRID = "lookup", "as-of", "timeline", "claims", "hybrid"
 ROUTES = (LOOKUP, AS_OF, TIMELINE, CLAIMS, HYBRID)
 
-STOP_WORDS = frozenset(
-    """
-    a about also am an and any are as at be been being but by can could did do does doing each for from had has have having he her
-    hers him his how i if in into is it its just many may me might mine much my no not of on or our ours out shall she should so
-    some than that the their theirs them then there these they this those to up us was we were what when where which who whom
-    whose why will with would yes you your yours s t d m re ve ll
-    """.split()
-)
+_STOP = """
+a about also am an and any are as at be been being but by can could did do does doing each for from had has have having he her hers
+him his how i if in into is it its just many may me might mine much my no not of on or our ours out shall she should so some than
+that the their theirs them then there these they this those to up us was we were what when where which who whom whose why will with
+would yes you your yours s t d m re ve ll
+"""
+STOP_WORDS = frozenset(_STOP.split())
 """Words that say how something is asked, not what is asked for."""
 
 _CITE = re.compile(r"(?<![\w#])([A-Za-z0-9][\w.-]*)#(\d{1,12})\b")
@@ -42,7 +41,8 @@ _ALL = re.compile(
 _NOW = re.compile(
     r"\b(?:now(?:adays)?|still|current(?:ly)?|at present|at the moment|these days|any ?more)\b", re.IGNORECASE
 )
-_AS_OF = re.compile(r"\b(?:as of|as at|as known (?:on|at|in)|at|back (?:in|on))\s*(?:the\s*)?$", re.IGNORECASE)
+_AS = re.compile(r"\bas (?:of|at|(?=(?:known|believed) (?:at|on|in)\b))\s*", re.IGNORECASE)
+_AS_OF = re.compile(r"\b(?:at|back (?:in|on)|(?:known|believed) (?:on|in))\s*(?:the\s*)?$", re.IGNORECASE)
 _KNOWN = re.compile(r"\b(?:known|knew|know|believed?|thought|think|assumed?|told)\b", re.IGNORECASE)
 _WHEN = re.compile(
     r"^\W*(?:when|since when|how long|how often|(?:in |on )?(?:what|which) (?:day|date|year|month|week|time))\b",
@@ -109,16 +109,17 @@ class Reading:
 
 def read(question: Question) -> Reading:
     """Read a question. The same question gives the same reading."""
-    text = question.text
+    text = _AS.sub("at ", question.text)
     cites = tuple((run, int(seq)) for run, seq in _CITE.findall(text))
     ids = tuple(_ID.findall(text))
     ranges = tuple(find_dates(text, question.now_us)) if question.now_us else ()
-    asked = _terms(_without(text, ranges)) or _terms(text)
-    terms = tuple(asked)
+    asked = _terms(_without(text, ranges)) or ({} if ranges else _terms(text))
     order = "first" if _FIRST.search(text) else "last" if _LAST.search(text) else "all" if _ALL.search(text) else ""
     as_of = _as_of(text, ranges)
     at = _narrowed(question.at, as_of)
-    only_time = bool(ranges) and not as_of and all(term in _TIME_STEMS for term in terms)
+    only_time = bool(ranges) and not as_of and all(term in _TIME_STEMS for term in asked)
+    asked = {} if only_time else asked
+    terms = tuple(asked)
     if cites or ids:
         route = LOOKUP
     elif as_of or question.at != AsOf():

@@ -114,21 +114,44 @@ def refit_calibration(searcher: Searcher, uses: Sequence[Use], most_lost: float 
             f"{answerable} uses with an answer and {len(uses) - answerable} without are too few to fit on",
             f"collect {LEAST_USES} of each first",
         )
-    answers: list[tuple[tuple[float, ...], bool]] = []
-    hits: list[tuple[tuple[float, ...], bool]] = []
-    for use, case in zip(uses, _cases(searcher, uses), strict=True):
-        weighed = case.weighed
-        if not weighed.order:
-            continue
-        signs = signs_of_answer(weighed.order, weighed.entries, weighed.reading, weighed.corpus, weighed.signs)
-        answers.append((signs, bool(use.relevant)))
-        if use.relevant:
-            for place, each in enumerate(weighed.order[:_HITS_JUDGED]):
-                judged = signs_of_hit(place, weighed.order, weighed.entries, weighed.corpus, weighed.signs)
-                hits.append((judged, each.entry.row in case.gold))
-    answer, hit = fit_logistic(answers, even=True), fit_logistic(hits)
-    reached = sorted(answer(signs) for signs, is_answerable in answers if is_answerable)
-    return Calibration(answer=answer, hit=hit, threshold=reached[int(most_lost * len(reached))])
+    judged = [
+        judge(case.weighed, case.gold, bool(use.relevant))
+        for use, case in zip(uses, _cases(searcher, uses), strict=True)
+    ]
+    return fit_calibration(judged, most_lost)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """What relevance is learnt from: the signs of an answer and whether there was one; for each hit its signs and whether it helped.
+
+    `answer` is None where nothing was found, so that there is nothing to judge.
+    """
+
+    answer: tuple[float, ...] | None
+    has_answer: bool
+    hits: tuple[tuple[tuple[float, ...], bool], ...]
+
+
+def judge(weighed: Weighed, gold: frozenset[int], has_answer: bool) -> Judged:
+    """`gold`: rows of the units that answer; empty where they are not known, and hits teach nothing."""
+    if not weighed.order:
+        return Judged(answer=None, has_answer=has_answer, hits=())
+    answer = signs_of_answer(weighed.order, weighed.entries, weighed.reading, weighed.corpus, weighed.signs)
+    hits = tuple(
+        (signs_of_hit(place, weighed.order, weighed.entries, weighed.corpus, weighed.signs), each.entry.row in gold)
+        for place, each in enumerate(weighed.order[:_HITS_JUDGED] if gold else ())
+    )
+    return Judged(answer=answer, has_answer=has_answer, hits=hits)
+
+
+def fit_calibration(judged: Sequence[Judged], most_lost: float = 0.01) -> Calibration:
+    """See `refit_calibration`."""
+    answers = [(each.answer, each.has_answer) for each in judged if each.answer is not None]
+    answer = fit_logistic(answers, even=True)
+    hit = fit_logistic([pair for each in judged for pair in each.hits])
+    reached = sorted(answer(signs) for signs, has_answer in answers if has_answer)
+    return Calibration(answer=answer, hit=hit, threshold=round(reached[int(most_lost * len(reached))], 4))
 
 
 def keep(index: Index, *, weights: Weights | None = None, calibration: Calibration | None = None) -> None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from overwinter.memory.embed import Embedder
 from overwinter.memory.index import Index, Span
 from overwinter.memory.retrieve.answer import Answer
-from overwinter.memory.retrieve.choose import as_asked, collapsed, diverse, shown_in_order, within_budget
 from overwinter.memory.retrieve.believed import asked_for, behind, current_first
+from overwinter.memory.retrieve.choose import as_asked, collapsed, diverse, shown_in_order, within_budget
 from overwinter.memory.retrieve.fitted import CALIBRATIONS
 from overwinter.memory.retrieve.fusion import Scored, Signs, fuse, ranked
 from overwinter.memory.retrieve.gather import Counts, Limits, fetch, gather, make_pool, rarest, spelling_of
@@ -169,7 +169,7 @@ class Searcher:
         signs = replace(weighed.signs, cosines=cosines)
         scored = {each.entry.row: each for each in weighed.order}
         for step in todo:
-            for row, score in hop_scores(step, entries, reading, corpus, signs, self.weights()).items():
+            for row, score in hop_scores(step, entries, corpus, signs, self.weights()).items():
                 known = scored.get(row)
                 if known is None or score > known.score:
                     scored[row] = Scored(entry=entries[row], score=score, channels={"hop": score})

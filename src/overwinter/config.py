@@ -237,6 +237,9 @@ def _with_paths_from(folder: Path, table: dict[str, Any]) -> dict[str, Any]:
     for name in ("model", "judge"):
         if isinstance(table.get(name), str):
             table[name] = _model_from(folder, table[name])
+    memory = table.get("memory")
+    if isinstance(memory, dict) and str(memory.get("embedder", "")).startswith("minilm:"):
+        memory["embedder"] = f"minilm:{folder / Path(memory['embedder'].removeprefix('minilm:')).expanduser()}"
     if isinstance(tools, dict):
         for settings in tools.values():
             if isinstance(settings, dict) and isinstance(settings.get("root"), str):

@@ -22,7 +22,7 @@ from overwinter.memory import parts, place
 from overwinter.memory.derive import Deriver
 from overwinter.memory.notebook import Notebook
 from overwinter.memory.sqlite import SqliteIndex, index_is_damaged
-from overwinter.memory.sync import OtherJournal, Progress, Synced, Syncer
+from overwinter.memory.sync import STALE, OtherJournal, Progress, Synced, Syncer, digests_stale_since
 from overwinter.memory.unit import DEFAULT_NAMESPACE, AsOf, Filter
 
 if TYPE_CHECKING:
@@ -133,8 +133,11 @@ class Memory:
         return done
 
     def _with_digests(self, done: Synced) -> Synced:
-        if done.first_us is not None:
-            done.spans = parts.span_updater()(self.index, None if done.rebuilt else done.first_us)
+        since_us = digests_stale_since(self.index)
+        if since_us is not None:
+            with self.index.transaction():
+                done.spans = parts.span_updater()(self.index, since_us)
+                self.index.set_note(STALE, b"")
         return done
 
     def embed_pending(self, limit: int | None = None) -> int:
@@ -173,7 +176,7 @@ class Memory:
     def write(
         self, text: str, *, cites: Sequence[str] = (), actor: str = "", data: Mapping[str, Any] | None = None
     ) -> Entry:
-        """Note something in the notebook, durably, and derive it.
+        """Note something in the notebook, durably, and derive it; digests and vectors wait for the next `sync`.
 
         Args:
             cites: entries it rests on, as RUN#SEQ.
@@ -183,7 +186,7 @@ class Memory:
         entry = self.notebook.note(text, by=actor or "user", cites=cites, data=data)
         with self._lock:
             self._follow_the_file()
-            self._mending(lambda: self._with_digests(self._sync_notebook()))
+            self._mending(self._sync_notebook)
         return entry
 
     def _sync_notebook(self) -> Synced:
@@ -254,6 +257,18 @@ class Memory:
             "bytes": _size(self.index),
         }
 
+    def check(self) -> list[str]:
+        """Read all of the index and compare it with itself; what is damaged is derived again. What was found."""
+        with self._lock:
+            self._follow_the_file()
+            found = self.index.check()
+            if found:
+                if isinstance(self.index, SqliteIndex):
+                    self._renew(self.index, StoreError(found[0], "it is derived again"))
+                else:
+                    self._from_the_start(None)
+        return found
+
     def close(self) -> None:
         self.index.close()
 
@@ -276,7 +291,7 @@ class Memory:
             self._use(SqliteIndex(index.path, self.namespace))
             self._messages.append(message)
             _log.warning(message)
-            self._syncer.sync()
+            self._with_digests(self._syncer.sync())
 
     def _follow_the_file(self) -> None:
         """Go over to the new file where another process has set the old one aside, or somebody deleted it."""

@@ -18,10 +18,11 @@ JOINER = "\ue000"
 LONGEST = 80
 """Characters of a name; of longer ones (addresses with parameters) only the last part is one."""
 
-_NAME = re.compile(r"[^\W_]+(?:[-_./:@#+\\~]+[^\W_]+)+")
+# Starting at words only, and never going back into one: else a text without names would cost its length squared.
+_NAME = re.compile(r"(?<![^\W_])[^\W_]++(?:[-_./:@#+\\~]++[^\W_]++)+")
 _SLASHES = re.compile(r"[/\\]+")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_HUMPED = re.compile(r"[^\W_]*[a-z0-9][A-Z][^\W_]*")
+_WORD = re.compile(r"[^\W_]+")
 
 
 def names(text: str) -> list[str]:
@@ -38,7 +39,10 @@ def names(text: str) -> list[str]:
 
 
 def _humps(text: str) -> list[str]:
-    return [piece for match in _HUMPED.finditer(text) for piece in stems(_HUMP.sub(" ", match.group()))]
+    if _HUMP.search(text) is None:
+        return []
+    humped = (word for word in _WORD.findall(text) if _HUMP.search(word))
+    return [piece for word in humped for piece in stems(_HUMP.sub(" ", word))]
 
 
 def index_terms(text: str) -> list[str]:

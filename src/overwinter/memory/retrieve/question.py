@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from overwinter.memory.dates import TimeRange, find_dates
+from overwinter.memory.names import named_days
 from overwinter.memory.unit import AsOf, Filter
 from overwinter.memory.words import stem, words
 
@@ -80,7 +81,7 @@ class Reading:
     Attributes:
         terms: stems of its content words, each once, in order.
         asked: the words themselves, as the index is asked for them, in the same order.
-        spelled: ids, paths and code names it spells, folded: `order-17`, `src/a.py`.
+        spelled: ids, paths and code names it spells, folded, and days as YYYY-MM-DD: `order-17`, `src/a.py`.
         names: those of `terms` that are capitalised inside the sentence.
         said: stems of all its words, of stop words too.
         ranges: times it names.
@@ -132,7 +133,7 @@ def read(question: Question) -> Reading:
         route=route,
         terms=terms,
         asked=tuple(asked.values()),
-        spelled=tuple(dict.fromkeys(match.lower() for match in _SPELLED.findall(text))),
+        spelled=tuple(dict.fromkeys([*(match.lower() for match in _SPELLED.findall(text)), *named_days(text)])),
         names=_names(text, terms),
         said=frozenset(stem(word) for word in words(text)),
         ranges=() if as_of else ranges,

@@ -97,7 +97,7 @@ def test_the_greenhouse_over_several_winters(store: SqliteStore, auto: bool) -> 
         "model": {"kind": "policy", "policy": "rules"},
         "world": {"name": "greenhouse:days=20,winters=3", "seed": 1},
         "pace": {"window_tokens": 2500},
-        "memory": {"core": False, "recall": {"auto": auto}},
+        "memory": {"core": False, "recall": {"auto": auto, "with_goal": True}},
     }
     with start(store, "g", setup) as run:
         assert run.finish() in {"verified", "failed"}

@@ -352,7 +352,7 @@ def import_(
         if form == "journal":
             moved = moving.import_journal(at.store, path, progress)
             progress.done()
-            memory.sync(Progress("entries remembered"))
+            _remember(memory)
             at.out.record(dataclasses.asdict(moved))
             at.out.line(
                 f"took in {moved.written} of {moved.entries} entries of {moved.runs} runs; the others were here"
@@ -365,10 +365,19 @@ def import_(
                 memory, read_chats(path, session=session, kind=form.replace("other", "")), progress
             )
         progress.done()
+        _remember(memory)
         at.out.record(dataclasses.asdict(done))
         at.out.line(f"took in {done.written} of {done.read}; {done.known} were here already")
         if done.core or done.policies:
             at.out.line(f"set {done.core} core blocks and {done.policies} policies")
+
+
+def _remember(memory: Memory) -> None:
+    from overwinter.cli.output import Progress
+
+    progress = Progress("entries remembered")
+    memory.sync(progress)
+    progress.done()
 
 
 import_.__name__ = "import"  # a word of Python, but the right one for the command

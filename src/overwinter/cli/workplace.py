@@ -36,6 +36,11 @@ class Workplace:
     def settings(self) -> Settings:
         return self.effective.settings
 
+    @property
+    def namespace(self) -> str:
+        """Whose memory one works with here."""
+        return self.settings.memory.namespace
+
     def command(self, *words: str) -> str:
         """A command to print: what to type to go on, with the options that find the same journal again."""
         more = []

@@ -265,7 +265,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def import_memory(memory: Memory, path: Path, by: str, progress: Progress | None = None) -> Imported:
     """Take in a file of the memory form. Claims, digests and receipts are not copied: the first two are derived from the units, the
-    last belong to the journal they were given in."""
+    last belong to the journal they were given in. `Memory.sync` then derives what came."""
     manifest, lines = read_export(path)
     done = Imported(
         left_out={kind: manifest.counts[kind] for kind in ("claim", "digest", "receipt") if kind in manifest.counts}
@@ -281,7 +281,6 @@ def import_memory(memory: Memory, path: Path, by: str, progress: Progress | None
         elif line["type"] == "policy" and here.get(line["name"]) != policy_from(line["name"], line["policy"]):
             set_policy(memory, policy_from(line["name"], line["policy"]), by)
             done.policies += 1
-    memory.sync()
     return done
 
 
@@ -312,10 +311,9 @@ def _units_as_said(lines: Iterable[dict[str, Any]]) -> Iterator[tuple[str, Said]
 
 
 def import_chats(memory: Memory, said: Iterable[Said], progress: Progress | None = None) -> Imported:
-    """Write what others said into the notebook, in batches, and derive it."""
+    """Write what others said into the notebook, in batches. `Memory.sync` then derives it."""
     done = Imported()
     import_said(memory, ((each.origin, each) for each in said), done, progress=progress)
-    memory.sync()
     return done
 
 

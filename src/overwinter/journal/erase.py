@@ -25,7 +25,7 @@ from overwinter.journal.entry import Draft, Entry
 from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
 from overwinter.journal.store import Lease, RunInfo, Store
 from overwinter.journal.texts import spellings, texts
-from overwinter.journal.tombstone import ERASED, names
+from overwinter.journal.tombstone import ERASED, named_by
 
 NEVER = frozenset({"entries.erased", "blobs.collected"})
 """Without them nobody could tell an erased entry from a damaged one."""
@@ -89,60 +89,90 @@ def erase(
     _check_owned(kin[0], wanted)
     with _leases(store, kin) as leases:
         entries = list(_entries(store, run, wanted))
-        pending = [entry for entry in entries if entry.kind != ERASED]
-        _refuse_needed(store, kin, pending)
-        said = [text for entry in pending for text in texts(store, entry)]
-        _refuse_telling(f"{reason} {by}", said)
-        witnesses = list(store.read(run, kin[0].fork_seq + 1, kinds=["entries.erased"]))
-        refs = {ref for entry in pending for ref in entry.refs}
-        shared = _referred(store, refs, {(entry.run, entry.seq) for entry in pending})
-        going = (refs - shared) | set(records) | _left_over(store, witnesses)
-        gone = sorted(hash_ for hash_ in going if store.blob_state(hash_) == "present")
-        posted = {*letters, *_letters(store, kin, said)}
-        groups = _by_witness(witnesses, pending)
-        fresh = groups.pop(None, [])
-        known = {hash_ for witness in witnesses for hash_ in witness.body["blobs"]}
-        fence = leases[run].fence
-        if fresh or set(gone) - known:
-            body = {
-                "run": run,
-                "seqs": [entry.seq for entry in fresh],
-                "hashes": [entry.hash for entry in fresh],
-                "blobs": gone,
-                "reason": reason,
-                "by": by,
-            }
-            (witness,) = store.append(run, [Draft(kind="entries.erased", body=body)], fence=fence)
-            witnesses.append(witness)
-            groups[witness.seq] = fresh
-        if not witnesses:
-            return Erased(run=run)
-        last = witnesses[-1].seq
-        for seq, chosen in ({last: []} | groups).items():
-            final = {"blobs": gone, "letters": sorted(posted)} if seq == last else {}
-            store.erase(run, [entry.seq for entry in chosen], by=seq, fence=fence, **final)
+        plan = _plan(store, kin, [entry for entry in entries if entry.kind != ERASED], f"{reason} {by}")
+        plan.gone += sorted(hash_ for hash_ in set(records) - set(plan.gone) if store.blob_state(hash_) == "present")
+        plan.letters |= set(letters)
+        witness = _carry_out(store, run, plan, leases[run].fence, {"reason": reason, "by": by})
     return Erased(
         run=run,
-        seqs=tuple(entry.seq for entry in pending),
-        hashes=tuple(entry.hash for entry in pending),
-        already=len(entries) - len(pending),
-        blobs=tuple(gone),
-        shared=tuple(sorted(shared)),
-        letters=len(posted),
-        witness=f"{run}#{last}",
+        seqs=tuple(entry.seq for entry in plan.pending),
+        hashes=tuple(entry.hash for entry in plan.pending),
+        already=len(entries) - len(plan.pending),
+        blobs=tuple(plan.gone),
+        shared=tuple(sorted(plan.shared)),
+        letters=len(plan.letters),
+        witness=witness,
     )
 
 
+@dataclass(kw_only=True)
+class _Plan:
+    """What is to be done: entries that are no tombstones yet, blobs that go and blobs that stay, letters, earlier witnesses."""
+
+    pending: list[Entry]
+    witnesses: list[Entry]
+    gone: list[str]
+    shared: set[str]
+    letters: set[str]
+
+
+def _plan(store: Store, kin: Sequence[RunInfo], pending: list[Entry], words: str) -> _Plan:
+    _refuse_needed(store, kin, pending)
+    said = [text for entry in pending for text in texts(store, entry)]
+    _refuse_telling(words, said)
+    witnesses = list(store.read(kin[0].run, kin[0].fork_seq + 1, kinds=["entries.erased"]))
+    refs = {ref for entry in pending for ref in entry.refs}
+    shared = _referred(store, refs, {(entry.run, entry.seq) for entry in pending})
+    going = (refs - shared) | _left_over(store, witnesses)
+    return _Plan(
+        pending=pending,
+        witnesses=witnesses,
+        gone=sorted(hash_ for hash_ in going if store.blob_state(hash_) == "present"),
+        shared=shared,
+        letters=_letters(store, kin, said),
+    )
+
+
+def _carry_out(store: Store, run: str, plan: _Plan, fence: int, words: Mapping[str, str]) -> str:
+    """Write the witness of what has none yet, then erase; the newest witness as RUN#SEQ."""
+    fresh, groups = _by_witness(plan.witnesses, plan.pending)
+    known = {hash_ for witness in plan.witnesses for hash_ in witness.body["blobs"]}
+    if fresh or set(plan.gone) - known:
+        body = {
+            "run": run,
+            "seqs": [entry.seq for entry in fresh],
+            "hashes": [entry.hash for entry in fresh],
+            "blobs": plan.gone,
+            **words,
+        }
+        (witness,) = store.append(run, [Draft(kind="entries.erased", body=body)], fence=fence)
+        plan.witnesses.append(witness)
+        groups[witness.seq] = fresh
+    if not plan.witnesses:
+        return ""
+    last = plan.witnesses[-1].seq
+    groups.setdefault(last, [])
+    for seq, chosen in groups.items():
+        store.erase(
+            run,
+            [entry.seq for entry in chosen],
+            by=seq,
+            fence=fence,
+            blobs=plan.gone if seq == last else (),
+            letters=plan.letters if seq == last else (),
+        )
+    return f"{run}#{last}"
+
+
 def complete(store: Store, run: str) -> Erased:
-    """Finish what a killed process began to erase in `run`: everything its witnesses name."""
-    info = store.info(run)
-    seqs: set[int] = set()
-    reason = by = ""
-    for witness in store.read(run, info.fork_seq + 1, kinds=["entries.erased"]):
-        if witness.body["run"] == run:
-            seqs.update(witness.body["seqs"])
-            reason, by = witness.body["reason"], witness.body["by"]
-    return erase(store, run, seqs, reason=reason, by=by) if seqs else Erased(run=run)
+    """Finish what a killed process began to erase in `run`: everything its witnesses name. Touches nothing if all is done."""
+    witnesses = list(store.read(run, store.info(run).fork_seq + 1, kinds=["entries.erased"]))
+    seqs = {seq for witness in witnesses for seq in witness.body["seqs"]}
+    tombstones = {entry.seq for entry in store.read(run, kinds=[ERASED])} if seqs else set()
+    if seqs <= tombstones and not _left_over(store, witnesses):
+        return Erased(run=run)
+    last = witnesses[-1].body
+    return erase(store, run, seqs, reason=last["reason"], by=last["by"])
 
 
 def family(store: Store, run: str) -> list[RunInfo]:
@@ -191,20 +221,17 @@ def _entries(store: Store, run: str, seqs: Sequence[int]) -> Iterator[Entry]:
         at = end
 
 
-def _refuse_needed(store: Store, kin: Sequence[RunInfo], pending: Sequence[Entry]) -> None:
-    """Raise UsageError for an entry that a run which has not ended goes on from, or without which nothing can be checked."""
-    for entry in pending:
-        if entry.kind in NEVER:
-            raise UsageError(
-                f"entry {entry.seq} of run {entry.run!r} says what was erased or collected", "it holds no text and has to stay"
-            )
-    if not pending:
-        return
+def needed(store: Store, kin: Sequence[RunInfo], entries: Sequence[Entry]) -> dict[int, str]:
+    """Those of these entries of the first run of `kin` that must stay, and why: without them an open run could not go on, or
+    nobody could tell what was erased."""
+    reasons = {
+        entry.seq: "it says what was erased or collected, and holds no text" for entry in entries if entry.kind in NEVER
+    }
     lasts = {kin[0].run: kin[0].head_seq}
     for info in kin[1:]:
         lasts[info.run] = min(info.fork_seq, lasts[str(info.parent)])
     for info in kin:
-        shown = [entry for entry in pending if entry.seq <= lasts[info.run]]
+        shown = [entry for entry in entries if entry.seq <= lasts[info.run]]
         if info.status in ENDED or info.unborn or not shown:
             continue
         later = {"sample.intent": -1, "world.saved": -1}
@@ -214,10 +241,18 @@ def _refuse_needed(store: Store, kin: Sequence[RunInfo], pending: Sequence[Entry
         for entry in shown:
             why = _why_needed(entry, step=later["sample.intent"], saved=later["world.saved"])
             if why:
-                raise UsageError(
-                    f"entry {entry.seq} ({entry.kind}) cannot be erased while run {info.run!r} is open: {why}",
-                    f"let the run go on or end first; see `overwinter log {info.run}`",
-                )
+                reasons.setdefault(entry.seq, f"run {info.run!r} is open, and {why}")
+    return reasons
+
+
+def _refuse_needed(store: Store, kin: Sequence[RunInfo], pending: Sequence[Entry]) -> None:
+    reasons = needed(store, kin, pending)
+    for entry in pending:
+        if entry.seq in reasons:
+            raise UsageError(
+                f"entry {entry.seq} ({entry.kind}) of run {entry.run!r} cannot be erased: {reasons[entry.seq]}",
+                f"let the run go on or end first; see `overwinter log {entry.run}`",
+            )
 
 
 def _why_needed(entry: Entry, *, step: int, saved: int) -> str:
@@ -234,16 +269,20 @@ def _why_needed(entry: Entry, *, step: int, saved: int) -> str:
 
 def _refuse_telling(words: str, said: Sequence[str]) -> None:
     if any(len(text) >= MIN_REPEAT_CHARS and text in words for text in said):
-        raise UsageError("the reason repeats a text that is to be erased, and would keep it for ever", "say it in other words")
+        raise UsageError(
+            "the reason repeats a text that is to be erased, and would keep it for ever", "say it in other words"
+        )
 
 
-def _by_witness(witnesses: Sequence[Entry], pending: Sequence[Entry]) -> dict[int | None, list[Entry]]:
-    """Entries by the earlier witness that names them already; None: by no witness yet."""
-    groups: dict[int | None, list[Entry]] = {}
+def _by_witness(witnesses: Sequence[Entry], pending: Sequence[Entry]) -> tuple[list[Entry], dict[int, list[Entry]]]:
+    """Entries that no earlier witness names, and the others by the witness that does."""
+    fresh: list[Entry] = []
+    groups: dict[int, list[Entry]] = {}
+    known = {named: witness.seq for witness in witnesses for named in named_by(witness, witness.run)}
     for entry in pending:
-        found = next((witness.seq for witness in witnesses if names(witness, entry)), None)
-        groups.setdefault(found, []).append(entry)
-    return groups
+        found = known.get((entry.seq, entry.hash))
+        (fresh if found is None else groups.setdefault(found, [])).append(entry)
+    return fresh, groups
 
 
 def _referred(store: Store, hashes: set[str], but: set[tuple[str, int]]) -> set[str]:

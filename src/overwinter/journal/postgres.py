@@ -56,6 +56,10 @@ class PostgresStore(SqlStore):
         db.execute("SET synchronous_commit TO on")
         return db
 
+    def connection_settings(self) -> tuple[str, str]:
+        """URL, password included, and schema: what another reader of the same database connects with."""
+        return self._conninfo, self._schema
+
     def _migrate(self) -> None:
         with self._transaction():
             self._execute("SELECT pg_advisory_xact_lock(?)", (MIGRATION_LOCK,))

@@ -13,14 +13,39 @@ from overwinter.journal.payload import BlobReader, unpack
 from overwinter.journal.store import Store
 
 _LABELS = frozenset(
-    {"actor", "branch", "budget", "by", "call_id", "checker", "cite", "cites", "decision", "digest", "effect", "event", "id"}
-    | {"finish_reason", "key", "kind", "model", "name", "owner", "parent", "policy", "purpose", "rule", "session", "source"}
+    {
+        "actor",
+        "branch",
+        "budget",
+        "by",
+        "call_id",
+        "checker",
+        "cite",
+        "cites",
+        "decision",
+        "digest",
+        "effect",
+        "event",
+        "id",
+    }
+    | {
+        "finish_reason",
+        "key",
+        "kind",
+        "model",
+        "name",
+        "owner",
+        "parent",
+        "policy",
+        "purpose",
+        "rule",
+        "session",
+        "source",
+    }
     | {"state", "status", "tool", "unit", "version", "world"}
 )
 """Fields that name things. They go with an erased entry, but occurring elsewhere they do not repeat what it said."""
-_FRAME = frozenset(
-    {"budgets", "caps", "constraint", "limits", "reserve", "settle", "setup", "tokens", "usage", "view"}
-)
+_FRAME = frozenset({"budgets", "caps", "constraint", "limits", "reserve", "settle", "setup", "tokens", "usage", "view"})
 """Fields that hold no words of anybody, or only in the form of token ids."""
 
 CHUNK_BYTES = 1 << 24

@@ -21,7 +21,20 @@ ERASED = "erased"
 _MARK = b'{"erased":'
 
 _KEPT = frozenset(
-    {"add", "branch", "budget", "budgets", "call_id", "caps", "decision", "effect", "parent", "purpose", "reserve", "settle"}
+    {
+        "add",
+        "branch",
+        "budget",
+        "budgets",
+        "call_id",
+        "caps",
+        "decision",
+        "effect",
+        "parent",
+        "purpose",
+        "reserve",
+        "settle",
+    }
     | {"state", "status"}
 )
 """Fields of bodies that are kept whatever they hold: fixed words, names of runs and budgets, amounts, ids of calls."""
@@ -42,9 +55,12 @@ def skeleton(entry: Entry) -> dict[str, Any]:
         body["calls"] = [{"id": call["id"]} for call in entry.body["calls"]]
     if isinstance(entry.body.get("call"), Mapping):
         body["call"] = {"id": entry.body["call"]["id"]}
-    if entry.kind == "run.started" and "memory" in entry.body["setup"]:
+    if entry.kind == "run.started":
         # Whose memory the run belongs to; without it a rebuilt index would take it for another's.
-        body["setup"] = {"memory": entry.body["setup"]["memory"]}
+        setup = entry.body["setup"]
+        body["setup"] = {
+            name: setup[name] if name == "memory" else {} for name in ("memory", "response") if name in setup
+        }
     return body
 
 
@@ -101,8 +117,8 @@ def witness_of(entry: Entry) -> tuple[str, int] | None:
     return (run, int(seq)) if mark and seq.isdigit() else None
 
 
-def names(witness: Entry, erased: Entry) -> bool:
-    """Whether `witness` is an `entries.erased` entry that lists `erased` with its hash."""
-    if witness.kind != "entries.erased" or witness.body["run"] != erased.run:
-        return False
-    return (erased.seq, erased.hash) in zip(witness.body["seqs"], witness.body["hashes"], strict=False)
+def named_by(witness: Entry, run: str) -> frozenset[tuple[int, str]]:
+    """(seq, hash) of the entries of `run` that `witness` lists as erased; none if it is no `entries.erased` entry of theirs."""
+    if witness.kind != "entries.erased" or (witness.run, witness.body["run"]) != (run, run):
+        return frozenset()
+    return frozenset(zip(witness.body["seqs"], witness.body["hashes"], strict=False))

@@ -88,7 +88,9 @@ def replay(
         for entry in store.read(run):
             if replayer is None:
                 if entry.kind == ERASED:
-                    raise UsageError(f"the beginning of run {run!r} was erased", "there is nothing left to replay it from")
+                    raise UsageError(
+                        f"the beginning of run {run!r} was erased", "there is nothing left to replay it from"
+                    )
                 replayer = _Replayer(store, parts or build_parts(entry.body["setup"]), parts_in_code=parts is not None)
             what = replayer.check(entry, state)
             if what:

@@ -116,8 +116,13 @@ def played_by_rules(world_name: str, seed: int) -> Trace:
     return retrace(world_name, seed, done)
 
 
+def lost_by_rules(world_name: str) -> Trace:
+    """The first season from seed 0 on that the rules lose."""
+    return next(trace for seed in count() if not (trace := played_by_rules(world_name, seed)).success)
+
+
 def test_a_head_beside_the_model_ranks_the_mistakes(head: AdvantageHead, tmp_path: Path) -> None:
-    folder, trace = make_player(tmp_path / "small"), played_by_rules(WORLD, 4)
+    folder, trace = make_player(tmp_path / "small"), lost_by_rules(WORLD)
     assert not Appraiser(folder).read(trace).is_advised
     of_greenhouse = replace(head, world="greenhouse", actions=("wait", "heat off", "open vents", "read the rules"))
     of_greenhouse.write(folder, "rules")
@@ -126,6 +131,7 @@ def test_a_head_beside_the_model_ranks_the_mistakes(head: AdvantageHead, tmp_pat
     assert read.is_advised
     assert not judge.read(trace).is_advised
     assert not judge.read(trace, "../rules").is_advised
+    assert not judge.read(replace(trace, success=1.0), "rules").is_advised
     worst = read.mistakes(len(read.moments))
     sure = [-1.0 if (advice := read.moments[row].advice) is None else advice.sure for row in worst]
     assert sure == sorted(sure, reverse=True)

@@ -15,7 +15,7 @@ return-conditional form of Hindsight Credit Assignment (arXiv 1912.02503), knowi
 Whose behaviour h was learned from cancels in the ratio, so it may be older than the player that is judged.
 
 Which choices were mistakes is a question of its own, and a head that was taught by counterfactuals answers it best (`advantage`). Where the
-model's folder has one for the player, mistakes are ranked by it, else by hindsight.
+model's folder has one for the player, the mistakes of a lost episode are ranked by it, all others by hindsight.
 """
 
 from __future__ import annotations
@@ -242,7 +242,8 @@ class Appraiser:
             _moment(look, (before, after), plain[row], (well[row], badly[row]))
             for row, (look, before, after) in enumerate(zip(trace.looks, chances, [*chances[1:], end], strict=True))
         ]
-        head = AdvantageHead.read(self._folder, player)
+        # Heads are taught by lost episodes: of one that went well, or goes on, they expect too much.
+        head = AdvantageHead.read(self._folder, player) if trace.success == 0.0 else None
         if head is not None:
             told = head.told(trace)
             moments = [replace(moment, advice=told.best(row)) for row, moment in enumerate(moments)]

@@ -106,8 +106,10 @@ def _sessions(entries: Mapping[int, Entry]) -> dict[int, float]:
     for entry in entries.values():
         session = entry.unit.run, entry.unit.session
         members[session] += 1
-        for term, score in entry.terms.items():
-            best[session][term] = max(score, best[session].get(term, 0.0))
+        if entry.terms:
+            of_session = best[session]
+            for term, score in entry.terms.items():
+                of_session[term] = max(score, of_session.get(term, 0.0))
     totals = {session: sum(scores.values()) for session, scores in best.items() if members[session] > 1}
     return {row: totals.get((entry.unit.run, entry.unit.session), 0.0) for row, entry in entries.items()}
 

@@ -156,6 +156,9 @@ def make_pool(index: Index, rows: Sequence[int], reading: Reading, corpus: Corpu
         for near in beside.get(row, (None, None)):
             far = beside.get(near, (None, None)) if near is not None else ()
             wanted.update(dict.fromkeys(other for other in (near, *far) if other is not None))
-    entries = {row: entry_of(row, unit, reading, corpus) for row, unit in fetch(index, wanted, reading.where).items()}
+    entries = {
+        row: entry_of(row, unit, reading, corpus, alone=beside.get(row) == (None, None))
+        for row, unit in fetch(index, list(wanted), reading.where).items()
+    }
     link(entries, beside)
     return entries

@@ -333,5 +333,26 @@ KEPT = _compiled(
 LINE = _compiled(r"(?P<p>[A-Za-z][\w /.-]{0,40}?)\s*(?::|=|->|→)\s*(?P<o>\S.{0,120}?)")
 """A line of a tool's result: the subject is who reports it, or stands before a dot."""
 
-PRONOUNS = frozenset(["he", "she", "it", "they", "this", "that", "his", "her", "its", "their", "him", "them", "these", "those", "who", "which", "there", "what"])
+PRONOUNS = frozenset(
+    [
+        "he",
+        "she",
+        "it",
+        "they",
+        "this",
+        "that",
+        "his",
+        "her",
+        "its",
+        "their",
+        "him",
+        "them",
+        "these",
+        "those",
+        "who",
+        "which",
+        "there",
+        "what",
+    ]
+)
 SELF, YOU = frozenset(("i", "my", "we", "our", "me", "us", "mine", "i'm", "myself")), frozenset(("you", "your"))

@@ -96,7 +96,10 @@ def is_value(predicate: str, words: str, *, denied: bool = False) -> bool:
     if predicate in {"home", "employer", "birthplace", "location"} and (len(words.split()) > 5 or _ACTION.match(words)):
         return False
     return not (
-        _CLAUSE.search(words) or _ACTION.match(words) or _OPINION.fullmatch(words.split(maxsplit=1)[0]) or len(words.split()) > 7
+        _CLAUSE.search(words)
+        or _ACTION.match(words)
+        or _OPINION.fullmatch(words.split(maxsplit=1)[0])
+        or len(words.split()) > 7
     )
 
 

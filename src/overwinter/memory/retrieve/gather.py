@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from overwinter.memory.index import Index
 from overwinter.memory.retrieve.pool import Beside, Corpus, Entry, entry_of, link, mean_words, rarity
-from overwinter.memory.retrieve.question import Question, Reading, within
+from overwinter.memory.retrieve.question import Question, Reading, changed, within
 from overwinter.memory.unit import Filter, Unit
 
 if TYPE_CHECKING:
@@ -122,13 +122,9 @@ def gather(
         others += index.rows([unit.id for unit in units])
     recent: list[int] = []
     if question.session:
-        here = Filter(**_fields(reading.where) | {"sessions": frozenset({question.session})})
+        here = changed(reading.where, {"sessions": frozenset({question.session})})
         recent = index.rows([unit.id for unit in index.timeline(here, limit=limits.recent, newest_first=True)])
     return Candidates(lexical=lexical, dense=near, others=others, recent=recent)
-
-
-def _fields(where: Filter) -> dict[str, object]:
-    return {name: getattr(where, name) for name in Filter.__slots__}
 
 
 def surroundings(index: Index, rows: Sequence[int], beside: int) -> Beside:

@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from overwinter.memory.index import Index
+from overwinter.memory.names import named_days
 from overwinter.memory.retrieve.question import Reading
 from overwinter.memory.unit import Filter, Unit
 from overwinter.memory.words import stem, words
@@ -99,8 +100,8 @@ def entry_of(row: int, unit: Unit, reading: Reading, corpus: Corpus) -> Entry:
 def term_scores(text: str, terms: Sequence[str], spelled: Sequence[str], corpus: Corpus) -> dict[str, float]:
     counts = count_terms(text, terms)
     if spelled:
-        lowered = text.lower()
-        counts.update({name: often for name in spelled if (often := lowered.count(name))})
+        lowered, days = text.lower(), named_days(text)
+        counts.update({name: often for name in spelled if (often := lowered.count(name) + days.count(name))})
     norm = K1 * (1 - B + B * count_words(text) / corpus.mean_words)
     return {term: corpus.weights.get(term, 0.0) * often * (K1 + 1) / (often + norm) for term, often in counts.items()}
 

@@ -1,0 +1,122 @@
+"""Words of questions and sessions: light stems, and counts by which the rarity of a word is judged. Pure Python.
+
+The stemmer takes off what English inflection adds and no more; it is applied to both sides, so it need not be right, only the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from math import log
+
+from overwinter.memory.sift.session import Session
+
+_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+WORD = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+(?:['’.\-][^\W_]+)*")
+GAP = "____"
+
+
+def word_set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+STOP = word_set(
+    "a about above after again all also am an and any are as at be because been before being both but by can could did do does "
+    "doing done don't down each few for from further get got had has have having he her here hers him his how i i'd i'll i'm i've if "
+    "in into is it it's its just let like made make me more most my no nor not of off oh on once one only or other our out over own "
+    "really same she should so some such than that that's the their them then there these they they're this those through to too "
+    "under until up us very was we we're were what what's when where which while who whom whose why will with would yes you you're "
+    "you've your now still currently these days ever"
+)
+
+
+@lru_cache(maxsize=100_000)
+def stem(word: str) -> str:
+    """A lower-case word without its inflection: "moved", "moving" → "mov"; "cities", "city" → "citi"."""
+    word = word.removesuffix("'s").removesuffix("’s").replace("'", "").replace("’", "")
+    for ending, rest, least in (("ies", "y", 5), ("ingly", "", 8), ("ing", "", 6), ("edly", "", 7), ("ed", "", 5)):
+        if word.endswith(ending) and len(word) >= least:
+            word = word.removesuffix(ending) + rest
+            break
+    else:
+        if word.endswith("es") and len(word) > 4 and word[-3] in "sxzho":
+            word = word[:-2]
+        elif word.endswith("s") and len(word) > 3 and word[-2] not in "sui":
+            word = word[:-1]
+    if word.endswith("ly") and len(word) > 5:
+        word = word[:-2]
+    if len(word) > 3 and word[-1] == word[-2] and word[-1] in "bdgmnprt":
+        word = word[:-1]
+    if len(word) > 3 and word[-1] == "e":
+        word = word[:-1]
+    return word[:-1] + "i" if len(word) > 3 and word[-1] == "y" else word
+
+
+@lru_cache(maxsize=20_000)
+def terms(text: str) -> tuple[str, ...]:
+    """Stems of the words that carry meaning, in order."""
+    words = (word.casefold() for word in WORD.findall(text))
+    return tuple(stem(word) for word in words if word not in STOP)
+
+
+class Haystack:
+    """Candidates with the counts that scores need: postings of stems over turns, lengths, and how many turns know a word.
+
+    Attributes:
+        postings: stem → [(session, turn, how often)], in order.
+        lengths: stems per turn, by session.
+    """
+
+    def __init__(self, sessions: Sequence[Session]) -> None:
+        self.sessions = tuple(sessions)
+        self.postings: dict[str, list[tuple[int, int, int]]] = {}
+        self.lengths: list[list[int]] = []
+        for number, session in enumerate(self.sessions):
+            lengths = []
+            for place, turn in enumerate(session.turns):
+                counts = Counter(terms(turn.text))
+                lengths.append(counts.total())
+                for term, count in counts.items():
+                    self.postings.setdefault(term, []).append((number, place, count))
+            self.lengths.append(lengths)
+        self.turns = sum(len(session.turns) for session in self.sessions)
+        self.mean_turn = sum(map(sum, self.lengths)) / max(1, self.turns) or 1.0
+        self.mean_session = sum(map(sum, self.lengths)) / max(1, len(self.sessions)) or 1.0
+        self.speakers = frozenset(
+            turn.speaker.casefold() for session in self.sessions for turn in session.turns if turn.speaker
+        )
+
+    def idf(self, term: str) -> float:
+        """Over turns, never negative."""
+        known = len(self.postings.get(term, ()))
+        return log(1 + (self.turns - known + 0.5) / (known + 0.5))
+
+    def session_idf(self, term: str) -> float:
+        known = len({number for number, _, _ in self.postings.get(term, ())})
+        return log(1 + (len(self.sessions) - known + 0.5) / (known + 0.5))
+
+    def turn_scores(self, wanted: Sequence[str], k1: float = 1.2, b: float = 0.75) -> dict[tuple[int, int], float]:
+        """BM25 of the turns in which any of `wanted` occurs: (session, turn) → score."""
+        scores: dict[tuple[int, int], float] = {}
+        for term in dict.fromkeys(wanted):
+            idf = self.idf(term)
+            for number, place, count in self.postings.get(term, ()):
+                norm = k1 * (1 - b + b * self.lengths[number][place] / self.mean_turn)
+                key = number, place
+                scores[key] = scores.get(key, 0.0) + idf * count * (k1 + 1) / (count + norm)
+        return scores
+
+    def session_scores(self, wanted: Sequence[str], k1: float = 1.2, b: float = 0.75) -> list[float]:
+        """BM25 of whole sessions."""
+        scores = [0.0] * len(self.sessions)
+        for term in dict.fromkeys(wanted):
+            counts: dict[int, int] = {}
+            for number, _, count in self.postings.get(term, ()):
+                counts[number] = counts.get(number, 0) + count
+            idf = self.session_idf(term)
+            for number, count in counts.items():
+                norm = k1 * (1 - b + b * sum(self.lengths[number]) / self.mean_session)
+                scores[number] += idf * count * (k1 + 1) / (count + norm)
+        return scores

@@ -69,7 +69,7 @@ class Config:
     method: Method = "outcome"
     rate: float = 0.01
     rounds: int = 4
-    steps_per_round: int = 60
+    steps_per_round: int = 150
     batch: int = 16
     group: int = 6
     hidden: int = 16

@@ -52,13 +52,19 @@ class Extracts:
     """All that the sessions of a haystack have to say on a question: the three best sentences of each."""
 
     def __init__(self, question: str, haystack: Haystack) -> None:
-        self.question = read_question(question)
-        idf = {term: haystack.idf(term) for term in self.question.terms}
-        self.by_session = [_extracts(self.question, idf, n, session) for n, session in enumerate(haystack.sessions)]
+        self.question, self._haystack = read_question(question), haystack
+        self._idf = {term: haystack.idf(term) for term in self.question.terms}
+        self._by_session: dict[int, list[Extract]] = {}
 
     def answer(self, sessions: Iterable[int]) -> str:
         """The answer from these sessions, in any order; "" where they say nothing."""
-        return _choose(self.question, [extract for n in sessions for extract in self.by_session[n]])
+        return _choose(self.question, [extract for number in sessions for extract in self._of(number)])
+
+    def _of(self, number: int) -> list[Extract]:
+        if number not in self._by_session:
+            session = self._haystack.sessions[number]
+            self._by_session[number] = _extracts(self.question, self._idf, number, session)
+        return self._by_session[number]
 
 
 def answer(question: str, sessions: Sequence[Session], haystack: Haystack) -> str:
@@ -96,7 +102,7 @@ def _extracts(question: Question, idf: dict[str, float], number: int, session: S
         for sentence in _SENTENCE.split(turn.text):
             said = frozenset(terms(sentence)) | own
             match = _weight(idf, said) + 0.4 * _weight(idf, (here | before) - said)
-            match *= _trust(sentence, turn, question) / total
+            match = match / total * _trust(sentence, turn, question) if match >= LEAST * total else 0.0
             reply = _span(question, sentence, session.happened_us) if match >= LEAST else ""
             if reply:
                 found.append(Extract(number, session.happened_us or 0, round(match, 6), reply))
@@ -158,9 +164,9 @@ def _spans(sentence: str, known: set[str]) -> list[_Span]:
     matched = [place for place, term in enumerate(stems) if term in known]
     spans, start = [], None
     for place in range(len(words) + 1):
-        carries = place < len(words) and _carries(words[place][0], stems[place], known)
+        carries = place < len(words) and _carries(words, place, known)
         joins = place < len(words) and start is not None and words[place][0] in _JOINERS and place + 1 < len(words)
-        if joins and _carries(words[place + 1][0], stems[place + 1], known):
+        if joins and _carries(words, place + 1, known):
             continue
         broken = (
             start is not None
@@ -175,9 +181,12 @@ def _spans(sentence: str, known: set[str]) -> list[_Span]:
     return spans
 
 
-def _carries(word: str, term: str, known: set[str]) -> bool:
+def _carries(words: Sequence[re.Match[str]], place: int, known: set[str]) -> bool:
+    """Whether a word can be part of an answer. A small word with a capital inside a sentence is a name (Will, May)."""
+    word = words[place][0]
     low = word.casefold()
-    return term not in known and low not in STOP and low not in _EMPTY
+    is_name = place > 0 and word[0].isupper() and len(word) > 2
+    return stem(low) not in known and (is_name or (low not in STOP and low not in _EMPTY))
 
 
 def _make_span(

@@ -1,6 +1,6 @@
 """Words of questions and sessions: light stems, and counts by which the rarity of a word is judged. Pure Python.
 
-The stemmer takes off what English inflection adds and no more; it is applied to both sides, so it need not be right, only the same.
+The stemmer takes off what English inflection adds, knows the commonest irregular forms, and no more; it is applied to both sides, so it need not be right, only the same.
 """
 
 from __future__ import annotations
@@ -32,10 +32,24 @@ STOP = word_set(
 )
 
 
+IRREGULAR = dict(
+    pair.split("/")
+    for pair in (
+        "took/take taken/take bought/buy went/go gone/go ran/run saw/see seen/see taught/teach gave/give given/give kept/keep met/meet "
+        "found/find left/leave told/tell said/say wrote/write written/write sold/sell spent/spend began/begin begun/begin sang/sing "
+        "drove/drive driven/drive ate/eat eaten/eat slept/sleep won/win lost/lose built/build brought/bring thought/think felt/feel "
+        "heard/hear sent/send paid/pay flew/fly grew/grow grown/grow knew/know known/know wore/wear swam/swim drew/draw drawn/draw "
+        "spoke/speak spoken/speak broke/break broken/break chose/choose chosen/choose fell/fall held/hold led/lead stood/stand "
+        "caught/catch rode/ride ridden/ride threw/throw became/become children/child people/person men/man women/woman wives/wife"
+    ).split()
+)
+
+
 @lru_cache(maxsize=100_000)
 def stem(word: str) -> str:
     """A lower-case word without its inflection: "moved", "moving" → "mov"; "cities", "city" → "citi"."""
     word = word.removesuffix("'s").removesuffix("’s").replace("'", "").replace("’", "")
+    word = IRREGULAR.get(word, word)
     for ending, rest, least in (("ies", "y", 5), ("ingly", "", 8), ("ing", "", 6), ("edly", "", 7), ("ed", "", 5)):
         if word.endswith(ending) and len(word) >= least:
             word = word.removesuffix(ending) + rest

@@ -147,9 +147,10 @@ def clock_text(time_us: int) -> str:
 
 
 def _known_kinds(kinds: list[str] | None) -> list[str] | None:
+    from overwinter.journal import ERASED
     from overwinter.journal.entry import BODIES
 
-    unknown = [kind for kind in kinds or () if kind not in BODIES]
+    unknown = [kind for kind in kinds or () if kind not in BODIES and kind != ERASED]
     if unknown:
         raise UsageError(f"there is no kind of entry {unknown[0]!r}", f"use one of: {', '.join(BODIES)}")
     return kinds
@@ -215,7 +216,8 @@ def _print_report(out: Output, report: Report) -> None:
     problems = [dataclasses.asdict(problem) for problem in report.problems]
     out.record({**dataclasses.asdict(report), "problems": problems, "ok": report.ok})
     collected = f", {report.collected} of them collected" if report.collected else ""
-    out.line(f"run {report.run}: {report.entries} entries, {report.blobs} blobs{collected}")
+    erased = f" ({report.erased} of them erased)" if report.erased else ""
+    out.line(f"run {report.run}: {report.entries} entries{erased}, {report.blobs} blobs{collected}")
     out.line(f"head {report.head or 'unknown'}")
     for problem in report.problems[:SHOWN_PROBLEMS]:
         where = "database" if problem.seq is None else f"entry {problem.seq}"

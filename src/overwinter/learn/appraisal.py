@@ -26,7 +26,8 @@ import numpy as np
 import torch
 
 from overwinter.errors import UsageError
-from overwinter.journal import Store
+from overwinter.journal import ERASED, Store
+from overwinter.journal.tombstone import kind_of
 from overwinter.learn.batch import Floats
 from overwinter.learn.players import Student
 from overwinter.learn.reinforce.decision import Candidates, Decision
@@ -141,6 +142,9 @@ def played(store: Store, run: str) -> Played:
     world = started.body.get("setup", {}).get("world")
     if not world:
         raise UsageError(f"run {run!r} plays no world", "name a run that plays a world (--world)")
+    gone = [entry.seq for entry in store.read(run, kinds=[ERASED]) if kind_of(entry) == "effect.receipt"]
+    if gone:
+        raise UsageError(f"entry {gone[0]} of run {run!r}, what the world answered, was erased", "name another run")
     done = [
         (entry.seq, str(entry.body["data"]["action"]))
         for entry in store.read(run, kinds=["effect.receipt"])

@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
 from overwinter.errors import BudgetExhausted, LeaseLost, OverwinterError, StoreError, UsageError
-from overwinter.journal import Draft, Entry, Lease, Packer, Store
+from overwinter.journal import ERASED, Draft, Entry, Lease, Packer, Store
 from overwinter.journal.canonical import canonical, parse_object
 from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
 from overwinter.loop.controls import CONTROLS
@@ -280,6 +280,11 @@ def restore_world(store: Store, state: RunState, world: WorldSession | None, mod
     if state.world_saved is not None:
         saved = next(store.read(state.run, state.world_saved, state.world_saved + 1))
         start = state.world_saved + 1
+        if saved.kind == ERASED:
+            raise StoreError(
+                f"the state of the world at entry {saved.seq} was erased by {saved.body['by']}",
+                "fork the run at another entry",
+            )
     try:
         world.restore(store, saved, store.read(state.run, start, kinds=["effect.receipt"]))
     except KeyError as error:

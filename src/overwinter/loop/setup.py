@@ -27,7 +27,7 @@ from overwinter.loop.session import Pace, Parts
 from overwinter.loop.world import WorldSession, open_world_session
 from overwinter.tools import Effect, Tool, Toolbox
 
-SETUP_FIELDS = frozenset({"model", "judge", "world", "tools", "gates", "pace", "speculative", "code", "controls"})
+SETUP_FIELDS = frozenset({"model", "judge", "world", "tools", "gates", "pace", "speculative", "code", "controls", "memory"})
 
 
 def build_parts(setup: Mapping[str, Any]) -> Parts:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from overwinter.errors import StoreError
-from overwinter.journal import Entry
+from overwinter.journal import ERASED, Entry
 from overwinter.journal.canonical import canonical, digest
+from overwinter.journal.tombstone import kind_of
 from overwinter.loop.stall import HISTORY, Turn
 
 STATE_VERSION = 2
@@ -35,11 +36,13 @@ VISIBLE = frozenset(
     }
 )
 """Kinds that a view renders. The others steer the run; the model sees their consequences."""
+GONE = "[erased]"
+"""What stands for a text that was erased, wherever one is shown."""
 
 
 def is_visible(entry: Entry) -> bool:
     """Whether a view renders this entry. What a judge was asked and answered is not the actor's to see."""
-    return entry.kind in VISIBLE and entry.body.get("purpose", ACTING) == ACTING
+    return kind_of(entry) in VISIBLE and entry.body.get("purpose", ACTING) == ACTING
 
 
 def judged(purpose: str) -> str:
@@ -325,6 +328,35 @@ def _branch_committed(state: RunState, entry: Entry) -> None:
     state.committed_branch = entry.body["branch"]
 
 
+def _erased(state: RunState, entry: Entry) -> None:
+    """What an erased entry still does: a tombstone keeps numbers, amounts and fixed words, no texts."""
+    body, kind = entry.body, entry.body["kind"]
+    match kind:
+        case "run.started":
+            state.goal, state.setup = GONE, body.get("setup", {})
+        case "sample.completion":
+            state.sample = None
+            if is_visible(entry):
+                state.completion, state.calls = (
+                    entry.seq,
+                    [OpenCall(id=c["id"], tool="erased", arguments={}) for c in body["calls"]],
+                )
+        case "gate.decision" | "effect.intent":
+            call = state.call(body["call"]["id"])
+            if call is not None and kind == "gate.decision":
+                call.gate, call.decision = entry.seq, body["decision"]
+            elif call is not None:
+                call.intent, call.attempt, call.effect = entry.seq, body["attempt"], body["effect"]
+        case "effect.receipt":
+            state.calls = [call for call in state.calls if call.id != body["call_id"]]
+        case "commitment.opened":
+            state.commitments[str(entry.seq)] = {"text": GONE, "due": ""}
+        case "approval.answered" | "event.received" | "observed":
+            pass  # their words are gone; an open run's step is never erased
+        case _ if kind in _HANDLERS:
+            _HANDLERS[kind](state, entry)
+
+
 def _turn(state: RunState, call: str, result: str, *, ok: bool) -> None:
     turn = {"call": call, "result": result, "ok": ok}
     state.turns = [*state.turns, turn][-HISTORY:]
@@ -360,4 +392,5 @@ _HANDLERS: dict[str, Callable[[RunState, Entry], None]] = {
     "verdict": _verdict,
     "world.saved": _world_saved,
     "branch.committed": _branch_committed,
+    ERASED: _erased,
 }

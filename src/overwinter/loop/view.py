@@ -18,10 +18,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from overwinter.journal import Draft, Entry, Packer, Store, unpack
+from overwinter.journal import ERASED, Draft, Entry, Packer, Store, unpack
 from overwinter.journal.canonical import canonical, digest
 from overwinter.loop.model import CountsViews, Message, Model, ToolCall, View
-from overwinter.loop.state import RunState
+from overwinter.loop.state import GONE, RunState
 from overwinter.tools.fence import FENCE_RULE, fence
 
 COMPACT_AT = 0.85
@@ -225,6 +225,8 @@ class ViewBuilder:
 def render(store: Store, entry: Entry) -> Message:
     """One entry as a turn of the conversation."""
     body = entry.body
+    if entry.kind == ERASED:
+        return _render_erased(entry)
     if entry.kind == "sample.completion":
         calls = tuple(ToolCall(id=call["id"], tool=call["tool"], arguments=call["arguments"]) for call in body["calls"])
         return Message(role="assistant", text=unpack(store, body["text"]), entry=entry.seq, tool_calls=calls)
@@ -233,6 +235,22 @@ def render(store: Store, entry: Entry) -> Message:
         shown = fence(text, f"entry {entry.seq}") if body["intent"] >= 0 else text
         return Message(role="tool", text=shown, entry=entry.seq, tool_call_id=body["call_id"])
     return Message(role="user", text=_render_note(store, entry), entry=entry.seq)
+
+
+def _render_erased(entry: Entry) -> Message:
+    """Its place is kept: chat formats want a result for each call, and a call for each result."""
+    body = entry.body
+    match body["kind"]:
+        case "sample.completion":
+            calls = tuple(ToolCall(id=call["id"], tool="erased", arguments={}) for call in body["calls"])
+            return Message(role="assistant", text=GONE, entry=entry.seq, tool_calls=calls)
+        case "effect.receipt":
+            return Message(role="tool", text=GONE, entry=entry.seq, tool_call_id=body["call_id"])
+        case "compacted":
+            said = f"[overwinter] Entries up to {body['last']} are not shown; what was said of them was erased.\n{GONE}"
+            return Message(role="user", text=said, entry=entry.seq)
+        case _:
+            return Message(role="user", text=GONE, entry=entry.seq)
 
 
 def _render_note(store: Store, entry: Entry) -> str:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from overwinter.errors import UsageError
-from overwinter.journal import Entry, Store, unpack
+from overwinter.journal import ERASED, Entry, Store, unpack
+from overwinter.journal.tombstone import kind_of
 from overwinter.loop.session import load_state
 from overwinter.loop.state import is_visible
 from overwinter.loop.view import render
@@ -93,6 +94,8 @@ def why(store: Store, run: str, seq: int | None = None) -> Explanation:
 def describe(store: Store, entry: Entry) -> str:
     """One entry in one line of words."""
     body = entry.body
+    if entry.kind == ERASED:
+        return f"{body['kind']}, erased by {body['by']}"
     if entry.kind == "effect.receipt":
         # Not as the model sees it: a fence says nothing to a person.
         return ("" if body["ok"] else f"{body['error']}: ") + _one_line(unpack(store, body["text"]))
@@ -122,7 +125,7 @@ def describe(store: Store, entry: Entry) -> str:
 
 
 def _causes(store: Store, run: str, entry: Entry) -> list[tuple[Entry, str]]:
-    fields = _CAUSES.get(entry.kind, ())
+    fields = _CAUSES.get(kind_of(entry), ())
     found = [
         (entry.body[field], how)
         for field, how in fields

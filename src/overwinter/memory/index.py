@@ -1,5 +1,5 @@
 """The Index protocol: where derived rows of one namespace live. SQLite (one file a namespace), Postgres, and `plain` in memory;
-`tests/memory/conformance.py` is the suite that any further one has to pass.
+`tests/memory/memory_conformance.py` is the suite that any further one has to pass.
 
 What an index promises:
 
@@ -105,6 +105,10 @@ class Index(Protocol):
 
     def count(self) -> int:
         """How many units there are."""
+        ...
+
+    def next_place(self, run: str, session: str) -> int:
+        """How many units of a run the session holds: the place of the next."""
         ...
 
     def unit(self, id_: str) -> Unit | None: ...

@@ -22,15 +22,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from overwinter.errors import UsageError
-from overwinter.journal import Entry, Store
+from overwinter.journal import ERASED, Entry, Store
 from overwinter.journal.canonical import canonical
 from overwinter.journal.tokens import PromptReader, read_tokens
+from overwinter.journal.tombstone import kind_of
 from overwinter.learn.reinforce.decision import Decision, Episode, key_of
 from overwinter.learn.reinforce.policy import OutcomeIds
 
 KINDS = (
     "run.started", "run.forked", "sample.intent", "sample.completion", "effect.intent", "effect.receipt", "world.saved",
-    "verdict", "run.ended",
+    "verdict", "run.ended", ERASED,
 )  # fmt: skip
 ACTING = "act"
 
@@ -157,6 +158,12 @@ class _RunReader:
         if self.outcome is None or self.outcome.unknown not in prompt[1:]:
             return None
         return len(prompt) - 1 - prompt[::-1].index(self.outcome.unknown)
+
+    def _on_erased(self, entry: Entry) -> None:
+        if kind_of(entry) in KINDS:
+            raise UsageError(
+                f"entry {entry.seq} of run {self.run!r} was erased ({entry.body['kind']})", "leave the run out"
+            )
 
     # --- entries --------------------------------------------------------------------------------------------------
 

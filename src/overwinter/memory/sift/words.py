@@ -1,7 +1,4 @@
-"""Words of questions and sessions: light stems, and counts by which the rarity of a word is judged. Pure Python.
-
-The stemmer takes off what English inflection adds, knows the commonest irregular forms, and no more; it is applied to both sides, so it need not be right, only the same.
-"""
+"""Words of questions and sessions: stems, and counts by which the rarity of a word is judged. Pure Python."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ from functools import lru_cache
 from math import log
 
 from overwinter.memory.sift.session import Session
+from overwinter.memory.words import stem as porter
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 WORD = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+(?:['’.\-][^\W_]+)*")
@@ -34,38 +32,23 @@ STOP = word_set(
 
 IRREGULAR = dict(
     pair.split("/")
-    for pair in (
-        "took/take taken/take bought/buy went/go gone/go ran/run saw/see seen/see taught/teach gave/give given/give kept/keep met/meet "
-        "found/find left/leave told/tell said/say wrote/write written/write sold/sell spent/spend began/begin begun/begin sang/sing "
-        "drove/drive driven/drive ate/eat eaten/eat slept/sleep won/win lost/lose built/build brought/bring thought/think felt/feel "
-        "heard/hear sent/send paid/pay flew/fly grew/grow grown/grow knew/know known/know wore/wear swam/swim drew/draw drawn/draw "
-        "spoke/speak spoken/speak broke/break broken/break chose/choose chosen/choose fell/fall held/hold led/lead stood/stand "
-        "caught/catch rode/ride ridden/ride threw/throw became/become children/child people/person men/man women/woman wives/wife"
-    ).split()
+    for pair in word_set(
+        "took/take taken/take bought/buy went/go gone/go ran/run saw/see seen/see taught/teach gave/give given/give "
+        "kept/keep met/meet found/find left/leave told/tell said/say wrote/write written/write sold/sell spent/spend "
+        "began/begin begun/begin sang/sing drove/drive driven/drive ate/eat eaten/eat slept/sleep won/win lost/lose "
+        "built/build brought/bring thought/think felt/feel heard/hear sent/send paid/pay flew/fly grew/grow "
+        "grown/grow knew/know known/know wore/wear swam/swim drew/draw drawn/draw spoke/speak spoken/speak "
+        "broke/break broken/break chose/choose chosen/choose fell/fall held/hold led/lead stood/stand caught/catch "
+        "rode/ride ridden/ride threw/throw became/become children/child people/person men/man women/woman wives/wife"
+    )
 )
 
 
 @lru_cache(maxsize=100_000)
 def stem(word: str) -> str:
-    """A lower-case word without its inflection: "moved", "moving" → "mov"; "cities", "city" → "citi"."""
+    """A lower-case word without its inflection: Porter's stem, after "'s" and the commonest irregular forms."""
     word = word.removesuffix("'s").removesuffix("’s").replace("'", "").replace("’", "")
-    word = IRREGULAR.get(word, word)
-    for ending, rest, least in (("ies", "y", 5), ("ingly", "", 8), ("ing", "", 6), ("edly", "", 7), ("ed", "", 5)):
-        if word.endswith(ending) and len(word) >= least:
-            word = word.removesuffix(ending) + rest
-            break
-    else:
-        if word.endswith("es") and len(word) > 4 and word[-3] in "sxzho":
-            word = word[:-2]
-        elif word.endswith("s") and len(word) > 3 and word[-2] not in "sui":
-            word = word[:-1]
-    if word.endswith("ly") and len(word) > 5:
-        word = word[:-2]
-    if len(word) > 3 and word[-1] == word[-2] and word[-1] in "bdgmnprt":
-        word = word[:-1]
-    if len(word) > 3 and word[-1] == "e":
-        word = word[:-1]
-    return word[:-1] + "i" if len(word) > 3 and word[-1] == "y" else word
+    return porter(IRREGULAR.get(word, word))
 
 
 @lru_cache(maxsize=20_000)

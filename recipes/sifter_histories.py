@@ -239,7 +239,7 @@ def _book_history(book: Path, rng: random.Random, passages: int, number: int) ->
 
 
 def _gap(sessions: list[Session], place: int, rng: random.Random) -> Asked | None:
-    """A sentence of the passage with a name or number taken out and half of its other words lost."""
+    """A sentence of the passage with a name or number taken out and two thirds of its other words lost."""
     sentences = [
         s for turn in sessions[place].turns for s in re.split(r"(?<=[.!?;])\s+", turn.text) if 9 < len(s.split()) < 40
     ]
@@ -252,7 +252,7 @@ def _gap(sessions: list[Session], place: int, rng: random.Random) -> Asked | Non
             continue
         answer = rng.choice(hidden)
         left, _, right = sentence.partition(f" {answer}")
-        kept = [word for word in f"{left} {GAP}{right}".split() if GAP in word or rng.random() > 0.5]
+        kept = [word for word in f"{left} {GAP}{right}".split() if GAP in word or rng.random() > 0.65]
         if len(terms(" ".join(kept))) >= 3:
             gold = frozenset({place})
             return Asked(text=" ".join(kept), answers=(answer,), gold=gold, related=gold, kind="cloze")

@@ -57,14 +57,28 @@ class Figures:
         return float(self.sums.mean(0).sum() / self.counts.sum())
 
 
-def measure(found: Sequence[Item], orders: Sequence[Order], what: str) -> Figures:
+Row = dict[str, Figures]
+Table = dict[str, dict[str, Row]]
+"""Set → row → measure → figures."""
+
+
+def measure(found: Sequence[Item], orders: Sequence[Order]) -> Row:
+    """Every measure of one row."""
     clusters = {name: n for n, name in enumerate(dict.fromkeys(item.cluster for item in found))}
-    sums, counts = np.zeros((len(orders), len(clusters))), np.zeros(len(clusters))
+    counts = np.zeros(len(clusters))
+    sums = {what: np.zeros((len(orders), len(clusters))) for what in MEASURES}
     for item in found:
         counts[clusters[item.cluster]] += 1
         for seed, order in enumerate(orders):
-            sums[seed, clusters[item.cluster]] += MEASURES[what](item, order(item))
-    return Figures(sums=sums, counts=counts)
+            ranking = order(item)
+            for what, value in MEASURES.items():
+                sums[what][seed, clusters[item.cluster]] += value(item, ranking)
+    return {what: Figures(sums=values, counts=counts) for what, values in sums.items()}
+
+
+def measured(trained: Trained, sets: Sets) -> Table:
+    rows = _orders(trained, chosen(trained)[1])
+    return {name: {row: measure(found, orders) for row, orders in rows.items()} for name, found in sets.items()}
 
 
 def interval(figures: Figures, other: Figures | None = None, draws: int = 4000) -> tuple[float, float, float]:
@@ -97,22 +111,23 @@ def chosen(trained: Trained) -> tuple[str, dict[str, Any]]:
     return teacher, max(by_outcome[teacher], key=lambda cell: cell["dev"])
 
 
-def report(trained: Trained, sets: Sets, rates: dict[str, float], cells: Cells) -> str:
+def report(trained: Trained, sets: Sets, figures: Table, rates: dict[str, float], cells: Cells) -> str:
     teacher, best = chosen(trained)
-    rows = _orders(trained, best)
     seeds = len(next(iter(trained.values())))
+    config = cells.scale.config
     parts = [
         f"{len(cells.train):,} questions to train on, {len(cells.dev):,} to choose by; {seeds} seeds from {FIRST_SEED}; "
-        f"{cells.scale.config.rounds * cells.scale.config.steps_per_round} steps of {cells.scale.config.batch} questions. "
+        f"{config.rounds * config.steps_per_round} steps of {config.batch} questions. "
         f"CPU seconds per training: {_seconds(trained)}. Shipped: {teacher}, seed {best['seed']}.",
     ]
     for name, found in sets.items():
         parts.append(f"**{name}**, {len(found):,} questions, {len({item.cluster for item in found})} histories:")
-        parts.append(_table(found, rows))
+        parts.append(_table(figures[name]))
     parts.append(
-        "**Paired differences** in reward and in the reader's F1 from one and from five sessions, 95 % over seeds and histories:"
+        "**Paired differences** in reward, in the reader's F1 from one and from five sessions and in R@5; 95 % over seeds and histories; "
+        "a star where 0 is outside:"
     )
-    parts.append(_differences(sets, rows))
+    parts.append(_differences(figures))
     parts.append("Learning rates chosen: " + ", ".join(f"{name} {rate:g}" for name, rate in rates.items()) + ".")
     return "\n\n".join(parts)
 
@@ -121,35 +136,31 @@ def _seconds(trained: Trained) -> str:
     return ", ".join(f"{name} {np.mean([cell['cpu_s'] for cell in cells]):.1f}" for name, cells in trained.items())
 
 
-def _table(found: Sequence[Item], rows: dict[str, list[Order]]) -> str:
+def _table(rows: dict[str, Row]) -> str:
     lines = []
-    for name, orders in rows.items():
-        figures = {what: measure(found, orders, what) for what in MEASURES}
+    for name, figures in rows.items():
         mean, low, high = interval(figures["reward"])
         others = [f"{figures[what].mean():.3f}" for what in list(MEASURES)[1:]]
         lines.append([name, f"{mean:.3f} ({low:.3f}–{high:.3f})", *others])
     return table(["order", "reward", *list(MEASURES)[1:]], lines)
 
 
-def _differences(sets: Sets, rows: dict[str, list[Order]]) -> str:
+def _differences(figures: Table) -> str:
     lines = []
     for one, other in PAIRS:
-        for name, found in sets.items():
+        for name, rows in figures.items():
             cells = [f"{one} − {other}", name]
             for what in ("reward", "F1 of 1", "F1 of 5", "R@5"):
-                mean, low, high = interval(measure(found, rows[one], what), measure(found, rows[other], what))
+                mean, low, high = interval(rows[one][what], rows[other][what])
                 mark = "" if low <= 0 <= high else " *"
                 cells.append(f"{mean:+.4f} ({low:+.4f} to {high:+.4f}){mark}")
             lines.append(cells)
     return table(["pair", "set", "reward", "F1 of 1", "F1 of 5", "R@5"], lines)
 
 
-def ship(trained: Trained, sets: Sets, rates: dict[str, float], cells: Cells) -> None:
+def ship(trained: Trained, figures: Table, text: str, rates: dict[str, float], cells: Cells) -> None:
+    """Write the ranker, its card, and the tables."""
     teacher, best = chosen(trained)
-    scores = {
-        name: {what: round(measure(found, [order_by(weights_of(best))], what).mean(), 4) for what in MEASURES}
-        for name, found in sets.items()
-    }
     about = {
         "name": "overwinter-sifter",
         "version": 1,
@@ -158,33 +169,28 @@ def ship(trained: Trained, sets: Sets, rates: dict[str, float], cells: Cells) ->
         "seed": best["seed"],
         "rate": rates[teacher],
         "dev_reward": round(best["dev"], 4),
-        "scores": scores,
+        "scores": {
+            name: {what: round(found.mean(), 4) for what, found in rows["shipped"].items()}
+            for name, rows in figures.items()
+        },
         "data": "histories of people made by recipes/sifter_histories.py; children's classics in the public domain",
         "licence": "Apache-2.0",
     }
-    ranker = ranker_of(best, about)
     FOLDER.mkdir(parents=True, exist_ok=True)
     temporary = FOLDER / "ranker.json.new"
-    temporary.write_text(ranker.as_json() + "\n", encoding="utf-8")
+    temporary.write_text(ranker_of(best, about).as_json() + "\n", encoding="utf-8")
     temporary.replace(FOLDER / "ranker.json")
-    text = report(trained, sets, rates, cells)
+    (FOLDER / "README.md").write_text(card(teacher, best, figures, cells), encoding="utf-8")
     write_between(ROOT / "docs" / "benchmarks.md", BEGIN, END, text)
-    (FOLDER / "README.md").write_text(card(teacher, best, sets, _orders(trained, best), cells), encoding="utf-8")
+    write_between(ROOT / "docs" / "sifter.md", BEGIN, END, _card_table(figures))
 
 
-def card(teacher: str, best: dict[str, Any], sets: Sets, rows: dict[str, list[Order]], cells: Cells) -> str:
-    lines = []
-    for name, found in sets.items():
-        for row in ("BM25 of sessions", "stage before", "shipped"):
-            mean, low, high = interval(measure(found, rows[row], "reward"))
-            others = [f"{measure(found, rows[row], what).mean():.3f}" for what in ("F1 of 1", "F1 of 5", "R@5")]
-            lines.append([name, row, f"{mean:.3f} ({low:.3f}–{high:.3f})", *others])
-    parameters = len(FEATURES) + len(best["weights"]["out"]) * (len(FEATURES) + 2)
-    config = cells.scale.config
+def card(teacher: str, best: dict[str, Any], figures: Table, cells: Cells) -> str:
+    config, hidden = cells.scale.config, len(best["weights"]["out"])
     return CARD.format(
-        parameters=parameters,
+        parameters=len(FEATURES) + hidden * (len(FEATURES) + 2),
         features=len(FEATURES),
-        hidden=len(best["weights"]["out"]),
+        hidden=hidden,
         teacher=teacher,
         seed=best["seed"],
         steps=config.rounds * config.steps_per_round,
@@ -192,9 +198,19 @@ def card(teacher: str, best: dict[str, Any], sets: Sets, rows: dict[str, list[Or
         group=config.group,
         questions=f"{len(cells.train):,}",
         seconds=math.ceil(best["cpu_s"]),
-        table=table(["test set", "order", "reward (95 %)", "F1 of 1", "F1 of 5", "R@5"], lines),
+        table=_card_table(figures),
         weights=_strongest(best),
     )
+
+
+def _card_table(figures: Table) -> str:
+    lines = []
+    for name, rows in figures.items():
+        for row in ("BM25 of sessions", "stage before", "shipped"):
+            mean, low, high = interval(rows[row]["reward"])
+            others = [f"{rows[row][what].mean():.3f}" for what in ("F1 of 1", "F1 of 5", "R@1", "R@5")]
+            lines.append([name, row, f"{mean:.3f} ({low:.3f}–{high:.3f})", *others])
+    return table(["test set", "order", "reward (95 %)", "F1 of 1", "F1 of 5", "R@1", "R@5"], lines)
 
 
 def _strongest(best: dict[str, Any]) -> str:

@@ -33,7 +33,7 @@ from overwinter.memory.sift.words import Haystack
 from sifter_histories import Asked, History, book_histories, histories, locomo, with_scores
 
 WORK = Path("/tmp/overwinter-sifter")
-RATES = (0.003, 0.01, 0.03)
+RATES = (0.003, 0.01)
 TUNING_SEED, FIRST_SEED = 900, 1
 TEACHERS: dict[str, tuple[str, bool]] = {
     "outcome": ("outcome", False),
@@ -69,7 +69,7 @@ class Scale:
     test: int = 100
     books: int = 60
     locomo: int = 10
-    seeds: int = 6
+    seeds: int = 5
     config: Config = field(default_factory=Config)
 
 
@@ -93,12 +93,14 @@ def main() -> None:
     trained = {teacher: cells.trained(teacher, rates[teacher]) for teacher in TEACHERS}
     if arguments.train_only:
         return
-    from sifter_report import report, ship  # it reads what stands here
+    from sifter_report import measured, report, ship  # it reads what stands here
 
     sets = judged(arguments.data, scale)
-    print(report(trained, sets, rates, cells))
+    figures = measured(trained, sets)
+    text = report(trained, sets, figures, rates, cells)
+    print(text)
     if arguments.write and not arguments.quick:
-        ship(trained, sets, rates, cells)
+        ship(trained, figures, text, rates, cells)
 
 
 def _arguments() -> argparse.Namespace:

@@ -56,7 +56,6 @@ def test_stems_join_what_inflection_parts() -> None:
         "city cities",
         "stop stopped stopping",
         "class classes",
-        "quick quickly",
         "take took taken",
     ):
         assert len({stem(word) for word in words.split()}) == 1, words

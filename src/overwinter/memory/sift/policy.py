@@ -69,7 +69,7 @@ class Config:
     method: Method = "outcome"
     rate: float = 0.01
     rounds: int = 4
-    steps_per_round: int = 150
+    steps_per_round: int = 75
     batch: int = 16
     group: int = 6
     hidden: int = 16
@@ -169,7 +169,8 @@ def supervised(scores_n: Floats, gold: frozenset[int]) -> Floats:
     share = np.exp(scores_n - scores_n.max())
     target = np.zeros(len(scores_n))
     target[list(gold)] = 1 / len(gold)
-    return target - share / share.sum()
+    slope_n: Floats = target - share / share.sum()
+    return slope_n
 
 
 @dataclass(kw_only=True)

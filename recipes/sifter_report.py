@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from bench_journal import ROOT, table, write_between
 from overwinter.memory.sift.features import FEATURES
 from overwinter.memory.sift.reward import dcg_reward
+from sifter_histories import histories
 from train_sifter import FIRST_SEED, Cells, Item, order_by, outcome, ranker_of, weights_of
 
 BEGIN, END = "<!-- train_sifter: begin -->", "<!-- train_sifter: end -->"
@@ -128,8 +130,24 @@ def report(trained: Trained, sets: Sets, figures: Table, rates: dict[str, float]
         "a star where 0 is outside:"
     )
     parts.append(_differences(figures))
+    parts.append(_cost(best))
     parts.append("Learning rates chosen: " + ", ".join(f"{name} {rate:g}" for name, rate in rates.items()) + ".")
     return "\n\n".join(parts)
+
+
+def _cost(best: dict[str, Any]) -> str:
+    """CPU time of ranking with the shipped code, everything worked out anew for every question."""
+    ranker, spent, candidates = ranker_of(best, {}), [], []
+    for history in histories("test", 10, seed=2):
+        for asked in history.questions:
+            started = time.process_time()
+            ranker.rank(asked.text, history.sessions)
+            spent.append(1000 * (time.process_time() - started))
+            candidates.append(len(history.sessions))
+    return (
+        f"One ranking of {np.median(candidates):.0f} sessions costs {np.median(spent):.1f} ms of processor time (median; "
+        f"95 of 100 below {np.quantile(spent, 0.95):.1f} ms)."
+    )
 
 
 def _seconds(trained: Trained) -> str:

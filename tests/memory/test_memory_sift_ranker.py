@@ -368,3 +368,9 @@ def test_histories_are_deterministic_and_labelled_truly() -> None:
 
 def test_a_batch_of_rows_becomes_an_array() -> None:
     assert as_arrays([]).shape == (0, len(FEATURES))
+
+
+def test_the_page_s_example_runs() -> None:
+    page = (ROOT / "docs" / "sifter.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    exec(compile(code, "docs/sifter.md", "exec"), {})

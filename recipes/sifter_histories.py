@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -60,15 +60,21 @@ class _Fact:
     again: list[tuple[int, str]] = field(default_factory=list)
 
 
-def histories(split: str, count: int, seed: int) -> list[History]:
-    return [_History(SPLITS[split], split, random.Random(f"{split}/{seed}/{n}")).make(n) for n in range(count)]
+def histories(split: str, count: int, seed: int, prose: Sequence[str] = ()) -> list[History]:
+    """Args:
+    prose: sentences that people say in between, beside the small talk of the split; real prose makes words less telling.
+    """
+    return [_History(split, random.Random(f"{split}/{seed}/{n}"), prose).make(n) for n in range(count)]
 
 
 class _History:
-    def __init__(self, words: Split, split: str, rng: random.Random) -> None:
-        self.words, self.split, self.rng = words, split, rng
+    def __init__(self, split: str, rng: random.Random, prose: Sequence[str]) -> None:
+        self.words: Split = SPLITS[split]
+        self.split, self.rng, self.prose = split, rng, prose
+        self.changes = rng.random() < 0.5  # in the other half nothing ever changes, and new is no better than old
+        self.talkative = rng.choice((0.0, 0.5, 0.9)) if prose else 0.0
         self.named = rng.random() < 0.6
-        self.people = rng.sample(words.names, 2)
+        self.people = rng.sample(self.words.names, 2)
         self.count = rng.randint(18, 32)
         self.with_claims = rng.random() < 0.4
         self.lines: list[list[Turn]] = [[] for _ in range(self.count)]
@@ -96,7 +102,7 @@ class _History:
         kinds = self.words.kinds
         for kind in self.rng.sample(kinds, min(len(kinds), self.rng.randint(4, 7))):
             times = {"state": self.rng.choice((1, 1, 2, 2, 3)), "event": 1, "list": self.rng.randint(2, 4)}[kind.shape]
-            times = times if kind.moves else 1
+            times = times if kind.moves and (self.changes or kind.shape != "state") else 1
             places = sorted(self.rng.sample(range(self.count), times))
             values = self.rng.sample(kind.values, times)
             yield _Fact(kind, person, list(zip(places, values, strict=True)))
@@ -128,7 +134,10 @@ class _History:
 
     def _say(self, place: int, person: int, line: str, holds: bool | None) -> None:
         known = holds if self.with_claims and self.rng.random() < 0.8 else None
-        self.lines[place].append(self._turn(person, line + ".", known))
+        said = [self._turn(person, line + ".", known)]
+        if self.rng.random() < 0.15:
+            said = [replace(said[0], text=f"{said[0].text} And you?")]
+        self.lines[place] += said
 
     def _turn(self, person: int, text: str, valid: bool | None = None) -> Turn:
         if self.named:
@@ -143,13 +152,15 @@ class _History:
             replace(turn, text=f"{self._small_talk()} {turn.text}") if self.rng.random() < 0.4 else turn
             for turn in turns
         ]
-        for _ in range(self.rng.randint(3, 9)):
+        for _ in range(self.rng.randint(3, 16 if self.talkative else 9)):
             person = self.rng.randint(0, 1)
             text = self._small_talk() if self.named or person == 0 else self.rng.choice(self.words.answers)
             turns.insert(self.rng.randint(0, len(turns)), self._turn(person, text))
         return [self._turn(self.rng.randint(0, 1), self.rng.choice(self.words.openers)), *turns]
 
     def _small_talk(self) -> str:
+        if self.rng.random() < self.talkative:
+            return " ".join(self.rng.choice(self.prose) for _ in range(self.rng.randint(1, 2)))
         form = self.rng.choice(self.words.small_talk)
         return form.format(a=self.rng.choice(MOODS[self.split]), d=self.rng.choice(self.words.doings))
 
@@ -207,11 +218,29 @@ SHELVES = {
 """Which books each split may read: no author is in two of them. All are in the public domain (NOTE.txt of the folders)."""
 
 
-def book_histories(corpora: Path, split: str, count: int, seed: int, passages: int = 24) -> list[History]:
-    """Each: consecutive-in-order passages drawn from one book as sessions without dates, questions with a gap for a name or number."""
+def prose(corpora: Path, split: str, count: int = 4000) -> list[str]:
+    """Sentences of 40 to 200 characters from the split's books; none without the corpora."""
+    rng = random.Random(f"prose/{split}")
+    found: list[str] = []
+    for book in _books(corpora, split):
+        text = " ".join(
+            part for part in book.read_text(encoding="utf-8").split("\n\n") if not part.startswith(("#", "-"))
+        )
+        sentences = [s.strip() for s in re.split(r"(?<=[.!?])\s+", text.replace("_", "").replace("\n", " "))]
+        sentences = [s for s in sentences if 40 < len(s) < 200]
+        found += rng.sample(sentences, min(len(sentences), 400))
+    return rng.sample(found, min(count, len(found)))
+
+
+def _books(corpora: Path, split: str) -> list[Path]:
     folder, authors = SHELVES[split]
     books = sorted((corpora / folder).glob("*_*.txt"))
-    books = [book for book in books if authors is None or book.name.startswith(authors)]
+    return [book for book in books if authors is None or book.name.startswith(authors)]
+
+
+def book_histories(corpora: Path, split: str, count: int, seed: int, passages: int = 24) -> list[History]:
+    """Each: consecutive-in-order passages drawn from one book as sessions without dates, questions with a gap for a name or number."""
+    books = _books(corpora, split)
     rng = random.Random(f"books/{split}/{seed}")
     found: list[History] = []
     while len(found) < count:
@@ -257,6 +286,39 @@ def _gap(sessions: list[Session], place: int, rng: random.Random) -> Asked | Non
             gold = frozenset({place})
             return Asked(text=" ".join(kept), answers=(answer,), gold=gold, related=gold, kind="cloze")
     return None
+
+
+# Questions that people asked of encyclopaedias
+
+
+def musique(path: Path) -> list[History]:
+    """A hundred questions of MuSiQue (CC BY 4.0) with twenty paragraphs each, of which two to four hold the answer together."""
+    found = []
+    for number, entry in enumerate(json.loads(path.read_text(encoding="utf-8"))):
+        parts = entry["paragraphs"]
+        gold = frozenset(n for n, part in enumerate(parts) if part["is_supporting"])
+        sessions = [
+            Session(key=str(n), turns=(Turn("document", f"{part['title']}. {part['paragraph_text']}"),))
+            for n, part in enumerate(parts)
+        ]
+        asked = Asked(text=entry["question"], answers=(entry["answer"],), gold=gold, related=gold, kind="multi-hop")
+        found.append(History(name=f"musique-{number}", sessions=sessions, questions=[asked]))
+    return found
+
+
+def hotpot(path: Path) -> list[History]:
+    """A hundred questions of HotpotQA (CC BY-SA 4.0; judging only) with ten paragraphs each."""
+    found = []
+    for number, entry in enumerate(json.loads(path.read_text(encoding="utf-8"))):
+        titles = {title for title, _ in entry["supporting_facts"]}
+        gold = frozenset(n for n, (title, _) in enumerate(entry["context"]) if title in titles)
+        sessions = [
+            Session(key=str(n), turns=tuple(Turn("document", text) for text in (f"{title}.", *sentences)))
+            for n, (title, sentences) in enumerate(entry["context"])
+        ]
+        asked = Asked(text=entry["question"], answers=(entry["answer"],), gold=gold, related=gold, kind="multi-hop")
+        found.append(History(name=f"hotpot-{number}", sessions=sessions, questions=[asked]))
+    return found
 
 
 # LoCoMo

@@ -20,6 +20,7 @@ from train_sifter import FIRST_SEED, Cells, Item, order_by, outcome, ranker_of, 
 BEGIN, END = "<!-- train_sifter: begin -->", "<!-- train_sifter: end -->"
 FOLDER = ROOT / "src" / "overwinter" / "bundled" / "sifter"
 Floats = NDArray[np.float64]
+Settings = dict[str, tuple[float, float]]
 Trained = dict[str, list[dict[str, Any]]]
 Sets = dict[str, list[Item]]
 Order = Callable[[Item], list[int]]
@@ -113,12 +114,12 @@ def chosen(trained: Trained) -> tuple[str, dict[str, Any]]:
     return teacher, max(by_outcome[teacher], key=lambda cell: cell["dev"])
 
 
-def report(trained: Trained, sets: Sets, figures: Table, rates: dict[str, float], cells: Cells) -> str:
+def report(trained: Trained, sets: Sets, figures: Table, rates: Settings, cells: Cells) -> str:
     teacher, best = chosen(trained)
     seeds = len(next(iter(trained.values())))
     config = cells.scale.config
     parts = [
-        f"{len(cells.train):,} questions to train on, {len(cells.dev):,} to choose by; {seeds} seeds from {FIRST_SEED}; "
+        f"{len(cells.train):,} questions to train on, {sum(map(len, cells.dev.values())):,} to choose by; {seeds} seeds from {FIRST_SEED}; "
         f"{config.rounds * config.steps_per_round} steps of {config.batch} questions. "
         f"CPU seconds per training: {_seconds(trained)}. Shipped: {teacher}, seed {best['seed']}.",
     ]
@@ -131,7 +132,11 @@ def report(trained: Trained, sets: Sets, figures: Table, rates: dict[str, float]
     )
     parts.append(_differences(figures))
     parts.append(_cost(best))
-    parts.append("Learning rates chosen: " + ", ".join(f"{name} {rate:g}" for name, rate in rates.items()) + ".")
+    parts.append(
+        "Learning rate and hold chosen: "
+        + "; ".join(f"{name} {rate:g}, {hold:g}" for name, (rate, hold) in rates.items())
+        + "."
+    )
     return "\n\n".join(parts)
 
 
@@ -176,7 +181,7 @@ def _differences(figures: Table) -> str:
     return table(["pair", "set", "reward", "F1 of 1", "F1 of 5", "R@5"], lines)
 
 
-def ship(trained: Trained, figures: Table, text: str, rates: dict[str, float], cells: Cells) -> None:
+def ship(trained: Trained, figures: Table, text: str, rates: Settings, cells: Cells) -> None:
     """Write the ranker, its card, and the tables."""
     teacher, best = chosen(trained)
     about = {
@@ -185,7 +190,8 @@ def ship(trained: Trained, figures: Table, text: str, rates: dict[str, float], c
         "recipe": "recipes/train_sifter.py",
         "teacher": teacher,
         "seed": best["seed"],
-        "rate": rates[teacher],
+        "rate": rates[teacher][0],
+        "hold": rates[teacher][1],
         "dev_reward": round(best["dev"], 4),
         "scores": {
             name: {what: round(found.mean(), 4) for what, found in rows["shipped"].items()}

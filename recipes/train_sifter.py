@@ -5,8 +5,9 @@ python recipes/train_sifter.py --write     # ... and writes the bundled ranker, 
 python recipes/train_sifter.py --quick     # a smoke run: small, writes nothing
 
 Every training is a cell in --cache, and the same command goes on where it was stopped. The teachers have the same network, questions,
-number of steps and start (the order of the stage before); each has its own learning rate, the best of a grid on the dev split
-with seeds that are not reported. Nothing is chosen on the test splits or on LoCoMo. Without --data there are no books and no LoCoMo.
+number of steps and start (the order of the stage before); each has its own learning rate and its own hold to that start, the best of
+a grid on three dev sets (people, books, MuSiQue) with a seed that is not reported. Nothing is chosen on the test sets. Without --data there
+are people only, who then speak in patterns alone.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from overwinter.memory.sift.features import features
 from overwinter.memory.sift.policy import Case, Config, Network, Trainer, as_arrays, warmed
 from overwinter.memory.sift.ranker import Ranker, Weights
 from overwinter.memory.sift.reader import Extracts
-from overwinter.memory.sift.reward import outcome_reward
+from overwinter.memory.sift.reward import dcg_reward, outcome_reward
 from overwinter.memory.sift.scoring import token_f1
 from overwinter.memory.sift.words import Haystack
-from sifter_histories import Asked, History, book_histories, histories, locomo, with_scores
+from sifter_histories import Asked, History, book_histories, histories, hotpot, locomo, musique, prose, with_scores
 
 WORK = Path("/tmp/overwinter-sifter")
-RATES = (0.003, 0.01)
+RATES, HOLDS = (0.003, 0.01), (0.0, 0.3, 1.0)
 TUNING_SEED, FIRST_SEED = 900, 1
 TEACHERS: dict[str, tuple[str, bool]] = {
     "outcome": ("outcome", False),
@@ -80,17 +81,18 @@ def main() -> None:
     arguments = _arguments()
     scale = QUICK if arguments.quick else Scale(seeds=arguments.seeds)
     started = time.perf_counter()
-    train = people("train", scale.train) + books(arguments.data, "train", scale.books)
-    dev = people("dev", scale.dev) + books(arguments.data, "dev", scale.books // 2)
+    train = people(arguments.data, "train", scale.train) + books(arguments.data, "train", scale.books)
+    dev = chosen_by(arguments.data, scale)
+    asked = sum(map(len, dev.values()))
     print(
-        f"{len(train)} questions to train on, {len(dev)} to choose by ({time.perf_counter() - started:.0f} s)",
+        f"{len(train)} questions to train on, {asked} to choose by ({time.perf_counter() - started:.0f} s)",
         file=sys.stderr,
     )
     cells = Cells(
         arguments.cache.with_suffix(".quick.jsonl") if arguments.quick else arguments.cache, train, dev, scale
     )
-    rates = {teacher: cells.best_rate(teacher) for teacher in TEACHERS}
-    trained = {teacher: cells.trained(teacher, rates[teacher]) for teacher in TEACHERS}
+    rates = {teacher: cells.best_settings(teacher) for teacher in TEACHERS}
+    trained = {teacher: cells.trained(teacher, *rates[teacher]) for teacher in TEACHERS}
     if arguments.train_only:
         return
     from sifter_report import measured, report, ship  # it reads what stands here
@@ -121,8 +123,9 @@ def _arguments() -> argparse.Namespace:
 # Questions
 
 
-def people(split: str, count: int) -> list[Item]:
-    return [item for history in histories(split, count, seed=1) for item in items(history)]
+def people(data: Path, split: str, count: int) -> list[Item]:
+    talk = prose(data / "corpora", split)
+    return [item for history in histories(split, count, seed=1, prose=talk) for item in items(history)]
 
 
 def books(data: Path, split: str, count: int) -> list[Item]:
@@ -131,13 +134,24 @@ def books(data: Path, split: str, count: int) -> list[Item]:
     return [item for history in found for item in items(history)]
 
 
+def chosen_by(data: Path, scale: Scale) -> dict[str, list[Item]]:
+    """The sets that settings, kind and seed are chosen on, each with the same weight."""
+    sets = {"people": people(data, "dev", scale.dev), "books": books(data, "dev", scale.books // 2)}
+    sets["MuSiQue"] = read(musique, data / "memory" / "hippo_multihop" / "musique_train.json", 100)
+    return {name: found for name, found in sets.items() if found}
+
+
 def judged(data: Path, scale: Scale) -> dict[str, list[Item]]:
     """The sets that nothing was trained or chosen on."""
-    sets = {"people": people("test", scale.test), "books": books(data, "test", scale.books // 2)}
-    path = data / "memory" / "locomo" / "locomo10.json"
-    if path.exists():
-        sets["LoCoMo"] = [item for history in locomo(path)[: scale.locomo] for item in items(history)]
+    sets = {"people": people(data, "test", scale.test), "books": books(data, "test", scale.books // 2)}
+    sets["HotpotQA"] = read(hotpot, data / "memory" / "hippo_multihop" / "hotpotqa_train.json", 100)
+    sets["LoCoMo"] = read(locomo, data / "memory" / "locomo" / "locomo10.json", scale.locomo)
     return {name: found for name, found in sets.items() if found}
+
+
+def read(histories_of: Callable[[Path], list[History]], path: Path, count: int) -> list[Item]:
+    found = histories_of(path)[:count] if path.exists() else []
+    return [item for history in found for item in items(history)]
 
 
 def items(history: History) -> list[Item]:
@@ -190,42 +204,45 @@ _COLUMN = _columns()
 class Cells:
     """Trainings that are done, one line each, so that the recipe can be stopped and run again."""
 
-    def __init__(self, path: Path, train: Sequence[Item], dev: Sequence[Item], scale: Scale) -> None:
+    def __init__(self, path: Path, train: Sequence[Item], dev: dict[str, list[Item]], scale: Scale) -> None:
         self.path, self.train, self.dev, self.scale = path, train, dev, scale
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         done = [json.loads(line) for line in lines if line.endswith("}")]
         self.done: dict[str, dict[str, Any]] = {cell["key"]: cell for cell in done}
 
-    def best_rate(self, teacher: str) -> float:
-        return max(RATES, key=lambda rate: self.cell(teacher, rate, TUNING_SEED)["dev"])
+    def best_settings(self, teacher: str) -> tuple[float, float]:
+        """(rate, hold)."""
+        grid = [(rate, hold) for rate in RATES for hold in HOLDS]
+        return max(grid, key=lambda settings: self.cell(teacher, *settings, TUNING_SEED)["dev"])
 
-    def trained(self, teacher: str, rate: float) -> list[dict[str, Any]]:
-        return [self.cell(teacher, rate, FIRST_SEED + n) for n in range(self.scale.seeds)]
+    def trained(self, teacher: str, rate: float, hold: float) -> list[dict[str, Any]]:
+        return [self.cell(teacher, rate, hold, FIRST_SEED + n) for n in range(self.scale.seeds)]
 
-    def cell(self, teacher: str, rate: float, seed: int) -> dict[str, Any]:
-        key = f"{teacher}/{rate:g}/{seed}/{self.scale.config}"
+    def cell(self, teacher: str, rate: float, hold: float, seed: int) -> dict[str, Any]:
+        config = replace(self.scale.config, rate=rate, hold=hold)
+        key = f"{teacher}/{seed}/{config}"
         if key not in self.done:
             started = time.process_time()
-            network = self._train(teacher, rate, seed)
+            network = self._train(teacher, config, seed)
             weights = network.weights()
             cell = {
                 "key": key,
                 "seed": seed,
-                "dev": dev_score(network.weights(), self.dev),
                 "cpu_s": round(time.process_time() - started, 1),
+                "dev": dev_score(weights, self.dev),
                 "weights": {name: getattr(weights, name) for name in Weights.__dataclass_fields__},
             }
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(("\n" if file.tell() else "") + json.dumps(cell))
             self.done[key] = cell
-            print(f"{teacher}, rate {rate:g}, seed {seed}: dev {cell['dev']:.4f}, {cell['cpu_s']} s", file=sys.stderr)
+            told = f"rate {rate:g}, hold {hold:g}, seed {seed}: dev {cell['dev']:.4f}, {cell['cpu_s']} s"
+            print(f"{teacher}, {told}", file=sys.stderr)
         return self.done[key]
 
-    def _train(self, teacher: str, rate: float, seed: int) -> Network:
+    def _train(self, teacher: str, config: Config, seed: int) -> Network:
         method, related = TEACHERS[teacher]
         cases = [replace(item.case, gold=item.asked.related) if related else item.case for item in self.train]
-        config = replace(self.scale.config, rate=rate)
         if method == "warmed":
             return warmed(cases, replace(config, method="outcome"), seed)
         if method == "unanchored":
@@ -251,10 +268,18 @@ def order_by(weights: Weights) -> Callable[[Item], list[int]]:
     return order
 
 
-def dev_score(weights: Weights, dev: Sequence[Item]) -> float:
-    """What is chosen by: the outcome reward on the dev split, the same for every teacher."""
+def dev_score(weights: Weights, dev: dict[str, list[Item]]) -> float:
+    """What is chosen by, the same for every teacher: half outcome reward, half DCG, averaged over the dev sets.
+
+    The reward alone would not do: on questions that the reader can hardly answer it says little of where the answer stands.
+    """
     order = order_by(weights)
-    return float(np.mean([outcome(item, order(item)) for item in dev]))
+
+    def of(item: Item) -> float:
+        ranking = order(item)
+        return (outcome(item, ranking) + dcg_reward(ranking[:10], item.asked.gold)) / 2
+
+    return float(np.mean([np.mean([of(item) for item in found]) for found in dev.values()]))
 
 
 def outcome(item: Item, order: Sequence[int]) -> float:

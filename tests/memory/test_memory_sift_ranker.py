@@ -212,7 +212,20 @@ def test_the_network_s_gradient_is_right_and_its_twin_agrees() -> None:
 
 
 def test_the_supervised_slope_vanishes_at_the_target() -> None:
-    assert supervised(np.array([0.0, 0.0, -60.0]), frozenset({0, 1})) == pytest.approx([0, 0, 0])
+    assert supervised(np.array([0.0, 0.0, -60.0]), np.array([0.5, 0.5, 0.0])) == pytest.approx([0, 0, 0])
+
+
+def test_training_can_be_held_to_the_starting_order() -> None:
+    cases = [_case(np.random.default_rng(seed)) for seed in range(20)]
+    free = Config(rate=0.05, rounds=2, steps_per_round=25, hidden=4)
+    held = replace(free, hold=20.0)
+    prior = [int(np.argmax(case.features[:, FEATURES.index("prior")])) for case in cases]
+
+    def kept(config: Config) -> int:
+        network = Trainer(cases=cases, config=config, seed=1).train()
+        return sum(greedy(network, case)[0] == best for case, best in zip(cases, prior, strict=True))
+
+    assert kept(held) >= 16 > kept(free)
 
 
 @pytest.mark.parametrize("method", ["outcome", "dcg", "supervised"])

@@ -38,6 +38,16 @@ class WorldDefaults(BaseModel):
     """Empty: the model that was trained for the world, or else its strongest scripted policy."""
 
 
+class MemoryDefaults(BaseModel):
+    """Table [memory]: whose memory one works with, and what makes vectors of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    namespace: str = Field(default="default", pattern=r"^[\w-][\w.-]{0,89}$")
+    embedder: str = ""
+    """Empty: words only."""
+
+
 class Settings(BaseSettings):
     """Every setting there is; `docs/configuration.md` says more of each."""
 
@@ -51,11 +61,13 @@ class Settings(BaseSettings):
     budget: str = ""
     by: str = ""
     world: WorldDefaults = Field(default_factory=WorldDefaults)
+    memory: MemoryDefaults = Field(default_factory=MemoryDefaults)
     gates: list[dict[str, Any]] = Field(default_factory=list)
     pace: dict[str, Any] = Field(default_factory=dict)
     tools: dict[str, Any] = Field(default_factory=dict)
     endpoint: dict[str, Any] = Field(default_factory=dict)
     local: dict[str, Any] = Field(default_factory=dict)
+    memory: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod
     def settings_customise_sources(
@@ -93,6 +105,16 @@ class Settings(BaseSettings):
             from overwinter.loop.session import Pace
 
             _refuse_unknown(table, {each.name for each in dataclasses.fields(Pace)})
+        return table
+
+    @field_validator("memory")
+    @classmethod
+    def _check_memory(cls, table: dict[str, Any]) -> dict[str, Any]:
+        if table:
+            from overwinter.loop.memory.settings import parse_memory
+
+            with _as_value_error():
+                parse_memory(table)
         return table
 
     @field_validator("tools")
@@ -239,7 +261,7 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         raise UsageError(f"{error} ({PREFIX}… variable)", "write tables and lists as JSON") from error
     # A variable is text; in the free tables nothing says that it means a number.
     return {
-        key: _from_json(value) if key in {"pace", "tools", "endpoint", "local"} else value
+        key: _from_json(value) if key in {"pace", "tools", "endpoint", "local", "memory"} else value
         for key, value in table.items()
     }
 

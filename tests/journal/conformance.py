@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import pytest
 from conformance_budgets import BudgetConformance
 from conformance_crashes import CrashConformance
-from conformance_erasure import ErasureConformance
+from conformance_erasure import AdoptionConformance, ErasureConformance
 from conformance_leases import LeaseConformance
 from journal_kit import Place, append_blob, append_texts, begin, branch, forked, observed, started, texts, ticking
 
@@ -298,6 +298,7 @@ class StoreConformance(
     BudgetConformance,
     CrashConformance,
     ErasureConformance,
+    AdoptionConformance,
 ):
     """Everything a store promises."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -25,7 +26,7 @@ from journal_kit import (
 )
 
 from overwinter.errors import LeaseLost, StoreError, UsageError
-from overwinter.journal import ERASED, Draft, Lease, Store, erase, verify
+from overwinter.journal import ERASED, Draft, Lease, NewRun, Store, erase, verify
 from overwinter.journal.erase import complete
 from overwinter.journal.rebuild import budgets_from_entries, status_from_entries
 from overwinter.journal.texts import search
@@ -254,3 +255,50 @@ def completion(asked: int) -> Draft:
         "settle": {"reserved": {}, "spent": {}},
     }
     return Draft(kind="sample.completion", body=body)
+
+
+class AdoptionConformance:
+    def test_a_run_is_adopted_hash_for_hash(self, store: Store) -> None:
+        source = begin(store, caps={"tokens": 100})
+        store.append("r", [intent(tokens=60), settled({"tokens": 60}, {"tokens": 40})], fence=source.fence)
+        ref = append_blob(store, source, LONG)
+        store.append("r", [Draft(kind="run.ended", body={"status": "failed", "detail": ""})], fence=source.fence)
+        store.release(source)
+        rows, info, budget = list(store.raw("r")), store.info("r"), dict(store.budget("r"))
+        new = NewRun(run="r", title=info.title, caps={"tokens": 100})
+        for table in ("runs", "entries", "blobs", "budgets"):
+            store._execute(f"DELETE FROM {table}")  # type: ignore[attr-defined]
+        with pytest.raises(UsageError, match="is missing"):
+            store.adopt(new, rows)
+        assert store.runs() == []
+        assert store.adopt(new, rows[:2], blobs={ref: LONG.encode()}) == 2
+        assert store.adopt(new, rows) == len(rows) - 2
+        assert store.adopt(new, rows) == 0
+        assert verify(store, "r", expect_head=info.head_hash).ok
+        after = store.info("r")
+        assert (after.head_seq, after.head_hash, after.status) == (info.head_seq, info.head_hash, "failed")
+        assert dict(store.budget("r")) == budget
+        assert list(store.raw("r")) == rows
+
+    def test_what_does_not_fit_is_not_adopted(self, store: Store) -> None:
+        written(store)
+        rows = list(store.raw("r"))
+        other = [dataclasses.replace(raw, run="s") for raw in rows]
+        with pytest.raises(StoreError, match="does not follow"):
+            store.adopt(NewRun(run="s"), other)
+        changed = [*rows[:1], dataclasses.replace(rows[1], hash="0" * 64)]
+        with pytest.raises(UsageError, match="another run 'r'"):
+            store.adopt(NewRun(run="r"), changed)
+        with pytest.raises(StoreError, match="does not follow"):
+            store.adopt(NewRun(run="r"), [dataclasses.replace(rows[1], seq=4)])
+        assert [info.run for info in store.runs()] == ["r"]
+        assert list(store.raw("r")) == rows
+
+    def test_tombstones_are_adopted_with_their_witness(self, store: Store) -> None:
+        written(store)
+        (ref,) = erase(store, "r", [1, 3], reason="asked for", by="Ada").blobs
+        rows = list(store.raw("r"))
+        for table in ("runs", "entries", "blobs"):
+            store._execute(f"DELETE FROM {table}")  # type: ignore[attr-defined]
+        assert store.adopt(NewRun(run="r"), rows, collected=[ref]) == 5
+        assert (verify(store, "r").ok, verify(store, "r").erased) == (True, 2)

@@ -22,9 +22,14 @@ from overwinter.memory.policy import Policy, lift_policy, set_policy
 REQUEST: dict[str, Any] = {"reason": "he asked us to", "by": "Ada"}
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+both_stores = pytest.mark.parametrize(
+    "store", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
+
+
+@pytest.fixture
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    if request.param == "sqlite":
+    if getattr(request, "param", "sqlite") == "sqlite":
         opened: Store = sqlite(tmp_path)
         yield opened
         opened.close()
@@ -53,6 +58,7 @@ def kinds(store: Store, run: str = "r") -> list[str]:
     return [entry.kind for entry in store.read(run)]
 
 
+@both_stores
 def test_what_was_chosen_goes_everywhere(store: Store, memory: Memory) -> None:
     begin(store)
     (cite,) = say(store, "r", SECRET)
@@ -100,6 +106,7 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
+@both_stores
 def test_echoes_go_too(store: Store, memory: Memory) -> None:
     begin(store)
     (cite,) = say(store, "r", f"Remember: {SECRET}. It is locked.")
@@ -107,7 +114,9 @@ def test_echoes_go_too(store: Store, memory: Memory) -> None:
     (far,) = say(store, "r", "Reinhold likes flower pots")
     packer = Packer()
     summary = {"first": 1, "last": 2, "summary": packer.text(f"#1 user: {SECRET} " + "more " * 400), "by": "extract"}
-    (compacted,) = append(store, "r", Draft(kind="compacted", body=summary, refs=packer.take_refs()), blobs=packer.blobs)
+    (compacted,) = append(
+        store, "r", Draft(kind="compacted", body=summary, refs=packer.take_refs()), blobs=packer.blobs
+    )
     recalled = {"query": "the key", "hits": [], "text": {"text": f"> {SECRET}"}, "by": "memory"}
     (shown,) = append(store, "r", Draft(kind="recalled", body=recalled))
     handle = {"name": "keys", "version": 1, "description": f"where {SECRET}", "entries": [[1, 1]], "note": {"text": ""}}
@@ -147,6 +156,7 @@ def test_what_an_open_run_needs_is_named_or_refused(store: Store, memory: Memory
     assert erase(memory, Selector(words=SECRET), **REQUEST).clean
 
 
+@both_stores
 def test_token_records_that_hold_it_go_and_their_answers_stay(store: Store, memory: Memory) -> None:
     begin(store)
     (before,) = say(store, "r", "good morning")
@@ -158,9 +168,7 @@ def test_token_records_that_hold_it_go_and_their_answers_stay(store: Store, memo
     receipt = erase(memory, Selector(cites=(cite,)), **REQUEST)
     assert set(receipt.entries) == {cite, short}, "a short record stands in its entry"
     assert receipt.counts["records"] == 1
-    states = [
-        store.blob_state(entry.body["tokens"]["ref"]) for entry in store.read("r", kinds=["sample.completion"])
-    ]
+    states = [store.blob_state(entry.body["tokens"]["ref"]) for entry in store.read("r", kinds=["sample.completion"])]
     assert states == ["present", "collected"]
     assert said not in receipt.entries
     assert before not in receipt.entries
@@ -216,6 +224,7 @@ def test_words_are_found_where_no_unit_is(store: Store, memory: Memory) -> None:
     assert erase(memory, Selector(words="reinhold"), **REQUEST).entries == (cite,)
 
 
+@both_stores
 def test_another_namespace_is_not_touched(store: Store, memory: Memory) -> None:
     begin(store)
     begin(store, "b", "bob")
@@ -265,6 +274,7 @@ def test_a_run_at_work_is_refused_before_anything_goes(store: Store, memory: Mem
     assert ERASED not in kinds(store)
 
 
+@both_stores
 def test_killed_in_between_the_same_call_completes_it(
     store: Store, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

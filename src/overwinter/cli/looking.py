@@ -231,6 +231,7 @@ def _print_report(out: Output, report: Report) -> None:
 
 def _as_record(at: Workplace, explanation: Explanation) -> dict[str, Any]:
     from overwinter.cli.live import describe_safely
+    from overwinter.loop.why import hits_of
 
     def reasons(rows: Iterable[Reason]) -> Iterator[dict[str, Any]]:
         for row in rows:
@@ -245,11 +246,13 @@ def _as_record(at: Workplace, explanation: Explanation) -> dict[str, Any]:
         "shown": list(reasons(explanation.shown)),
         "shown_ranges": [list(each) for each in explanation.shown_ranges],
         "hidden": explanation.hidden,
+        "recalled": [{"seq": row.entry.seq, "hits": hits_of(row.entry)} for row in explanation.recalled],
     }
 
 
 def _print_explanation(at: Workplace, explanation: Explanation) -> None:
     from overwinter.cli.live import describe_safely
+    from overwinter.loop.why import hit_words, hits_of
 
     entry = explanation.entry
     at.out.parts([(f"#{entry.seq} {entry.kind}  ", "bold"), (describe_safely(at.store, entry), "")])
@@ -271,3 +274,8 @@ def _print_explanation(at: Workplace, explanation: Explanation) -> None:
         at.out.parts(
             [(f"    #{seen.entry.seq} {seen.entry.kind:18} ", "dim"), (describe_safely(at.store, seen.entry), "")]
         )
+    if explanation.recalled:
+        at.out.line("from memory, in that view:")
+    for row in explanation.recalled:
+        for hit in hits_of(row.entry):
+            at.out.parts([(f"    #{row.entry.seq} {row.how:18} ", "dim"), (hit_words(hit), "")])

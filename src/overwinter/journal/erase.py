@@ -224,7 +224,9 @@ def _entries(store: Store, run: str, seqs: Sequence[int]) -> Iterator[Entry]:
 def needed(store: Store, kin: Sequence[RunInfo], entries: Sequence[Entry]) -> dict[int, str]:
     """Those of these entries of the first run of `kin` that must stay, and why: without them an open run could not go on, or
     nobody could tell what was erased."""
-    reasons = {entry.seq: "it says what was erased or collected, and holds no text" for entry in entries if entry.kind in NEVER}
+    reasons = {
+        entry.seq: "it says what was erased or collected, and holds no text" for entry in entries if entry.kind in NEVER
+    }
     lasts = {kin[0].run: kin[0].head_seq}
     for info in kin[1:]:
         lasts[info.run] = min(info.fork_seq, lasts[str(info.parent)])

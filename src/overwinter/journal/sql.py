@@ -14,9 +14,9 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from overwinter.errors import BudgetExhausted, LeaseLost, StoreError, UsageError
+from overwinter.journal.adoption import SqlAdoption
 from overwinter.journal.canonical import canonical, digest, parse_object
 from overwinter.journal.entry import GENESIS, Draft, Entry, seal
-from overwinter.journal.erasure import SqlErasure
 from overwinter.journal.lease import is_dead
 from overwinter.journal.rows import (
     RUN_COLUMNS,
@@ -39,7 +39,7 @@ def wall_clock_us() -> int:
     return time.time_ns() // 1000
 
 
-class SqlStore(SqlErasure):
+class SqlStore(SqlAdoption):
     """Everything of the Store protocol that does not depend on the database."""
 
     def __init__(self, url: str, clock_us: Callable[[], int] = wall_clock_us) -> None:
@@ -72,38 +72,41 @@ class SqlStore(SqlErasure):
     def create(self, new: NewRun) -> RunInfo:
         check_name(new.run)
         with self._transaction():
-            fence = self._clear_unborn(new.run)
-            head_seq, head_hash, head_time_us = -1, GENESIS, 0
-            if new.parent is not None:
-                head_seq, head_hash, head_time_us = self._fork_point(new.parent, new.fork_seq)
-            budgets = ((new.run,) if new.caps is not None else ()) + new.shared
-            for name in new.shared:
-                self.info(name)
-            made = self._execute(
-                f"INSERT INTO runs ({RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 'new', ?, ?, '', ?, 0) "
-                "ON CONFLICT (run) DO NOTHING RETURNING 1",
-                (
-                    new.run,
-                    new.parent,
-                    new.fork_seq,
-                    canonical(budgets).decode(),
-                    head_seq,
-                    head_hash,
-                    head_time_us,
-                    new.title,
-                    self.clock_us(),
-                    fence,
-                ),
-            )
-            if not made:
-                raise _taken(new.run)
-            for resource, cap in (new.caps or {}).items():
-                check_amount(resource, cap)
-                self._execute(
-                    "INSERT INTO budgets (budget, resource, cap, spent, reserved) VALUES (?, ?, ?, 0, 0)",
-                    (new.run, resource, cap),
-                )
+            self._create(new)
         return self.info(new.run)
+
+    def _create(self, new: NewRun) -> None:
+        fence = self._clear_unborn(new.run)
+        head_seq, head_hash, head_time_us = -1, GENESIS, 0
+        if new.parent is not None:
+            head_seq, head_hash, head_time_us = self._fork_point(new.parent, new.fork_seq)
+        budgets = ((new.run,) if new.caps is not None else ()) + new.shared
+        for name in new.shared:
+            self.info(name)
+        made = self._execute(
+            f"INSERT INTO runs ({RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 'new', ?, ?, '', ?, 0) "
+            "ON CONFLICT (run) DO NOTHING RETURNING 1",
+            (
+                new.run,
+                new.parent,
+                new.fork_seq,
+                canonical(budgets).decode(),
+                head_seq,
+                head_hash,
+                head_time_us,
+                new.title,
+                self.clock_us(),
+                fence,
+            ),
+        )
+        if not made:
+            raise _taken(new.run)
+        for resource, cap in (new.caps or {}).items():
+            check_amount(resource, cap)
+            self._execute(
+                "INSERT INTO budgets (budget, resource, cap, spent, reserved) VALUES (?, ?, ?, 0, 0)",
+                (new.run, resource, cap),
+            )
 
     def _clear_unborn(self, run: str) -> int:
         """Make room for a new run where one of that name has no entry and no living owner: its process died in between.

@@ -218,6 +218,23 @@ class Store(Protocol):
         """
         ...
 
+    def adopt(
+        self,
+        new: NewRun,
+        entries: Sequence[RawEntry],
+        *,
+        blobs: Mapping[str, bytes] | None = None,
+        collected: Collection[str] = (),
+    ) -> int:
+        """Take in entries of a run as they were sealed elsewhere, in one transaction; how many were new here.
+
+        The run is made if it is missing; what is here of it already must be the beginning of what comes. `collected` are blobs
+        whose content was collected or erased there. Budgets are booked as the entries say.
+
+        UsageError if another run of that name is here or a blob is missing; StoreError if a hash or the chain does not fit.
+        """
+        ...
+
     def scrub(self) -> tuple[str, ...]:
         """Write the store's files anew, so that nothing that was erased or dropped is left in them; where it may be left all the
         same, in words. Takes as long as copying the journal. StoreError while another process reads or writes."""

@@ -52,7 +52,9 @@ class Selector:
 
     def describe(self) -> str:
         """By what was chosen, in words that repeat nothing of it."""
-        named = [f"{len(chosen)} {what}" for chosen, what in ((self.cites, "citations"), (self.units, "units")) if chosen]
+        named = [
+            f"{len(chosen)} {what}" for chosen, what in ((self.cites, "citations"), (self.units, "units")) if chosen
+        ]
         by = {"session": self.sessions, "actor": self.actors, "words": self.words, "pattern": self.pattern}
         times = {"since": self.since_us, "until": self.until_us}
         named += [name for name, value in by.items() if value]
@@ -66,7 +68,9 @@ def choose(memory: Memory, selector: Selector, progress: Progress | None = None)
         UsageError: nothing to select by, a citation that is none or another namespace's, a pattern that is none.
     """
     if not (selector.cites or selector.units or selector.searches):
-        raise UsageError("nothing says what to erase", "name citations, units, a session, an actor, words, a pattern or times")
+        raise UsageError(
+            "nothing says what to erase", "name citations, units, a session, an actor, words, a pattern or times"
+        )
     chosen = {_cited(memory.store, memory.namespace, cite) for cite in selector.cites}
     chosen |= {_unit(memory, id_) for id_ in selector.units}
     finds = _finder(selector)
@@ -105,7 +109,9 @@ def _cited(store: Store, namespace: str, cite: str) -> Place:
 def _unit(memory: Memory, id_: str) -> Place:
     unit = memory.index.unit(id_)
     if unit is None:
-        raise UsageError(f"there is no unit {id_!r} in namespace {memory.namespace!r}", "see `overwinter memory search --json`")
+        raise UsageError(
+            f"there is no unit {id_!r} in namespace {memory.namespace!r}", "see `overwinter memory search --json`"
+        )
     return unit.run, unit.seq
 
 
@@ -114,7 +120,9 @@ def _finder(selector: Selector) -> Callable[[str], bool] | None:
     try:
         wanted = [re.compile(form, re.IGNORECASE) for form in (re.escape(selector.words), selector.pattern) if form]
     except re.error as error:
-        raise UsageError(f"{selector.pattern!r} is no regular expression: {error}", "correct it, or use --words") from error
+        raise UsageError(
+            f"{selector.pattern!r} is no regular expression: {error}", "correct it, or use --words"
+        ) from error
     return (lambda text: all(form.search(text) for form in wanted)) if wanted else None
 
 

@@ -28,6 +28,7 @@ def chunks(text: str, whole: Sequence[Range] = (), apart: Sequence[Range] = ()) 
         apart: ranges that get spans of their own (what repeats recalled text, within a text that says more).
     """
     found: list[Range] = []
+    whole = _merged(whole)
     for first, last in _stretches(len(text), _not_through(apart, whole)):
         found += _packed(text, first, last, whole)
     return found
@@ -36,15 +37,21 @@ def chunks(text: str, whole: Sequence[Range] = (), apart: Sequence[Range] = ()) 
 def _not_through(apart: Sequence[Range], whole: Sequence[Range]) -> list[Range]:
     """Ranges grown to the ends of the uncut ranges they touch."""
     grown: list[Range] = []
-    for first, last in sorted(apart):
-        for start, end in whole:
-            if start < last and first < end:
-                first, last = min(first, start), max(last, end)  # noqa: PLW2901
-        if grown and first <= grown[-1][1]:
-            grown[-1] = (grown[-1][0], max(last, grown[-1][1]))
+    for first, last in apart:
+        touched = [(start, end) for start, end in whole if start < last and first < end]
+        grown.append((min([first, *(start for start, _ in touched)]), max([last, *(end for _, end in touched)])))
+    return _merged(grown)
+
+
+def _merged(ranges: Sequence[Range]) -> list[Range]:
+    """Ranges in order, those that share a character joined."""
+    joined: list[Range] = []
+    for first, last in sorted(ranges):
+        if joined and first < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
         else:
-            grown.append((first, last))
-    return grown
+            joined.append((first, last))
+    return joined
 
 
 def _stretches(length: int, apart: Sequence[Range]) -> Iterator[Range]:

@@ -35,8 +35,8 @@ KEPT_RUNS = 64
 
 _MARKER = re.compile(r"\[redacted [^\]\n]{1,40}\]")
 _EMPTY_WORDS = frozenset(
-    ("ok", "okay", "done", "none", "null", "nil", "true", "false", "success", "yes", "no", "n a", "empty", "no results")
-    + ("no result", "nothing", "nothing happens", "no output", "exit 0", "exit code 0", "status ok", "ok true")
+    {"ok", "okay", "done", "none", "null", "nil", "true", "false", "success", "yes", "no", "n a", "empty", "no results"}
+    | {"no result", "nothing", "nothing happens", "no output", "exit 0", "exit code 0", "status ok", "ok true"}
 )
 
 

@@ -129,7 +129,9 @@ def erase(
     """
     for form in (selector.words, selector.pattern):
         if form and form.casefold() in f"{reason} {by}".casefold():
-            raise UsageError("the reason repeats what is to be erased, and would keep it for ever", "say it in other words")
+            raise UsageError(
+                "the reason repeats what is to be erased, and would keep it for ever", "say it in other words"
+            )
     made = plan(memory, selector, echoes=echoes, progress=progress)
     if selector.words:
         made.said.insert(0, selector.words)

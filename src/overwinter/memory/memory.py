@@ -28,8 +28,10 @@ from overwinter.memory.unit import DEFAULT_NAMESPACE, AsOf, Filter
 if TYPE_CHECKING:
     from overwinter.memory.embed import Embedder
     from overwinter.memory.index import Index
+    from overwinter.memory.retrieve import Answer, Searcher
 
 EMBED_BATCH = 64
+ANYTHING = Filter()
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 
@@ -83,8 +85,9 @@ class Memory:
     def _use(self, index: Index) -> None:
         self.index = index
         self._file = place.inode(index.path) if isinstance(index, SqliteIndex) else 0
-        deriver = Deriver(self.store, parts.redactor(), parts.instruction_reader(), placed=index.next_place)
-        self._syncer = Syncer(self.store, index, deriver, parts.learner(index))
+        deriver = Deriver(self.store, parts.redact, parts.reads_like_instruction, placed=index.next_place)
+        self._syncer = Syncer(self.store, index, deriver, parts.keeper(index))
+        self._searcher: Searcher | None = None
 
     # Deriving
 
@@ -96,7 +99,7 @@ class Memory:
         """
         with self._lock:
             self._follow_the_file()
-            done = self._mending(lambda: self._sync(progress))
+            done = self._mending(lambda: self._with_digests(self._sync(progress)))
             done.vectors = self.embed_pending()
             done.messages = [*self._messages, *done.messages]
             done.rebuilt = done.rebuilt or bool(self._messages)
@@ -117,7 +120,7 @@ class Memory:
         """Empty the index and derive all of it again; units and claims get the ids they had."""
         with self._lock:
             self._follow_the_file()
-            done = self._mending(lambda: self._from_the_start(progress))
+            done = self._mending(lambda: self._with_digests(self._from_the_start(progress)))
             done.vectors = self.embed_pending()
         return done
 
@@ -127,6 +130,11 @@ class Memory:
         self._use(self.index)
         done = self._syncer.sync(progress)
         done.rebuilt = True
+        return done
+
+    def _with_digests(self, done: Synced) -> Synced:
+        if done.first_us is not None:
+            done.spans = parts.span_updater()(self.index, None if done.rebuilt else done.first_us)
         return done
 
     def embed_pending(self, limit: int | None = None) -> int:
@@ -154,7 +162,9 @@ class Memory:
         vectors = embedder.embed([unit.text for _, unit in pairs]).astype("<f2")
         with self.index.transaction():
             there = self.index.rows([unit.id for _, unit in pairs])
-            data = [(row, vector.tobytes()) for (row, _), vector in zip(pairs, vectors, strict=True) if row in set(there)]
+            data = [
+                (row, vector.tobytes()) for (row, _), vector in zip(pairs, vectors, strict=True) if row in set(there)
+            ]
             self.index.put_vectors(embedder.name, embedder.dim, data)
         return len(data)
 
@@ -173,7 +183,7 @@ class Memory:
         entry = self.notebook.note(text, by=actor or "user", cites=cites, data=data)
         with self._lock:
             self._follow_the_file()
-            self._mending(self._sync_notebook)
+            self._mending(lambda: self._with_digests(self._sync_notebook()))
         return entry
 
     def _sync_notebook(self) -> Synced:
@@ -181,6 +191,53 @@ class Memory:
             return self._syncer.sync_run(self.notebook.run)
         except OtherJournal:
             return self._sync(None)
+
+    def search(
+        self,
+        question: str,
+        *,
+        k: int = 10,
+        at: AsOf | None = None,
+        where: Filter = ANYTHING,
+        session: str = "",
+        budget_tokens: int = 0,
+    ) -> Answer:
+        """What the memory knows of a question, as far as it is synced; nothing is a legal answer.
+
+        Args:
+            k: how many hits at most.
+            at: the view of the past; None for now.
+            where: which units may be returned.
+            session: where the question is asked.
+            budget_tokens: rough tokens of text the hits may have together; 0 for no limit.
+        """
+        from overwinter.memory.retrieve import Question
+
+        asked = Question(
+            text=question,
+            k=k,
+            at=at or AsOf(),
+            where=where,
+            session=session,
+            budget_tokens=budget_tokens,
+            now_us=self.store.now_us(),
+        )
+        with self._lock:
+            return self._mending(lambda: self._ready_searcher().search(asked))
+
+    def _ready_searcher(self) -> Searcher:
+        from overwinter.memory.retrieve import Searcher
+
+        if self._searcher is None:
+            scan = None
+            if self.embedder is not None:
+                from overwinter.memory.vectors import VectorScan
+
+                scan = VectorScan(self.index, self.embedder.name)
+            self._searcher = Searcher(self.index, self.embedder, scan)
+        if self._searcher.vectors is not None:
+            self._searcher.vectors.refresh()
+        return self._searcher
 
     def stats(self) -> dict[str, Any]:
         """What there is: units, runs, vectors by model, and how many entries are not derived yet."""

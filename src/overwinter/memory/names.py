@@ -8,6 +8,7 @@ it among thousands of orders. Separators count as equal: `order_17` is `order-17
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from overwinter.memory.words import stems, words
 
@@ -45,7 +46,7 @@ def index_terms(text: str) -> list[str]:
     return stems(text) + names(text) + _humps(text)
 
 
-def asked_terms(terms: list[str] | tuple[str, ...]) -> list[str]:
+def asked_terms(terms: Sequence[str]) -> list[str]:
     """The index terms that any of these terms of a question may be found by, each once."""
     return list(dict.fromkeys(found for term in terms for found in stems(term) + names(term)))
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from overwinter.errors import UsageError
 from overwinter.journal import Entry, RunInfo, Store
+from overwinter.journal.tombstone import kind_of
 from overwinter.memory.unit import DEFAULT_NAMESPACE
 
 NOTEBOOK_PREFIX = "memory-"
@@ -35,13 +36,11 @@ def namespace_of_setup(setup: object) -> str | None:
 
     None for a response of the server, which belongs to one of its tenants and to no memory unless it says so.
     """
-    if not isinstance(setup, dict):
-        return DEFAULT_NAMESPACE
-    memory = setup.get("memory")
-    named = memory.get("namespace") if isinstance(memory, dict) else None
-    if isinstance(named, str) and named:
-        return named
-    return None if "response" in setup else DEFAULT_NAMESPACE
+    memory = setup.get("memory") if isinstance(setup, dict) else None
+    if isinstance(memory, dict):
+        named = memory.get("namespace", DEFAULT_NAMESPACE)
+        return named if isinstance(named, str) and named else None
+    return None if isinstance(setup, dict) and "response" in setup else DEFAULT_NAMESPACE
 
 
 def namespace_of(store: Store, run: str) -> str | None:
@@ -51,11 +50,8 @@ def namespace_of(store: Store, run: str) -> str | None:
 
 
 def _of_first(first: Entry) -> str | None:
-    if first.kind == "run.started":
-        return namespace_of_setup(first.body["setup"])
-    # An erased first entry keeps the namespace in what is left of it; without one, nobody's is safer than everybody's.
-    kept = first.body.get("namespace")
-    return kept if isinstance(kept, str) else None
+    # An erased first entry keeps what of its setup says whose it is (`journal.tombstone`).
+    return namespace_of_setup(first.body["setup"]) if kind_of(first) == "run.started" else None
 
 
 class Runs:

@@ -55,9 +55,7 @@ class Notebook:
             self._wait(PAUSE_S)
             waited += PAUSE_S
 
-    def note(
-        self, text: str, *, by: str, cites: Sequence[str] = (), data: Mapping[str, Any] | None = None
-    ) -> Entry:
+    def note(self, text: str, *, by: str, cites: Sequence[str] = (), data: Mapping[str, Any] | None = None) -> Entry:
         """Write a note. `data` may say session, actor, happened_us, happened_until_us, kind and facts."""
         packer = Packer()
         body: dict[str, Any] = {"text": packer.text(text), "cites": list(cites), "by": by}
@@ -100,8 +98,9 @@ class Notebook:
 
     def _make(self) -> None:
         setup = {"memory": {"namespace": self.namespace, "notebook": True}}
+        title = f"memory of {self.namespace}"
         body = {
-            "goal": f"memory of {self.namespace}",
+            "goal": title,
             "acceptance": [],
             "setup": setup,
             "budgets": [],
@@ -111,7 +110,7 @@ class Notebook:
         rest = {"reason": "notebook", "detail": "a place for what belongs to no run; nothing works on it"}
         drafts = [Draft(kind="run.started", body=body), Draft(kind="run.suspended", body=rest)]
         try:
-            self.store.create(NewRun(run=self.run, title=body["goal"]))
+            self.store.create(NewRun(run=self.run, title=title))
         except UsageError:
             return  # another process was faster
         lease = self.store.acquire(self.run, this_owner(), TTL_S)

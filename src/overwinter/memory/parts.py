@@ -1,20 +1,37 @@
-"""The parts that `Memory` puts together, found in one place."""
+"""The parts that `Memory` puts together, found in one place: hygiene, claims, digests, search."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
 
+from overwinter.memory.hygiene import Redacted, reads_like_instruction, redact
 from overwinter.memory.index import Index
 from overwinter.memory.unit import Unit
 
+Facts = Mapping[str, Sequence[Mapping[str, Any]]]
+"""`data.facts` of entries, by the id of the first unit they came with."""
 
-@dataclass(frozen=True, slots=True)
-class _Unchanged:
-    text: str
+
+class Keeper(Protocol):
+    """What keeps the claims of an index; both are called within a transaction."""
+
+    def learn(self, units: Sequence[Unit], *, facts: Facts | None = None) -> int: ...
+
+    def forget(self, units: Collection[str]) -> int: ...
+
+
+class _NoClaims:
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def learn(self, units: Sequence[Unit], *, facts: Facts | None = None) -> int:  # noqa: ARG002 - the protocol's form
+        return 0
+
+    def forget(self, units: Collection[str]) -> int:
+        return self._index.remove_units(units)
 
 
 def _find(module: str, name: str) -> Any:
@@ -23,14 +40,15 @@ def _find(module: str, name: str) -> Any:
     return getattr(importlib.import_module(module), name, None)
 
 
-def redactor() -> Callable[[str], Any]:
-    return _find("overwinter.memory.hygiene", "redact") or _Unchanged
+def keeper(index: Index) -> Keeper:
+    found = _find("overwinter.memory.claims", "ClaimKeeper")
+    made: Keeper = (found or _NoClaims)(index)
+    return made
 
 
-def instruction_reader() -> Callable[[str], bool]:
-    return _find("overwinter.memory.hygiene", "reads_like_instruction") or (lambda text: False)
+def span_updater() -> Callable[[Index, int | None], int]:
+    found: Callable[[Index, int | None], int] | None = _find("overwinter.memory.digests", "update_spans")
+    return found or (lambda _index, _since_us: 0)
 
 
-def learner(index: Index) -> Callable[[Sequence[Unit]], int]:
-    keeper = _find("overwinter.memory.claims", "ClaimKeeper")
-    return keeper(index).learn if keeper is not None else (lambda units: 0)
+__all__ = ["Facts", "Keeper", "Redacted", "keeper", "reads_like_instruction", "redact", "span_updater"]

@@ -72,7 +72,9 @@ def set_aside(path: Path, seen: int, error: StoreError) -> str:
             for side in _SIDES:
                 with contextlib.suppress(FileNotFoundError):
                     os.replace(f"{path}{side}", f"{aside}{side}")
-    return f"the memory index was damaged and is derived again from the journal; the old file is {aside} ({error.problem})"
+    return (
+        f"the memory index was damaged and is derived again from the journal; the old file is {aside} ({error.problem})"
+    )
 
 
 def set_aside_files(path: Path) -> list[Path]:

@@ -18,8 +18,8 @@ from typing import TypeVar
 from overwinter.errors import StoreError
 from overwinter.memory.claim import Claim
 from overwinter.memory.index import Found, Span
+from overwinter.memory.names import asked_terms, counted_terms, index_terms
 from overwinter.memory.unit import DEFAULT_NAMESPACE, AsOf, Filter, Unit
-from overwinter.memory.words import stem, stems, words
 
 K1, B = 1.2, 0.75
 """BM25's constants, as SQLite has them (Robertson and Zaragoza, The Probabilistic Relevance Framework, 2009)."""
@@ -118,13 +118,18 @@ class PlainIndex:
             if unit.id not in rows.row_of:
                 rows.row_of[unit.id] = rows.next_row
                 rows.units[rows.next_row] = unit
-                rows.bags[rows.next_row] = Counter(stems(unit.text))
+                rows.bags[rows.next_row] = Counter(index_terms(unit.text))
                 rows.next_row += 1
             stored.append(rows.row_of[unit.id])
         return stored
 
     def put_claims(self, claims: Sequence[Claim]) -> None:
         self._to_write().claims.update((claim.id, claim) for claim in claims)
+
+    def remove_claims(self, ids: Collection[str]) -> None:
+        claims = self._to_write().claims
+        for id_ in ids:
+            claims.pop(id_, None)
 
     def put_spans(self, spans: Sequence[Span]) -> None:
         self._to_write().spans.update(((span.level, span.period), span) for span in spans)
@@ -136,6 +141,7 @@ class PlainIndex:
             del rows.units[row], rows.bags[row]
             for of_model in rows.vectors.values():
                 of_model.pop(row, None)
+        self._close_gaps()
         for claim in list(rows.claims.values()):
             kept = tuple(evidence for evidence in claim.evidence if evidence.unit not in gone)
             if any(evidence.supports for evidence in kept):
@@ -143,6 +149,15 @@ class PlainIndex:
             elif len(kept) < len(claim.evidence):
                 del rows.claims[claim.id]
         return len(gone)
+
+    def _close_gaps(self) -> None:
+        """Number the places of each run's part of a session anew."""
+        rows, next_place = self._rows, Counter[tuple[str, str]]()
+        for row, unit in sorted(rows.units.items(), key=lambda pair: (pair[1].seq, pair[1].first)):
+            place = next_place[unit.run, unit.session]
+            next_place[unit.run, unit.session] += 1
+            if unit.place != place:
+                rows.units[row] = replace(unit, place=place)
 
     def remove_spans(self, ids: Collection[str]) -> None:
         rows = self._to_write()
@@ -172,6 +187,9 @@ class PlainIndex:
     def count(self) -> int:
         return len(self._rows.units)
 
+    def next_place(self, run: str, session: str) -> int:
+        return sum(unit.run == run and unit.session == session for unit in self._rows.units.values())
+
     def unit(self, id_: str) -> Unit | None:
         row = self._rows.row_of.get(id_)
         return None if row is None else self._rows.units[row]
@@ -192,28 +210,28 @@ class PlainIndex:
         return chosen[:limit]
 
     def lexical(self, terms: Sequence[str], where: Filter, k: int) -> list[Found]:
-        scores = _bm25(self._rows.bags, _asked(terms))
+        scores = _bm25(self._rows.bags, asked_terms(terms))
         found = [(row, score) for row, score in scores.items() if passes(self._rows.units[row], where)]
         best = heapq.nsmallest(k, found, key=lambda pair: (-pair[1], pair[0]))
         return [Found(row=row, score=score) for row, score in best]
 
     def document_frequency(self, terms: Sequence[str]) -> dict[str, int]:
-        def says(bag: Counter[str], term: str) -> bool:
-            return any(stem(word) in bag for word in words(term))
+        def saying(counted: Sequence[str]) -> int:
+            return sum(any(term in bag for term in counted) for bag in self._rows.bags.values())
 
-        return {term: sum(says(bag, term) for bag in self._rows.bags.values()) for term in terms}
+        return {term: saying(counted_terms(term)) for term in terms}
 
     def session_scores(self, terms: Sequence[str], k: int) -> dict[str, float]:
         bags: dict[str, Counter[str]] = defaultdict(Counter)
         for row, unit in self._rows.units.items():
             bags[unit.session].update(self._rows.bags[row])
-        scores = _bm25(bags, _asked(terms))
+        scores = _bm25(bags, asked_terms(terms))
         return dict(heapq.nsmallest(k, scores.items(), key=lambda pair: (-pair[1], pair[0])))
 
     def neighbours(self, rows: Collection[int]) -> dict[int, tuple[int | None, int | None]]:
-        lines: dict[str, list[int]] = defaultdict(list)
+        lines: dict[tuple[str, str], list[int]] = defaultdict(list)
         for row, unit in sorted(self._rows.units.items(), key=lambda pair: (pair[1].place, pair[0])):
-            lines[unit.session].append(row)
+            lines[unit.run, unit.session].append(row)
         beside: dict[int, tuple[int | None, int | None]] = {}
         for line in lines.values():
             padded = [None, *line, None]
@@ -298,11 +316,6 @@ class PlainIndex:
 
     def close(self) -> None:
         """Nothing to let go of."""
-
-
-def _asked(terms: Sequence[str]) -> list[str]:
-    """Stems of a question, each once, in order."""
-    return list(dict.fromkeys(stem(word) for term in terms for word in words(term)))
 
 
 def _newest_first(claim: Claim) -> tuple[int, int, str]:

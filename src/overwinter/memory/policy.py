@@ -76,7 +76,9 @@ def policy_from(name: str, raw: Mapping[str, Any]) -> Policy:
     """The policy of an entry. Raises UsageError for fields that no policy has."""
     known = Policy.__dataclass_fields__.keys() - {"name"}
     if raw.keys() - known:
-        raise UsageError(f"policy {name!r} has unknown fields {sorted(raw.keys() - known)}", f"use: {', '.join(sorted(known))}")
+        raise UsageError(
+            f"policy {name!r} has unknown fields {sorted(raw.keys() - known)}", f"use: {', '.join(sorted(known))}"
+        )
     sets = {field_: frozenset(raw.get(field_, ())) for field_ in ("kinds", "sessions", "actors")}
     return Policy(name=name, **sets, **{field_: value for field_, value in raw.items() if field_ not in sets})
 
@@ -169,7 +171,9 @@ def apply_policies(memory: Memory, now_us: int, *, dry_run: bool = False, by: st
         going = due - held.keys()
         receipt = None
         if going and not dry_run:
-            receipt = erase_places(memory, going, reason=f"policy {policy.name}", by=by, echoes="keep", skip_needed=True)
+            receipt = erase_places(
+                memory, going, reason=f"policy {policy.name}", by=by, echoes="keep", skip_needed=True
+            )
         done.append(Applied(policy=policy.name, entries=len(going), held=len(held), receipt=receipt))
     return done
 

@@ -22,7 +22,7 @@ from overwinter.errors import StoreError, UsageError
 from overwinter.memory.index import Found
 from overwinter.memory.rows import Condition, Row
 from overwinter.memory.schema import LATEST, MIGRATIONS, TABLES
-from overwinter.memory.scoring import B, K1, weight
+from overwinter.memory.scoring import K1, B, weight
 from overwinter.memory.sql import SqlIndex, Words
 
 if TYPE_CHECKING:
@@ -232,7 +232,9 @@ class PostgresIndex(SqlIndex):
         return [Found(row=num, score=float(score)) for num, score in rows]
 
     def _frequency(self, term: str) -> int:
-        return int(self._execute("SELECT count(*) FROM words w WHERE w.said @@ ?::tsquery", (self._query([term]),))[0][0])
+        return int(
+            self._execute("SELECT count(*) FROM words w WHERE w.said @@ ?::tsquery", (self._query([term]),))[0][0]
+        )
 
     def _times_by_session(self, term: str) -> list[tuple[int, int]]:
         times = _TIMES.format(query="?::tsquery")

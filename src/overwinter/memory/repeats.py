@@ -62,14 +62,18 @@ class Recalled:
         at = 0
         while at <= len(text) - BLOCK:
             places = self._blocks.get(text[at : at + BLOCK])
-            longest = max((_grown(text, at, place[1], place[2]) for place in places or ()), default=(at, at), key=_length)
+            longest = max(
+                (_grown(text, at, place[1], place[2]) for place in places or ()), default=(at, at), key=_length
+            )
             if _length(longest) < SHORTEST:
                 at += 1
                 continue
+            # Not behind it: what repeats itself may go on to match from a place within.
+            at = max(at + 1, longest[1] - BLOCK + 1)
             if found and longest[0] <= found[-1][1]:
-                longest = (found.pop()[0], longest[1])
+                first, last = found.pop()
+                longest = min(first, longest[0]), max(last, longest[1])
             found.append(longest)
-            at = longest[1]
         return found
 
 

@@ -17,12 +17,13 @@ Condition = tuple[str, list[Any]]
 """A condition in SQL and its arguments."""
 
 UNIT_COLUMNS = (
-    "t.id, s.run, u.seq, u.first, u.last, s.name, u.place, u.kind, u.actor, t.trust, u.happened_us, u.happened_until_us, u.told_us, "
-    "t.text, u.tokens, t.digest, u.flags, t.sum, u.num"
+    "t.id, s.run, u.seq, u.first, u.last, s.name, u.place, u.kind, u.actor, t.trust, u.happened_us, u.happened_until_us, "
+    "u.told_us, t.text, u.tokens, t.digest, u.flags, t.sum, u.num"
 )
 UNIT_TABLES = "units u JOIN texts t ON t.num = u.num JOIN sessions s ON s.id = u.session"
 CLAIM_COLUMNS = (
-    "id, subject, predicate, object, polarity, confidence, valid_from_us, valid_to_us, known_from_us, known_to_us, superseded_by, reason"
+    "id, subject, predicate, object, polarity, confidence, valid_from_us, valid_to_us, known_from_us, known_to_us, "
+    "superseded_by, reason"
 )
 SPAN_COLUMNS = "level, period, id, since_us, until_us, text, covers, root, version"
 
@@ -42,9 +43,7 @@ def flag_bits(flags: Iterable[str]) -> int:
     return sum(1 << FLAGS.index(flag) for flag in flags)
 
 
-_FLAG_SETS = tuple(
-    frozenset(flag for i, flag in enumerate(FLAGS) if bits >> i & 1) for bits in range(1 << len(FLAGS))
-)
+_FLAG_SETS = tuple(frozenset(flag for i, flag in enumerate(FLAGS) if bits >> i & 1) for bits in range(1 << len(FLAGS)))
 
 
 def unit_sum(unit: Unit, bits: int) -> int:

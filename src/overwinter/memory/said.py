@@ -159,10 +159,9 @@ def _intent(_: Store, frame: Frame, entry: Entry) -> Said | None:
 
 def _receipt(store: Store, frame: Frame, entry: Entry) -> Said:
     tool = frame.tool(entry)
+    actor = f"world:{frame.world}" if tool == ACT and frame.world else f"tool:{tool}"
     if entry.body["intent"] < 0:
         actor = "overwinter"  # it was refused, and the tool said nothing
-    else:
-        actor = f"world:{frame.world}" if tool == ACT and frame.world else f"tool:{tool}"
     made = _plain(frame, entry, unpack(store, entry.body["text"]), "tool_result", actor)
     return replace(made, trust=UNTRUSTED, may_repeat=True, injected=tool in MEMORY_TOOLS)
 

@@ -274,12 +274,10 @@ class SqlIndex(ClaimTables, VectorTables, abc.ABC):
         term, args = self._where(where)
         way = "DESC" if newest_first else "ASC"
         order = ", ".join(f"{column} {way}" for column in ("u.happened_us", "s.run", "u.seq", "u.first"))
-        return [
-            unit for _, unit in self._numbered((term or "1 = 1", [*args, limit]), f"ORDER BY {order} LIMIT ?")
-        ]
+        return [unit for _, unit in self._numbered((term or "1 = 1", [*args, limit]), f"ORDER BY {order} LIMIT ?")]
 
     def lexical(self, terms: Sequence[str], where: Filter, k: int) -> list[Found]:
-        asked = asked_terms(list(terms))
+        asked = asked_terms(terms)
         if not asked or k < 1:
             return []
         condition = self._where(where)
@@ -305,7 +303,7 @@ class SqlIndex(ClaimTables, VectorTables, abc.ABC):
 
     def session_scores(self, terms: Sequence[str], k: int) -> dict[str, float]:
         counters = self._counters()
-        times = {term: dict(self._times_by_session(term)) for term in asked_terms(list(terms))}
+        times = {term: dict(self._times_by_session(term)) for term in asked_terms(terms)}
         saying = {session for counted in times.values() for session in counted}
         if not saying:
             return {}
@@ -342,7 +340,7 @@ class SqlIndex(ClaimTables, VectorTables, abc.ABC):
             return {}
         condition, args = self._among("u.num", set(rows))
         sql = f"SELECT u.num, s.name FROM units u JOIN sessions s ON s.id = u.session WHERE {condition}"
-        return {row: name for row, name in self._execute(sql, args)}
+        return {row[0]: row[1] for row in self._execute(sql, args)}
 
     def allowed(self, rows: Collection[int], where: Filter) -> set[int]:
         if not rows:

@@ -65,6 +65,11 @@ class ClaimTables(abc.ABC):
         if depends:
             self._execute_many("INSERT INTO depends (claim, place, basis) VALUES (?, ?, ?)", depends)
 
+    def remove_claims(self, ids: Collection[str]) -> None:
+        self._must_write()
+        if ids:
+            self._drop_claims(ids)
+
     def _drop_claims(self, ids: Collection[str]) -> None:
         for table, column in (("claims", "id"), ("evidence", "claim"), ("depends", "claim")):
             condition, args = self._among(column, set(ids))
@@ -103,7 +108,9 @@ class ClaimTables(abc.ABC):
         return self._claims_that((f"id IN (SELECT claim FROM depends WHERE {condition})", args)) if ids else []
 
     def _claims_that(self, condition: Condition, rest: str = "") -> list[Claim]:
-        rows = self._execute(f"SELECT {CLAIM_COLUMNS}, sum FROM claims WHERE {condition[0]} {_ORDER} {rest}", condition[1])
+        rows = self._execute(
+            f"SELECT {CLAIM_COLUMNS}, sum FROM claims WHERE {condition[0]} {_ORDER} {rest}", condition[1]
+        )
         if not rows:
             return []
         chosen, args = self._among("claim", {row[0] for row in rows})
@@ -129,7 +136,8 @@ class ClaimTables(abc.ABC):
         marks = ", ".join("?" * 10)
         if newest:
             self._execute_many(
-                f"INSERT INTO spans ({SPAN_COLUMNS}, sum) VALUES ({marks})", [span_values(span) for span in newest.values()]
+                f"INSERT INTO spans ({SPAN_COLUMNS}, sum) VALUES ({marks})",
+                [span_values(span) for span in newest.values()],
             )
 
     def remove_spans(self, ids: Collection[str]) -> None:

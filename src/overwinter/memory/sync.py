@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 from overwinter.journal import Entry, RunInfo, Store
 from overwinter.memory.derive import Deriver
 from overwinter.memory.index import Index
 from overwinter.memory.namespace import Runs
+from overwinter.memory.parts import Keeper
 from overwinter.memory.unit import Filter, Unit
 
 BATCH_ENTRIES = 2000
@@ -55,20 +57,40 @@ class OtherJournal(Exception):
     """The index was derived from a journal that this one does not continue."""
 
 
+@dataclass(slots=True)
+class _Batch:
+    """What one transaction takes: entries read, and of these the units (with facts) that are not stored yet."""
+
+    entries: int = 0
+    taken: int = 0
+    units: list[Unit] = field(default_factory=list)
+    facts: dict[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def full(self) -> bool:
+        return self.entries >= BATCH_ENTRIES or self.taken >= BATCH_UNITS
+
+    def add(self, entry: Entry, units: list[Unit]) -> None:
+        self.taken += len(units)
+        self.units += units
+        # Of results a tool says what its data are; who observes and notes is a person's program, or the loop.
+        facts = entry.body.get("data", {}).get("facts") if entry.kind in {"observed", "noted"} else None
+        if units and isinstance(facts, list):
+            self.facts[units[0].id] = facts
+
+
 class Syncer:
     """Derives one namespace of `store` into `index`.
 
     Args:
-        learn: extracts claims from newly stored units, within the transaction; how many.
+        keeper: learns claims from newly stored units, within the transaction that stores them.
     """
 
-    def __init__(
-        self, store: Store, index: Index, deriver: Deriver, learn: Callable[[Sequence[Unit]], int]
-    ) -> None:
+    def __init__(self, store: Store, index: Index, deriver: Deriver, keeper: Keeper) -> None:
         self._store = store
         self._index = index
         self._deriver = deriver
-        self._learn = learn
+        self._keeper = keeper
         self._runs = Runs(store, index.namespace)
 
     def behind(self) -> int:
@@ -101,35 +123,52 @@ class Syncer:
 
     def _batch(self, waiting: list[RunInfo], done: Synced) -> None:
         """One transaction. Takes the runs that are finished off the end of `waiting`."""
-        entries, fresh = 0, list[Unit]()
+        batch = _Batch()
         with self._index.transaction():
             marks = self._index.watermarks()
             self._deriver.forget_places()
-            while waiting and entries < BATCH_ENTRIES and len(fresh) < BATCH_UNITS:
+            while waiting and not batch.full:
                 info = waiting[-1]
-                last: Entry | None = None
-                for entry in self._new_entries(info, marks.get(info.run)):
-                    fresh += self._units(entry)
-                    entries, last = entries + 1, entry
-                    if entries >= BATCH_ENTRIES or len(fresh) >= BATCH_UNITS:
-                        break
-                if last is not None:
-                    self._index.mark(info.run, last.seq, last.hash)
-                if last is None or last.seq >= info.head_seq:
+                if self._take(info, marks.get(info.run), batch, done):
                     waiting.pop()
-            self._index.put_units(fresh)
-            done.claims += self._learn(fresh)
-        done.entries += entries
-        done.units += len(fresh)
-        if fresh:
-            first_us = min(unit.happened_us for unit in fresh)
-            done.first_us = first_us if done.first_us is None else min(done.first_us, first_us)
+            self._store_units(batch, done)
+        done.entries += batch.entries
+
+    def _take(self, info: RunInfo, mark: tuple[int, str] | None, batch: _Batch, done: Synced) -> bool:
+        """Derive as much of a run as the batch holds; whether that was all."""
+        last: Entry | None = None
+        for entry in self._new_entries(info, mark):
+            if entry.kind == "entries.erased":
+                # What was derived a moment ago, before the text went, must be there to be taken out.
+                self._store_units(batch, done)
+                self._erase(entry.body["run"], set(entry.body["seqs"]))
+            else:
+                batch.add(entry, self._deriver.units(entry.run, entry))
+            batch.entries, last = batch.entries + 1, entry
+            if batch.full:
+                break
+        if last is None:
+            return True
+        self._index.mark(info.run, last.seq, last.hash)
+        return last.seq >= info.head_seq
+
+    def _store_units(self, batch: _Batch, done: Synced) -> None:
+        if not batch.units:
+            return
+        self._index.put_units(batch.units)
+        done.claims += self._keeper.learn(batch.units, facts=batch.facts)
+        done.units += len(batch.units)
+        first_us = min(unit.happened_us for unit in batch.units)
+        done.first_us = first_us if done.first_us is None else min(done.first_us, first_us)
+        batch.units, batch.facts = [], {}
 
     def _new_entries(self, info: RunInfo, mark: tuple[int, str] | None) -> Iterator[Entry]:
         start = info.fork_seq + 1 if mark is None else mark[0] + 1
         prev = None if mark is None else mark[1]
         while start <= info.head_seq:
-            page = list(islice(self._store.read(info.run, start, min(start + READ_ENTRIES, info.head_seq + 1)), READ_ENTRIES))
+            page = list(
+                islice(self._store.read(info.run, start, min(start + READ_ENTRIES, info.head_seq + 1)), READ_ENTRIES)
+            )
             for entry in page:
                 if prev is not None and entry.prev != prev:
                     raise OtherJournal(f"entry {entry.seq} of run {info.run!r} does not follow what was derived")
@@ -137,19 +176,14 @@ class Syncer:
                 yield entry
             start += READ_ENTRIES
 
-    def _units(self, entry: Entry) -> list[Unit]:
-        if entry.kind == "entries.erased":
-            self._erase(entry.body["run"], set(entry.body["seqs"]))
-            return []
-        return self._deriver.units(entry.run, entry)
-
     def _erase(self, run: str, seqs: set[int]) -> None:
         """Take out what was derived from entries that were erased since; whoever erased them has usually done so."""
         where, after, gone = Filter(runs=frozenset({run}), exclude_flags=frozenset()), -1, list[str]()
         while page := self._index.scan(where, after_row=after):
             after = page[-1][0]
             gone += [unit.id for _, unit in page if unit.seq in seqs]
-        self._index.remove_units(gone)
+        self._keeper.forget(gone)
+        self._deriver.forget_places()
 
 
 def _missing(info: RunInfo, marks: Marks) -> int:

@@ -15,6 +15,7 @@ from overwinter.cli.live import call_text, describe_safely, payload_text
 from overwinter.cli.output import one_line, visible
 from overwinter.cli.page.charts import Chart
 from overwinter.cli.page.digest import Digest, Question
+from overwinter.cli.page.memory import memory_section
 from overwinter.cli.pauses import status_words, wait_text
 from overwinter.journal import Entry, Store
 
@@ -51,12 +52,28 @@ GROUPS: tuple[tuple[str, str, bool, frozenset[str]], ...] = (
             }
         ),
     ),
+    (
+        "memory",
+        "Memory",
+        True,
+        frozenset({"recalled", "handle.made", "handle.pinned", "core.changed", "noted", "compacted"}),
+    ),
     ("verdict", "Verdict", True, frozenset({"done.claimed", "verdict", "run.ended"})),
     (
         "books",
         "Bookkeeping",
         False,
-        frozenset({"sample.intent", "effect.intent", "world.saved", "compacted", "blobs.collected"}),
+        frozenset(
+            {
+                "sample.intent",
+                "effect.intent",
+                "world.saved",
+                "blobs.collected",
+                "policy.set",
+                "grant.changed",
+                "entries.erased",
+            }
+        ),
     ),
 )
 """Filters: (class, name, shown at first, kinds)."""
@@ -78,6 +95,7 @@ def render_page(store: Store, digest: Digest) -> str:
             _goal(digest),
             _charts(digest),
             _questions(digest),
+            memory_section(store, digest),
             _timeline(store, digest),
             _footer(digest),
         )
@@ -215,6 +233,18 @@ def _curves(digest: Digest) -> Iterator[Chart]:
                 marks=digest.resumed,
                 style="b",
             )
+    if digest.context.points:
+        yield Chart(
+            title="Working context",
+            now=f"{count_text(int(digest.context.last))} of {count_text(digest.window)} tokens at the end",
+            points=digest.context.points,
+            last_seq=last,
+            top=max(digest.window, digest.context.top),
+            top_words=count_text(digest.window),
+            limit=digest.window,
+            marks=digest.resumed,
+            style="c",
+        )
     if digest.score.points:
         low = min(0.0, digest.score.bottom)
         yield Chart(

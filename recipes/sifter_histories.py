@@ -38,6 +38,8 @@ class Asked:
     gold: frozenset[int]
     related: frozenset[int]
     kind: str
+    turns: frozenset[tuple[int, int]] = frozenset()
+    """(session, turn) of the evidence, where it is known."""
 
 
 @dataclass(kw_only=True)
@@ -343,13 +345,14 @@ def _dialogue(number: int, entry: dict) -> History:
     ]
     questions = []
     for qa in entry["qa"]:
-        cited = {m[1] for item in qa.get("evidence", ()) for m in re.finditer(r"D(\d+):\d+", str(item))}
-        gold = frozenset(place[session] for session in cited if session in place)
+        cited = {(m[1], m[2]) for item in qa.get("evidence", ()) for m in re.finditer(r"D(\d+):(\d+)", str(item))}
+        gold = frozenset(place[session] for session, _ in cited if session in place)
         if qa["category"] in (1, 2, 3, 4) and gold:
             answer = str(qa["answer"]).split(";")[0] if qa["category"] == 3 else str(qa["answer"])
             parts = tuple(part.strip() for part in answer.split(",")) if qa["category"] == 1 else (answer,)
             kind = {1: "multi-hop", 2: "temporal", 3: "open", 4: "single-hop"}[qa["category"]]
-            questions.append(Asked(text=qa["question"], answers=parts, gold=gold, related=gold, kind=kind))
+            turns = frozenset((place[session], int(turn) - 1) for session, turn in cited if session in place)
+            questions.append(Asked(text=qa["question"], answers=parts, gold=gold, related=gold, kind=kind, turns=turns))
     return History(name=f"locomo-{number}", sessions=sessions, questions=questions)
 
 
@@ -362,17 +365,35 @@ def _moment(text: str) -> int:
     return int(datetime.strptime(text, "%I:%M %p on %d %B, %Y").replace(tzinfo=UTC).timestamp()) * 1_000_000
 
 
-# The stage before
+# Turn by turn
 
 
-def with_scores(history: History, question: str, haystack: Haystack) -> list[float]:
-    """The stage before: the lexical half of the house's fused score, best turn with 0.4 of its neighbours plus 0.2 of the session."""
-    wanted = terms(question.replace(GAP, " "))
-    turns, whole = haystack.turn_scores(wanted), haystack.session_scores(wanted)
-    top, top_whole = max(turns.values(), default=1.0) or 1.0, max(whole, default=1.0) or 1.0
-    scores = []
-    for n, session in enumerate(history.sessions):
-        row = [turns.get((n, i), 0.0) for i in range(-1, len(session.turns) + 1)]
-        smooth = max((row[i] + 0.4 * (row[i - 1] + row[i + 1]) for i in range(1, len(row) - 1)), default=0.0)
-        scores.append(smooth / top + 0.2 * whole[n] / top_whole)
-    return scores
+def as_units(history: History, haystack: Haystack, asked: Asked, count: int = 30) -> tuple[list[Session], Asked] | None:
+    """The question over single turns: the `count` best of the stage before, each with its neighbours, in order of time.
+
+    Gold are the turns named, else the best turn of each gold session. None where none of them is among the candidates.
+    """
+    scores = haystack.turn_scores(terms(asked.text.replace(GAP, " ")))
+    ranked = sorted(scores, key=lambda place: (-scores[place], place))[:count]
+    places = sorted(ranked)
+
+    def named(sessions: frozenset[int]) -> frozenset[int]:
+        best = [max((p for p in scores if p[0] == n), key=lambda p: scores[p], default=None) for n in sessions]
+        wanted = asked.turns or frozenset(best)
+        return frozenset(n for n, place in enumerate(places) if place in wanted)
+
+    gold = named(asked.gold)
+    if not gold:
+        return None
+    return [_unit(history, place) for place in places], replace(asked, gold=gold, related=named(asked.related))
+
+
+def _unit(history: History, place: tuple[int, int]) -> Session:
+    session, turn = history.sessions[place[0]], place[1]
+    return Session(
+        key=f"{place[0]}:{turn}",
+        turns=(session.turns[turn],),
+        happened_us=session.happened_us,
+        before=session.turns[max(0, turn - 1) : turn],
+        after=session.turns[turn + 1 : turn + 2],
+    )

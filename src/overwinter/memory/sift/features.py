@@ -26,7 +26,7 @@ from overwinter.memory.sift.session import Session, Turn
 from overwinter.memory.sift.words import Haystack, terms
 
 FEATURES = (
-    "prior",  # score of the stage before, over the best
+    "prior",  # score of the stage before, over the best; without one, `Haystack.first_scores`
     "similarity",  # cosine to the question, min-max over the list; 0 without
     "session_bm25",
     "turn_bm25",  # of the best turn
@@ -37,7 +37,7 @@ FEATURES = (
     "coverage_window",  # ... in its best three consecutive turns
     "coverage_rarest",  # whether the rarest word of the question occurs
     "bigrams",  # share of the question's pairs of words that stand together
-    "matching_turns",  # share of turns with half of the best turn's score
+    "matching_turns",  # turns with half of the list's best score: a third for each, to 1
     "names",  # share of the question's names in the session, speakers included
     "speaker",  # the best turn's speaker is named in the question
     "other_speaker",  # somebody else is, and they could have spoken
@@ -58,7 +58,7 @@ FEATURES = (
     "superseded",  # claims of the best turn no longer hold
     "holds",  # they do
     "superseded_if_earlier",
-    "neighbour_sessions",  # score of the sessions just before and after
+    "neighbour_sessions",  # score of the sessions just before and after in time
     "length",  # log of its words over the longest
 )
 
@@ -126,9 +126,10 @@ def _lexical(haystack: Haystack, matches: _Matches) -> dict[str, list[float]]:
     smooth = [
         max((s + 0.4 * (_at(row, i - 1) + _at(row, i + 1)) for i, s in enumerate(row)), default=0.0) for row in turns
     ]
+    top = max(matches.turn.values(), default=0.0)
     rarest = max(matches.idf, key=lambda term: matches.idf[term], default="")
     return {
-        "prior": _over_best([session.score for session in haystack.sessions]),
+        "prior": _over_best(_prior(haystack, matches.question)),
         "similarity": _minmax([session.similarity for session in haystack.sessions]),
         "session_bm25": _over_best(matches.session),
         "turn_bm25": _over_best([max(row, default=0.0) for row in turns]),
@@ -145,12 +146,16 @@ def _lexical(haystack: Haystack, matches: _Matches) -> dict[str, list[float]]:
         ],
         "coverage_rarest": [float(any(rarest in place for place in row)) for row in found],
         "bigrams": _bigrams(haystack, matches, found),
-        "matching_turns": [sum(s >= 0.5 * max(row) > 0 for s in row) / max(1, len(row)) for row in turns],
+        "matching_turns": [min(1.0, sum(s >= 0.5 * top > 0 for s in row) / 3) for row in turns],
         "length": _over_best([log1p(sum(lengths)) for lengths in haystack.lengths]),
-        "neighbour_sessions": _over_best(
-            [_at(matches.session, number - 1) + _at(matches.session, number + 1) for number in everyone]
-        ),
+        "neighbour_sessions": _over_best(_beside(haystack.sessions, matches.session)),
     }
+
+
+def _prior(haystack: Haystack, question: Question) -> list[float]:
+    """What the candidates bring along; our own scores where nobody scored them."""
+    given = [session.score for session in haystack.sessions]
+    return given if any(given) else haystack.first_scores(question.terms)
 
 
 def _relational(haystack: Haystack, matches: _Matches, best: Sequence[int]) -> dict[str, list[float]]:
@@ -246,11 +251,30 @@ def _bigrams(haystack: Haystack, matches: _Matches, found: Sequence[Sequence[set
     return shares
 
 
+def _in_time(sessions: Sequence[Session]) -> list[int]:
+    """Dated candidates, oldest first. Without two dates there is no time: the order of a list says nothing."""
+    dated = [number for number, session in enumerate(sessions) if session.happened_us is not None]
+    dated.sort(key=lambda number: (sessions[number].happened_us or 0, sessions[number].key))
+    return dated if len(dated) > 1 else []
+
+
 def _recency(sessions: Sequence[Session]) -> list[float]:
-    """Place in time; candidates without a date are taken to be given in order of time."""
-    order = sorted(range(len(sessions)), key=lambda number: (sessions[number].happened_us or 0, number))
-    place = {number: position for position, number in enumerate(order)}
-    return [place[number] / max(1, len(sessions) - 1) for number in range(len(sessions))]
+    """Place in time, 0 to 1; in the middle without a date."""
+    order = _in_time(sessions)
+    recency = [0.5] * len(sessions)
+    for place, number in enumerate(order):
+        recency[number] = place / (len(order) - 1)
+    return recency
+
+
+def _beside(sessions: Sequence[Session], scores: Sequence[float]) -> list[float]:
+    """Scores of the candidates just before and after each in time."""
+    order = _in_time(sessions)
+    in_order = [scores[number] for number in order]
+    beside = [0.0] * len(sessions)
+    for place, number in enumerate(order):
+        beside[number] = _at(in_order, place - 1) + _at(in_order, place + 1)
+    return beside
 
 
 def _newer(number: int, recency: Sequence[float], strong: Sequence[float], bar: float) -> float:

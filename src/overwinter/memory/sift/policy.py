@@ -169,8 +169,9 @@ def toward(scores_n: Floats, rankings_gn: Ints, advantages_g: Floats, places: in
 
 def shares(scores_n: Floats) -> Floats:
     """Softmax [n]: the chance of each candidate to be placed first."""
-    share_n: Floats = np.exp(scores_n - scores_n.max())
-    return share_n / share_n.sum()
+    raised_n = np.exp(scores_n - scores_n.max())
+    share_n: Floats = raised_n / raised_n.sum()
+    return share_n
 
 
 def supervised(scores_n: Floats, target_n: Floats) -> Floats:

@@ -117,3 +117,15 @@ class Haystack:
                 norm = k1 * (1 - b + b * sum(self.lengths[number]) / self.mean_session)
                 scores[number] += idf * count * (k1 + 1) / (count + norm)
         return scores
+
+    def first_scores(self, wanted: Sequence[str], smooth: float = 0.4, whole: float = 0.2) -> list[float]:
+        """The order of a stage before this one, where there was none: the best turn with `smooth` of its neighbours, over the best,
+        plus `whole` of the session's score over the best (the lexical half of the house's fused score)."""
+        turns, sessions = self.turn_scores(wanted), self.session_scores(wanted)
+        top, top_session = max(turns.values(), default=0.0) or 1.0, max(sessions, default=0.0) or 1.0
+        scores = []
+        for number, session in enumerate(self.sessions):
+            row = [turns.get((number, place), 0.0) for place in range(-1, len(session.turns) + 1)]
+            best = max((row[i] + smooth * (row[i - 1] + row[i + 1]) for i in range(1, len(row) - 1)), default=0.0)
+            scores.append(best / top + whole * sessions[number] / top_session)
+        return scores

@@ -10,10 +10,12 @@ hybrid    everything else
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from overwinter.memory.dates import TimeRange, find_dates
+from overwinter.memory.names import named_days
 from overwinter.memory.unit import AsOf, Filter
 from overwinter.memory.words import stem, words
 
@@ -80,7 +82,7 @@ class Reading:
     Attributes:
         terms: stems of its content words, each once, in order.
         asked: the words themselves, as the index is asked for them, in the same order.
-        spelled: ids, paths and code names it spells, folded: `order-17`, `src/a.py`.
+        spelled: ids, paths and code names it spells, folded, and days as YYYY-MM-DD: `order-17`, `src/a.py`.
         names: those of `terms` that are capitalised inside the sentence.
         said: stems of all its words, of stop words too.
         ranges: times it names.
@@ -132,7 +134,7 @@ def read(question: Question) -> Reading:
         route=route,
         terms=terms,
         asked=tuple(asked.values()),
-        spelled=tuple(dict.fromkeys(match.lower() for match in _SPELLED.findall(text))),
+        spelled=tuple(dict.fromkeys([*(match.lower() for match in _SPELLED.findall(text)), *named_days(text)])),
         names=_names(text, terms),
         said=frozenset(stem(word) for word in words(text)),
         ranges=() if as_of else ranges,
@@ -153,7 +155,7 @@ def seen_from(where: Filter, at: AsOf) -> Filter:
         changes["until_us"] = min(at.valid_us + 1, where.until_us if where.until_us is not None else at.valid_us + 1)
     if at.known_us is not None:
         changes["known_us"] = min(at.known_us, where.known_us if where.known_us is not None else at.known_us)
-    return _changed(where, changes)
+    return changed(where, changes)
 
 
 def within(where: Filter, span: TimeRange) -> Filter:
@@ -163,12 +165,13 @@ def within(where: Filter, span: TimeRange) -> Filter:
         changes["since_us"] = max(span.since_us, where.since_us if where.since_us is not None else span.since_us)
     if span.until_us is not None:
         changes["until_us"] = min(span.until_us, where.until_us if where.until_us is not None else span.until_us)
-    return _changed(where, changes)
+    return changed(where, changes)
 
 
-def _changed(where: Filter, changes: dict[str, int]) -> Filter:
-    fields = {name: getattr(where, name) for name in Filter.__slots__}
-    return Filter(**(fields | changes))
+def changed(where: Filter, changes: Mapping[str, Any]) -> Filter:
+    """A filter with some of its fields changed."""
+    fields: dict[str, Any] = {name: getattr(where, name) for name in Filter.__slots__}
+    return Filter(**(fields | dict(changes)))
 
 
 def _terms(text: str) -> dict[str, str]:

@@ -91,7 +91,7 @@ def test_relevance_is_learnt_from_use() -> None:
     ]
     calibration = refit_calibration(searcher, [*uses, *nothing])
     keep(searcher.index, calibration=calibration)
-    fitted = Searcher(searcher.index)
+    fitted = Searcher(searcher.index, config=searcher.config)
     assert fitted.calibration(with_vectors=False) == calibration
     assert sum(bool(fitted.search(use.question).hits) for use in uses) >= 58
     assert sum(bool(fitted.search(use.question).hits) for use in nothing) <= 2

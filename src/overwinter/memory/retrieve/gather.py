@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -122,13 +122,9 @@ def gather(
         others += index.rows([unit.id for unit in units])
     recent: list[int] = []
     if question.session:
-        here = Filter(**_fields(reading.where) | {"sessions": frozenset({question.session})})
+        here = replace(reading.where, sessions=frozenset({question.session}))
         recent = index.rows([unit.id for unit in index.timeline(here, limit=limits.recent, newest_first=True)])
     return Candidates(lexical=lexical, dense=near, others=others, recent=recent)
-
-
-def _fields(where: Filter) -> dict[str, object]:
-    return {name: getattr(where, name) for name in Filter.__slots__}
 
 
 def surroundings(index: Index, rows: Sequence[int], beside: int) -> Beside:

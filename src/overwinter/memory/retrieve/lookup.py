@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overwinter.memory.index import Index
+from overwinter.memory.index import Index, Span
 from overwinter.memory.retrieve.answer import Answer
 from overwinter.memory.retrieve.choose import collapsed
 from overwinter.memory.retrieve.question import LOOKUP, TIMELINE, Reading, within
@@ -58,7 +58,7 @@ def enumerate_times(index: Index, reading: Reading, k: int) -> Answer:
     Of more than `k` units those are taken that say most; where the first or the last are asked for, those.
     """
     units: dict[str, Unit] = {}
-    spans = {}
+    spans: dict[str, Span] = {}
     for span in reading.ranges:
         newest_first = reading.order == "last"
         inside = index.timeline(within(reading.where, span), limit=_PAGE, newest_first=newest_first)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from overwinter.memory.dates import TimeRange, find_dates
 from overwinter.memory.unit import AsOf, Filter
@@ -153,7 +153,7 @@ def seen_from(where: Filter, at: AsOf) -> Filter:
         changes["until_us"] = min(at.valid_us + 1, where.until_us if where.until_us is not None else at.valid_us + 1)
     if at.known_us is not None:
         changes["known_us"] = min(at.known_us, where.known_us if where.known_us is not None else at.known_us)
-    return _changed(where, changes)
+    return replace(where, **changes)
 
 
 def within(where: Filter, span: TimeRange) -> Filter:
@@ -163,12 +163,7 @@ def within(where: Filter, span: TimeRange) -> Filter:
         changes["since_us"] = max(span.since_us, where.since_us if where.since_us is not None else span.since_us)
     if span.until_us is not None:
         changes["until_us"] = min(span.until_us, where.until_us if where.until_us is not None else span.until_us)
-    return _changed(where, changes)
-
-
-def _changed(where: Filter, changes: dict[str, int]) -> Filter:
-    fields = {name: getattr(where, name) for name in Filter.__slots__}
-    return Filter(**(fields | changes))
+    return replace(where, **changes)
 
 
 def _terms(text: str) -> dict[str, str]:

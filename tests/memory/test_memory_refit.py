@@ -86,7 +86,7 @@ def test_the_search_climbs() -> None:
 def test_relevance_is_learnt_from_use() -> None:
     searcher, uses = _world()
     nothing = [
-        Use(question=Question(text=f"What is the capital of Atlantis{i}, Professor Smithers?"), relevant=frozenset())
+        Use(question=Question(text=f"Did Professor Smithers see the harbour of Atlantis{i}?"), relevant=frozenset())
         for i in range(40)
     ]
     calibration = refit_calibration(searcher, [*uses, *nothing])

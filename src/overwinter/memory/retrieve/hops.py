@@ -85,8 +85,8 @@ def hop_scores(
         row: match
         for row, entry in entries.items()
         if row != step.start.entry.row
-        and (scores := term_scores(entry.unit.text, stems, (), corpus))
-        and (match := _name_match(scores, step.names, corpus)) > 0
+        and (saying := term_scores(entry.unit.text, stems, (), corpus))
+        and (match := _name_match(saying, step.names, corpus)) > 0
     }
     most_named = max(named.values(), default=0.0)
     if not most_named:

@@ -10,9 +10,8 @@ hybrid    everything else
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from overwinter.memory.dates import TimeRange, find_dates
 from overwinter.memory.names import named_days
@@ -155,7 +154,7 @@ def seen_from(where: Filter, at: AsOf) -> Filter:
         changes["until_us"] = min(at.valid_us + 1, where.until_us if where.until_us is not None else at.valid_us + 1)
     if at.known_us is not None:
         changes["known_us"] = min(at.known_us, where.known_us if where.known_us is not None else at.known_us)
-    return changed(where, changes)
+    return replace(where, **changes)
 
 
 def within(where: Filter, span: TimeRange) -> Filter:
@@ -165,13 +164,7 @@ def within(where: Filter, span: TimeRange) -> Filter:
         changes["since_us"] = max(span.since_us, where.since_us if where.since_us is not None else span.since_us)
     if span.until_us is not None:
         changes["until_us"] = min(span.until_us, where.until_us if where.until_us is not None else span.until_us)
-    return changed(where, changes)
-
-
-def changed(where: Filter, changes: Mapping[str, Any]) -> Filter:
-    """A filter with some of its fields changed."""
-    fields: dict[str, Any] = {name: getattr(where, name) for name in Filter.__slots__}
-    return Filter(**(fields | dict(changes)))
+    return replace(where, **changes)
 
 
 def _terms(text: str) -> dict[str, str]:

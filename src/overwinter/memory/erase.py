@@ -282,7 +282,8 @@ def _forget(memory: Memory, counts: dict[str, int]) -> None:
     counts["claims"] += len(claims_before) - len(index.claims_by_id(claims_before))
     update = _part("overwinter.memory.digests", "update_spans")
     if update is not None and gone:
-        counts["digests"] += update(index, min(times))
+        with index.transaction():
+            counts["digests"] += update(index, min(times))
     memory.sync()
     purge = getattr(index, "purge", None)
     if purge is not None:

@@ -18,8 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from overwinter.errors import StoreError
 from overwinter.journal import Entry, Store
-from overwinter.memory import parts, place
+from overwinter.memory import place
+from overwinter.memory.claims import ClaimKeeper
 from overwinter.memory.derive import Deriver
+from overwinter.memory.digests import update_spans
+from overwinter.memory.hygiene import reads_like_instruction, redact
 from overwinter.memory.notebook import Notebook
 from overwinter.memory.sqlite import SqliteIndex, index_is_damaged
 from overwinter.memory.sync import STALE, OtherJournal, Progress, Synced, Syncer, digests_stale_since
@@ -85,8 +88,8 @@ class Memory:
     def _use(self, index: Index) -> None:
         self.index = index
         self._file = place.inode(index.path) if isinstance(index, SqliteIndex) else 0
-        deriver = Deriver(self.store, parts.redact, parts.reads_like_instruction, placed=index.next_place)
-        self._syncer = Syncer(self.store, index, deriver, parts.keeper(index))
+        deriver = Deriver(self.store, redact, reads_like_instruction, placed=index.next_place)
+        self._syncer = Syncer(self.store, index, deriver, ClaimKeeper(index))
         self._searcher: Searcher | None = None
 
     # Deriving
@@ -136,7 +139,7 @@ class Memory:
         since_us = digests_stale_since(self.index)
         if since_us is not None:
             with self.index.transaction():
-                done.spans = parts.span_updater()(self.index, since_us)
+                done.spans = update_spans(self.index, since_us)
                 self.index.set_note(STALE, b"")
         return done
 
@@ -157,16 +160,18 @@ class Memory:
         return embedded
 
     def _embed(self, embedder: Embedder, count: int) -> int:
+        from overwinter.memory.vectors import to_bytes
+
         rows = self.index.without_vector(embedder.name, count)
         if not rows:
             return 0
         # By one: a row that was removed meanwhile must not shift the others.
         pairs = [(row, unit) for row in rows for unit in self.index.units([row])]
-        vectors = embedder.embed([unit.text for _, unit in pairs]).astype("<f2")
+        vectors = embedder.embed([unit.text for _, unit in pairs])
         with self.index.transaction():
             there = self.index.rows([unit.id for _, unit in pairs])
             data = [
-                (row, vector.tobytes()) for (row, _), vector in zip(pairs, vectors, strict=True) if row in set(there)
+                (row, to_bytes(vector)) for (row, _), vector in zip(pairs, vectors, strict=True) if row in set(there)
             ]
             self.index.put_vectors(embedder.name, embedder.dim, data)
         return len(data)

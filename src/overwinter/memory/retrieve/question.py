@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from overwinter.memory.dates import TimeRange, find_dates
 from overwinter.memory.names import named_days
@@ -149,7 +150,7 @@ def read(question: Question) -> Reading:
 
 def seen_from(where: Filter, at: AsOf) -> Filter:
     """A filter that also lets through only what had happened, and had been told, at a point of view."""
-    changes: dict[str, int] = {}
+    changes: dict[str, Any] = {}
     if at.valid_us is not None:
         changes["until_us"] = min(at.valid_us + 1, where.until_us if where.until_us is not None else at.valid_us + 1)
     if at.known_us is not None:
@@ -159,7 +160,7 @@ def seen_from(where: Filter, at: AsOf) -> Filter:
 
 def within(where: Filter, span: TimeRange) -> Filter:
     """A filter cut down to a range of time."""
-    changes: dict[str, int] = {}
+    changes: dict[str, Any] = {}
     if span.since_us is not None:
         changes["since_us"] = max(span.since_us, where.since_us if where.since_us is not None else span.since_us)
     if span.until_us is not None:

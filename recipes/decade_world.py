@@ -21,19 +21,79 @@ FIRST_DAY = dt.date(2031, 1, 1)
 DAY_US = 86_400_000_000
 YEARS, EVENTS = 10, 200
 
-PEOPLE = (
-    "Ada Bruno Clara Dmitri Edith Fabian Greta Hugo Ines Jonas Klara Leon Mira Nils Olga Pavel Quentin Rosa Stefan Tilda Ulrich "
-    "Vera Willem Xenia Yannis Zora"
-).split()
-THINGS = (
-    "ladder|pruning saw|seed tray|thermometer|lantern|watering can|ledger|spare fuse|trowel|hose|toolbox|blanket|extension lead|"
-    "pump key|wheelbarrow|camera|compass|drill|kettle|notebook"
-).split("|")
+PEOPLE = [
+    "Ada",
+    "Bruno",
+    "Clara",
+    "Dmitri",
+    "Edith",
+    "Fabian",
+    "Greta",
+    "Hugo",
+    "Ines",
+    "Jonas",
+    "Klara",
+    "Leon",
+    "Mira",
+    "Nils",
+    "Olga",
+    "Pavel",
+    "Quentin",
+    "Rosa",
+    "Stefan",
+    "Tilda",
+    "Ulrich",
+    "Vera",
+    "Willem",
+    "Xenia",
+    "Yannis",
+    "Zora",
+]
+THINGS = [
+    "ladder",
+    "pruning saw",
+    "seed tray",
+    "thermometer",
+    "lantern",
+    "watering can",
+    "ledger",
+    "spare fuse",
+    "trowel",
+    "hose",
+    "toolbox",
+    "blanket",
+    "extension lead",
+    "pump key",
+    "wheelbarrow",
+    "camera",
+    "compass",
+    "drill",
+    "kettle",
+    "notebook",
+]
 COLOURS = ["red", "blue", "green", "grey", "yellow", "black", "white", "brown", "copper", "silver"]
-PLACES = (
-    "boiler room|north shed|cellar|orchard hut|attic|stable|potting shed|gatehouse|pantry|workshop|ice house|loft|coal store|"
-    "mill|chapel|laundry|dairy|west porch|barn|scullery"
-).split("|")
+PLACES = [
+    "boiler room",
+    "north shed",
+    "cellar",
+    "orchard hut",
+    "attic",
+    "stable",
+    "potting shed",
+    "gatehouse",
+    "pantry",
+    "workshop",
+    "ice house",
+    "loft",
+    "coal store",
+    "mill",
+    "chapel",
+    "laundry",
+    "dairy",
+    "west porch",
+    "barn",
+    "scullery",
+]
 SUBJECTS = [f"{colour} {place}" for colour in COLOURS[:6] for place in PLACES[:10]]
 PREDICATES = [
     "door code",

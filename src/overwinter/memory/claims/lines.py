@@ -12,7 +12,44 @@ from overwinter.memory.claims.phrases import LINE
 MAX_LINES = 48
 
 _NO_KEY = frozenset(
-    ["note", "warning", "error", "info", "http", "https", "usage", "example", "step", "task", "result", "output", "input", "from", "to", "re", "subject", "date", "time", "todo", "hint", "see", "file", "line", "url", "debug", "trace", "summary", "question", "answer", "observation", "action", "thought", "stdout", "stderr", "exit"]
+    [
+        "note",
+        "warning",
+        "error",
+        "info",
+        "http",
+        "https",
+        "usage",
+        "example",
+        "step",
+        "task",
+        "result",
+        "output",
+        "input",
+        "from",
+        "to",
+        "re",
+        "subject",
+        "date",
+        "time",
+        "todo",
+        "hint",
+        "see",
+        "file",
+        "line",
+        "url",
+        "debug",
+        "trace",
+        "summary",
+        "question",
+        "answer",
+        "observation",
+        "action",
+        "thought",
+        "stdout",
+        "stderr",
+        "exit",
+    ]
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loop_kit import FINISH, begin, call, counting, goal, of_kind, shown
-from memory_kit import memory_parts, say
+from loop_memory_kit import memory_parts, say
 
 from overwinter.journal.sqlite import SqliteStore
 from overwinter.loop.memory.index import open_recaller

@@ -57,7 +57,7 @@ class GuardConfig:
     """A learning rate so many times over its highest so far is held at that for `tighten_steps`."""
 
     # Rolling back. PaLM: about 100 steps back, 200 to 500 batches skipped.
-    checkpoint_every: int = 50
+    checkpoint_every: int = 25
     checkpoints_kept: int = 4
     """The newest, and older ones that lie ever further apart."""
     quiet_steps: int = 20

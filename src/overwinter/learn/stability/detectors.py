@@ -25,8 +25,6 @@ Remedy = Literal["tell", "cap", "skip", "hold", "tighten", "roll_back", "stop"]
 the batches, `cap` takes the step at the highest learning rate so far."""
 
 LOSS, GRADIENT_NORM, SUCCESS = "loss", "gradient_norm", "success"
-AGAIN = 100
-"""Points after which something that is only told is told again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,10 +197,8 @@ class Trend(Stateful):
         self.state = {"streak": streak, "since": since}
         if streak < self.points:
             return None
-        if self.remedy == "tell" and streak > self.points and streak % AGAIN:
-            return None
         if self.remedy not in ("hold", "tell"):
-            # What is held must be refused at every step for as long as it lasts.
+            # What is held must be refused at every step for as long as it lasts; what is told is written down once.
             self.state = {}
         return Alarm(
             detector=self.name,

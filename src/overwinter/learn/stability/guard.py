@@ -138,6 +138,8 @@ class Guard:
         self.monitors = Monitors(model)
         self._pending: dict[str, float] = {}
         self._random: Mapping[str, Any] = {}
+        self._alarmed: dict[str, int] = {}
+        """The last step at which each detector gave an alarm."""
         self._last_alarm = 0
         self._last_kept: int | None = None
 
@@ -239,6 +241,11 @@ class Guard:
         return found.untouched(mask_RT) if self.config.dry_run else found
 
     @property
+    def clips(self) -> bool:
+        """Whether gradients are clipped here; where not, the loop may want to."""
+        return self.config.enabled and not self.config.dry_run
+
+    @property
     def coefficient_scale(self) -> float:
         """Factor for the coefficients of KL and entropy in the loop's loss; above 1 while tightened."""
         tight = self.ladder.tight(self.step) and not self.config.dry_run
@@ -326,17 +333,18 @@ class Guard:
     def _stop(self, decision: Decision, alarms: tuple[Alarm, ...]) -> Verdict:
         if self.log.of("stop"):
             return Verdict(action="stop", cause=decision.cause, alarms=alarms)
-        healthy = self.shelf.before(decision.since)
+        healthy = None if decision.keep else self.shelf.before(decision.since)
         if healthy is not None:
             # What a stopped training leaves behind is the last state that can be trusted.
             healthy.restore(self.model, self.optimizers)
+            self._watchers_back(healthy.extra["guard"])
             if self._load is not None:
                 self._load(healthy.extra["loop"])
         self._write(
             "stop",
             cause=decision.cause,
             rollbacks=len(self.ladder.rollbacks),
-            weights_of=None if healthy is None else healthy.step,
+            weights_of=self.step - self.ladder.held - 1 if healthy is None else healthy.step,
         )
         write_report(self.folder, self.report())
         return Verdict(action="stop", cause=decision.cause, alarms=alarms)
@@ -394,6 +402,10 @@ class Guard:
 
     def _note(self, alarms: Sequence[Alarm], decision: Decision, batch: Any) -> None:
         for alarm in alarms:
+            lasts = self._alarmed.get(alarm.detector) == self.step - 1
+            self._alarmed[alarm.detector] = self.step
+            if lasts:
+                continue  # once written down, until it has been away
             self._write(
                 "alarm",
                 detector=alarm.detector,
@@ -476,6 +488,11 @@ class Guard:
         self.step, self._last_alarm = int(state["step"]), int(state["last_alarm"])
         self._last_kept = state["last_kept"]
         self.ladder.load_state_dict(state["ladder"])
+        if self.ladder.stopped:
+            # Who goes on after a stop has read the report: all rungs are free again.
+            self.ladder = Ladder(self.config)
+        for log in (self.log, self.signal_log):
+            log.forget_after(self.step)
         self.pace.load_state_dict(state["pace"])
         self.shelf.drop_after(self.step)  # what a killed process kept after this is not the past
         self._pending = dict(state["pending"])

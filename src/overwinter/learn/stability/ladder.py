@@ -54,6 +54,8 @@ class Decision:
     """Whether what is usual is to be found anew, since the data have changed: the beginning of a probation."""
     grave: bool = False
     """Of `skip`: whether its values are kept out of what is usual."""
+    keep: bool = False
+    """Of `stop`: whether the weights stay, since nothing speaks against them and the steps that do were not taken."""
     cause: str = ""
     since: int = 0
     """The step from which on checkpoints are not to be trusted."""
@@ -73,7 +75,11 @@ class Ladder:
         """Whether a rollback was tried against the present refusals."""
         self.probation_from: int | None = None
         self.suspect_from: int | None = None
-        """Since when something is wrong that was only told: a rollback goes behind it."""
+        """Since when something has jumped that was only told: a rollback goes behind it."""
+        self.suspects: list[str] = []
+        """Detectors that told of it."""
+        self.convicted: list[str] = []
+        """Those after which success was lost: what they tell of is refused from then on."""
         self.tight_since: int | None = None
         self.rollbacks: list[int] = []
         self.stopped = ""
@@ -106,7 +112,7 @@ class Ladder:
             decision = max(asked, key=lambda each: ORDER.index(each.action), default=Decision(action="go", since=step))
             if decision.action == "skip" and any(each.grave for each in asked):
                 decision = next(each for each in asked if each.grave)
-                decision = self._held(step, decision, weights, can_step=can_step, final=_final(alarms))
+                decision = self._held(step, decision, weights, can_step=can_step, final=self._final(alarms))
             if decision.action in ("go", "skip"):
                 tight = next((each for each in asked if each.tighten), decision)
                 decision = replace(
@@ -117,6 +123,8 @@ class Ladder:
 
     def _answer(self, step: int, alarm: Alarm, *, can_step: bool) -> Decision:
         cause, since = alarm.detector, alarm.since
+        if alarm.remedy == "tell" and cause in self.convicted:
+            return Decision(action="skip", cause=cause, since=since, grave=True)
         if alarm.remedy in ("tell", "cap"):
             return Decision(action="go", since=since)
         if alarm.remedy == "stop":
@@ -155,7 +163,7 @@ class Ladder:
         if held <= config.hold_steps:
             return refusal
         if final:
-            return replace(refusal, action="stop", cause=f"{refusal.cause}, for {held} steps", since=since)
+            return replace(refusal, action="stop", keep=True, cause=f"{refusal.cause}, for {held} steps", since=since)
         if not self.doubted:
             self.doubted = True
             return self._roll_back(step, f"{refusal.cause}, for {held} steps", since)
@@ -163,7 +171,11 @@ class Ladder:
             return Decision(
                 action="go", tighten=True, accept=True, cause=f"{refusal.cause}, for {held} steps", since=since
             )
-        return replace(refusal, action="stop", cause=f"{refusal.cause}, for {held} steps", since=since)
+        return replace(refusal, action="stop", keep=True, cause=f"{refusal.cause}, for {held} steps", since=since)
+
+    def _final(self, alarms: Sequence[Alarm]) -> bool:
+        """Whether what is refused can be mended neither by older weights nor by getting used to it."""
+        return any(alarm.remedy == "hold" or alarm.detector in self.convicted for alarm in alarms)
 
     def _roll_back(self, step: int, cause: str, since: int) -> Decision:
         if self.on_probation(step):
@@ -178,10 +190,12 @@ class Ladder:
     def _expire(self, step: int) -> None:
         self.rollbacks = [each for each in self.rollbacks if each > step - self.config.rollback_span]
         self.mild = [each for each in self.mild if each > step - self.config.skips_span]
+        if not self.rollbacks:
+            self.convicted = []
         if self.probation_from is not None and not self.on_probation(step):
             self.probation_from = None
         if self.suspect_from is not None and step - self.suspect_from > 2 * self.config.tighten_steps:
-            self.suspect_from = None
+            self.suspect_from, self.suspects = None, []
 
     def _count(self, step: int, decision: Decision, alarms: Sequence[Alarm]) -> None:
         if decision.action == "skip" and decision.grave:
@@ -193,6 +207,8 @@ class Ladder:
             self.held, self.doubted = 0, False
         elif decision.action == "roll_back":
             self.rollbacks.append(step)
+            self.convicted = sorted({*self.convicted, *self.suspects})
+            self.suspect_from, self.suspects = None, []
             self.held, self.tight_since, self.mild = 0, None, []
         else:
             self.stopped = decision.cause
@@ -200,9 +216,10 @@ class Ladder:
             self.tight_since = step
         if decision.accept:
             self.probation_from = step
-        told = [alarm.since for alarm in alarms if alarm.remedy == "tell" and alarm.detector.startswith("jump.")]
-        if told and self.suspect_from is None:
-            self.suspect_from = min(told)
+        for alarm in alarms:
+            if alarm.remedy == "tell" and alarm.detector.startswith("jump.") and alarm.detector not in self.convicted:
+                self.suspects = sorted({*self.suspects, alarm.detector})
+                self.suspect_from = min(alarm.since, alarm.since if self.suspect_from is None else self.suspect_from)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -212,6 +229,8 @@ class Ladder:
             "doubted": self.doubted,
             "probation_from": self.probation_from,
             "suspect_from": self.suspect_from,
+            "suspects": list(self.suspects),
+            "convicted": list(self.convicted),
             "tight_since": self.tight_since,
             "rollbacks": list(self.rollbacks),
             "stopped": self.stopped,
@@ -222,9 +241,5 @@ class Ladder:
         self.held, self.held_since = int(state["held"]), int(state["held_since"])
         self.doubted, self.stopped = bool(state["doubted"]), str(state["stopped"])
         self.probation_from, self.suspect_from = state["probation_from"], state["suspect_from"]
+        self.suspects, self.convicted = list(state["suspects"]), list(state["convicted"])
         self.tight_since = state["tight_since"]
-
-
-def _final(alarms: Sequence[Alarm]) -> bool:
-    """Whether what is refused can be mended neither by older weights nor by getting used to it."""
-    return any(alarm.remedy == "hold" for alarm in alarms)

@@ -47,12 +47,15 @@ def build_detectors(config: GuardConfig) -> list[Detector]:
         drift("entropy", directions=(-1, 1)),
         drift("length", directions=(-1, 1)),
         drift("kl", directions=(1,)),
-        *(Jump(name, sigma=config.jump_sigma, points=points) for name in ("reward", SUCCESS, "cap_hit_share")),
+        *(
+            Jump(name, sigma=config.jump_sigma, points=points, patience=config.tighten_steps)
+            for name in ("reward", SUCCESS, "cap_hit_share")
+        ),
         Collapse(share=config.collapse_share, steps=config.trend_steps, points=points),
         LengthRunaway(slope=config.length_slope, steps=config.trend_steps, points=points),
         FormatCollapse(drop=config.format_drop, points=points),
         DeadLearning(share=config.dead_share, points=points),
-        SuccessFell(drop=config.success_drop, points=points),
+        SuccessFell(drop=config.success_drop, points=points, sigma=config.spike_sigma),
         LrJump(factor=config.lr_jump, patience=config.tighten_steps),
     ]
     if config.loss_margin is not None:

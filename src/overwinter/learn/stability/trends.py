@@ -96,9 +96,11 @@ class Jump(Stateful):
     will show what comes of it (`SuccessFell`); else there is no witness, and the training goes on with care.
     """
 
-    def __init__(self, signal: str, *, sigma: float, points: int) -> None:
+    def __init__(self, signal: str, *, sigma: float, points: int, patience: int) -> None:
         super().__init__()
         self.name, self.signal, self.sigma, self.points = f"jump.{signal}", signal, sigma, points
+        self.patience = patience
+        """Steps after which a new level that was only told is what is usual."""
 
     def observe(self, reading: Reading) -> Alarm | None:
         value = reading.values.get(self.signal)
@@ -122,7 +124,7 @@ class Jump(Stateful):
         remedy = self._remedy(reading)
         evidence = {"value": value, "before": self.state["base"], "sigmas": self.state["sigmas"]}
         since = int(self.state["since"])
-        if remedy != "skip":
+        if remedy == "tighten" or (remedy == "tell" and self.state["count"] >= self.patience):
             self.state = {}
         return Alarm(
             detector=self.name,
@@ -142,14 +144,15 @@ class Jump(Stateful):
 class SuccessFell(Stateful):
     """Success, once learned, is lost: the mean of ten lies below the best mean of twenty by `drop` and five standard errors.
 
-    The witness of everything that is wrong with a reward: whatever the cause, this is what must not go on.
+    The witness of everything that is wrong with a reward: whatever the cause, this is what must not go on. A single value `sigma`
+    below what is usual is no witness: that is a jump, of the world or of the weights, and `Jump` has it refused.
     """
 
     name, signal = "success_fell", SUCCESS
 
-    def __init__(self, *, drop: float, points: int) -> None:
+    def __init__(self, *, drop: float, points: int, sigma: float) -> None:
         super().__init__()
-        self.drop, self.points = drop, points
+        self.drop, self.points, self.sigma = drop, points, sigma
 
     @property
     def suspicious(self) -> bool:
@@ -157,7 +160,7 @@ class SuccessFell(Stateful):
 
     def observe(self, reading: Reading) -> Alarm | None:
         values = reading.recent(SUCCESS, 60)
-        if len(values) < 20 or not np.isfinite(values).all():
+        if len(values) < 20 or not np.isfinite(values).all() or reading.z.get(SUCCESS, 0.0) < -self.sigma:
             return None
         now, best = float(values[-10:].mean()), self.state.get("best", -math.inf)
         if (mean := float(values[-20:].mean())) > best:

@@ -40,7 +40,7 @@ from overwinter.learn.stability.panel import build_detectors
 from overwinter.learn.stability.qk_clip import clip_attention
 from overwinter.learn.stability.replay import Incident
 from overwinter.learn.stability.report import write_report
-from overwinter.learn.stability.signals import Groups, Movement, parameter_norms, scale_gradients
+from overwinter.learn.stability.signals import Groups, Movement, local, parameter_norms, scale_gradients
 from overwinter.learn.stability.snapshot import Optimizer, Shelf, Snapshot, random_state, set_random_state
 from overwinter.learn.stability.together import Gather, agreed
 from overwinter.learn.stability.window import History
@@ -416,9 +416,12 @@ class Guard:
             )
         if any(alarm.remedy != "tell" for alarm in alarms) or decision.action != "go":
             self._last_alarm = self.step
+        # A part of the weights replays nothing.
+        whole = all(local(parameter) is parameter for parameter in self.groups.parameters)
         if (
             alarms
             and batch is not None
+            and whole
             and self.config.incidents_kept
             and (decision.action != "go" or decision.tighten)
         ):

@@ -39,7 +39,7 @@ from overwinter.learn.stability.pace import Pace
 from overwinter.learn.stability.panel import build_detectors
 from overwinter.learn.stability.qk_clip import clip_attention
 from overwinter.learn.stability.replay import Incident
-from overwinter.learn.stability.report import write_report
+from overwinter.learn.stability.report import summary, write_report
 from overwinter.learn.stability.signals import Groups, Movement, local, parameter_norms, scale_gradients
 from overwinter.learn.stability.snapshot import Optimizer, Shelf, Snapshot, random_state, set_random_state
 from overwinter.learn.stability.together import Gather, agreed
@@ -351,15 +351,11 @@ class Guard:
 
     def report(self) -> dict[str, Any]:
         """Where the training stands: what the guard did, how often, and what it last saw."""
-        events = list(self.log.events)
-        kinds = sorted({event["kind"] for event in events})
         return {
             "step": self.step,
             "stopped": self.ladder.stopped,
             "rollbacks": len(self.ladder.rollbacks),
-            "counts": {kind: sum(event["kind"] == kind for event in events) for kind in kinds},
-            "last_events": [event for event in events if event["kind"] != "clip"][-20:],
-            "last_signals": list(self.signal_log.events)[-10:],
+            **summary(self.log, self.signal_log),
             "checkpoints": self.shelf.steps,
         }
 

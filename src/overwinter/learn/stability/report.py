@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from overwinter.errors import UsageError
-from overwinter.learn.stability.events import plain
+from overwinter.learn.stability.events import EventLog, plain
+
+
+def summary(log: EventLog, signals: EventLog) -> dict[str, Any]:
+    """What was done, how often, and what was last seen."""
+    events = list(log.events)
+    kinds = sorted({event["kind"] for event in events})
+    return {
+        "counts": {kind: sum(event["kind"] == kind for event in events) for kind in kinds},
+        "last_events": [event for event in events if event["kind"] != "clip"][-20:],
+        "last_signals": list(signals.events)[-10:],
+    }
 
 
 def render(report: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@
 Three parts. Faults: each is put into a training that went well, with several seeds and three ways to meet it: the guard, the usual cap
 of 1 on the gradient norm alone, and nothing. All three see the same data, and what comes before the fault is trained once.
 Healthy runs: alarms over many steps of several tasks, with an upper bound for their rate, and what the guard does to the result.
-Learning rates: a grid, in three settings of growing harshness, since plain grids do not diverge at this size. Figures are
+Learning rates: a grid, in four settings of growing harshness, since plain grids do not diverge at this size. Figures are
 medians with extremes. The JSON of everything lands in out/bench-stability.json.
 """
 
@@ -51,8 +51,12 @@ HARSHNESS: dict[str, dict[str, Any]] = {
     "as recommended": {},
     "no QK-norm, no warm-up": {"qk_norm": False, "warmup": 0},
     "no QK-norm, no warm-up, weights × 5, rate × 30": {"qk_norm": False, "warmup": 0, "init_scale": 20.0},
+    "no QK-norm, no warm-up, SGD with momentum, rate × 1000": {"qk_norm": False, "warmup": 0, "sgd": True},
 }
-RATE_FACTOR = {"no QK-norm, no warm-up, weights × 5, rate × 30": 30.0}
+RATE_FACTOR = {
+    "no QK-norm, no warm-up, weights × 5, rate × 30": 30.0,
+    "no QK-norm, no warm-up, SGD with momentum, rate × 1000": 1000.0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,15 +107,20 @@ def middle(values: Sequence[float], form: str) -> str:
     return text if not lost else f"{text}, {lost} × NaN"
 
 
+def arm_of(arm: str, guard: GuardConfig) -> dict[str, Any]:
+    """What a host is given to be one of the arms."""
+    return {"guard": guard if arm == "guard" else None, "clip": None if arm == "nothing" else 1.0}
+
+
 # Faults
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A training up to the moment of the fault, for each seed and arm, and the end of one that had none."""
+    """A training up to the moment of the fault, for each seed and arm."""
 
     hosts: dict[tuple[int, str], Any]
-    healthy: list[float]
+    seeds: int
     at: int
     higher_is_better: bool
 
@@ -120,13 +129,12 @@ def stage(make: Callable[[int, str], Any], *, at: int, seeds: int, higher_is_bet
     hosts = {(seed, arm): make(seed, arm) for seed in range(seeds) for arm in ARMS}
     for host in hosts.values():
         host.run(until=at)
-    healthy = [branch(hosts[seed, "clipping"], None, at=at).final for seed in range(seeds)]
-    return Stage(hosts=hosts, healthy=healthy, at=at, higher_is_better=higher_is_better)
+    return Stage(hosts=hosts, seeds=seeds, at=at, higher_is_better=higher_is_better)
 
 
 def fault_row(name: str, fault: Any, stage: Stage) -> dict[str, Any]:
     """One fault over all seeds and arms: a record with the row of the table."""
-    at, seeds = stage.at, len(stage.healthy)
+    at, seeds = stage.at, stage.seeds
     runs = {arm: [branch(stage.hosts[seed, arm], fault, at=at) for seed in range(seeds)] for arm in ARMS}
     guarded = runs["guard"]
     seen = [first_sign(outcome, at) for outcome in guarded]
@@ -145,7 +153,6 @@ def fault_row(name: str, fault: Any, stage: Stage) -> dict[str, Any]:
         f"{statistics.median(acted):.0f} (≤ {max(acted)})" if acted else "–",
         ", ".join(f"{end} {count}/{seeds}" for end, count in ends.most_common()),
         *(middle([outcome.final for outcome in runs[arm]], ".3f") for arm in ARMS),
-        middle(stage.healthy, ".3f"),
         middle(against, "+.3f" if stage.higher_is_better else ".3f"),
     ]
     return {"row": row, "runs": {arm: list(map(asdict, each)) for arm, each in runs.items()}, "against": against}
@@ -167,25 +174,23 @@ def first_action(outcome: Outcome, at: int) -> int | None:
 
 
 FAULT_HEAD = (
-    "fault", "caught first by", "alarm after steps", "action after steps", "end", *ARMS, "no fault", "guard against clipping",
+    "fault", "caught first by", "alarm after steps", "action after steps", "end", *ARMS, "guard against clipping",
 )  # fmt: skip
 
 
 def faults(scale: Scale, language: Language, say: Progress) -> dict[str, Any]:
     """Both hosts, all faults."""
-
-    def how(arm: str, guard: GuardConfig) -> dict[str, Any]:
-        return {"guard": guard if arm == "guard" else None, "clip": None if arm == "nothing" else 1.0}
-
     stages = {
         "language": stage(
-            lambda seed, arm: LanguageHost(language, seed=seed, steps=scale.language_steps, **how(arm, LANGUAGE_GUARD)),
+            lambda seed, arm: LanguageHost(
+                language, seed=seed, steps=scale.language_steps, **arm_of(arm, LANGUAGE_GUARD)
+            ),
             at=scale.language_at,
             seeds=scale.seeds,
             higher_is_better=False,
         ),
         "policy": stage(
-            lambda seed, arm: PolicyHost(seed=seed, steps=scale.policy_steps, **how(arm, POLICY_GUARD)),
+            lambda seed, arm: PolicyHost(seed=seed, steps=scale.policy_steps, **arm_of(arm, POLICY_GUARD)),
             at=scale.policy_at,
             seeds=scale.seeds,
             higher_is_better=True,
@@ -292,15 +297,15 @@ def most(count: int) -> float:
 
 
 def grid(scale: Scale, language: Language, say: Progress) -> list[dict[str, Any]]:
-    """Every rate in every setting, with and without the guard."""
+    """Every rate in every setting, by all arms."""
     records = []
     for setting, changes in HARSHNESS.items():
         for lr in RATES:
             rate = lr * RATE_FACTOR.get(setting, 1.0)
             harsh = replace(language, lr=rate, **changes)
-            for name, guard in (("without", None), ("with", LANGUAGE_GUARD)):
+            for name in ARMS:
                 for seed in range(scale.grid_seeds):
-                    host = LanguageHost(harsh, seed=seed, steps=scale.grid_steps, guard=guard)
+                    host = LanguageHost(harsh, seed=seed, steps=scale.grid_steps, **arm_of(name, LANGUAGE_GUARD))
                     start, outcome = host.evaluate(), host.run()
                     records.append(
                         {
@@ -322,7 +327,7 @@ def grid_table(records: Sequence[dict[str, Any]]) -> str:
     """Divergence is a loss that is no number, or above the start (or above a uniform guess, if the start is worse)."""
     rows = []
     for setting in HARSHNESS:
-        for guard in ("without", "with"):
+        for guard in ARMS:
             mine = [record for record in records if (record["setting"], record["guard"]) == (setting, guard)]
             rates = sorted({record["lr"] for record in mine})
             finals = [[capped(record) for record in mine if record["lr"] == rate] for rate in rates]
@@ -337,7 +342,7 @@ def grid_table(records: Sequence[dict[str, Any]]) -> str:
                     f"{statistics.mean(mean - min(means) for mean in means):.3f}",
                 ]
             )
-    head = ("setting", "guard", *(f"lr {rate:g}" for rate in RATES), "diverged", "sensitivity")
+    head = ("setting", "by", *(f"lr {rate:g}" for rate in RATES), "diverged", "sensitivity")
     return (
         "**Learning rates** (mean loss; sensitivity is the mean of min(loss, loss at the start) less the best of the row):\n\n"
         + table(head, rows)

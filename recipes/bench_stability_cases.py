@@ -56,9 +56,7 @@ class Host:
         self.seed, self.steps, self.at, self.cursor, self.clip = seed, steps, 0, 0, clip
         self.dropped: list[int] = []
         self.model = self.build()
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=self.rate(), betas=(0.9, 0.95), weight_decay=0.01
-        )
+        self.optimizer = self.mover()
         self.guard = (
             None
             if guard is None
@@ -70,6 +68,9 @@ class Host:
 
     def rate(self) -> float:
         raise AssertionError("a host has a learning rate")
+
+    def mover(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.model.parameters(), lr=self.rate(), betas=(0.9, 0.95), weight_decay=0.01)
 
     def save(self) -> dict[str, Any]:
         return {"cursor": self.cursor}
@@ -155,6 +156,8 @@ class Language:
     lr: float = 4e-3
     warmup: int = 20
     qk_norm: bool = True
+    sgd: bool = False
+    """Whether steps are SGD's with momentum, which nothing bounds, in place of AdamW's."""
     batch: int = 8
     length: int = 32
     init_scale: float = 4.0
@@ -186,6 +189,11 @@ class LanguageHost(Host):
                     parameter.mul_(self.settings.init_scale)
         return decoder
 
+    def mover(self) -> torch.optim.Optimizer:
+        if not self.settings.sgd:
+            return super().mover()
+        return torch.optim.SGD(self.model.parameters(), lr=self.rate(), momentum=0.9)
+
     def rate(self) -> float:
         """Warm-up, plateau, and a linear end."""
         warm = min(1.0, (self.at + 1) / max(1, self.settings.warmup))
@@ -211,7 +219,8 @@ class LanguageHost(Host):
             self.optimizer.param_groups[0]["lr"] = self.rate() * now.lr * now.lr_growth ** (step - at + 1)
             if now.weights != 1:
                 with torch.no_grad():
-                    next(each for each in self.model.parameters() if each.dim() > 1).mul_(now.weights)
+                    for each in self.model.parameters():
+                        each.mul_(now.weights)
             ids_BL = self.batch()
             self.cursor += 1
             loss = self.loss(now.data(ids_BL, self)) * now.loss
@@ -245,7 +254,7 @@ class LanguageFault:
     lr_growth: float = 1.0
     """Factor on the rate, and once more with every step."""
     weights: float = 1.0
-    """Factor on the first matrix, before the step."""
+    """Factor on all of them, before the step."""
     loss: float = 1.0
     gradient: float = 1.0
     data: Callable[[Tensor, LanguageHost], Tensor] = lambda ids_BL, host: ids_BL
@@ -259,7 +268,8 @@ def _shifted(ids_BL: Tensor, host: LanguageHost) -> Tensor:
     return (ids_BL + 7) % host.settings.vocab_size
 
 
-LANGUAGE_FAULTS = {
+LANGUAGE_FAULTS: dict[str, LanguageFault | None] = {
+    "none": None,
     "bad batch: random labels, loss × 100 (3 steps)": LanguageFault(lasts=3, loss=100.0, data=_random_labels),
     "bad batches: random labels (every other)": LanguageFault(every=2, data=_random_labels),
     "NaN gradient (1 step)": LanguageFault(lasts=1, gradient=math.nan),
@@ -268,7 +278,7 @@ LANGUAGE_FAULTS = {
     "gradient × 1e6 (for good)": LanguageFault(gradient=1e6),
     "learning rate × 300 (20 steps)": LanguageFault(lasts=20, lr=300.0),
     "learning rate × 1.3 per step (for good)": LanguageFault(lr_growth=1.3, lasts=60),
-    "embeddings × 30 (once)": LanguageFault(lasts=1, weights=30.0),
+    "weights × 4 (once)": LanguageFault(lasts=1, weights=4.0),
     "wrong tokenizer: ids shifted": LanguageFault(data=_shifted),
 }
 

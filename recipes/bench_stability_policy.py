@@ -200,7 +200,9 @@ def group_advantages(reward_R: Tensor, group_R: Tensor, *, drop_nan: bool) -> Te
         var_G = torch.zeros_like(count_G).index_add(0, place_R, (reward_R - mean_G[place_R]) ** 2) / count_G
         return (reward_R - mean_G[place_R]) / (var_G.sqrt()[place_R] + 0.1)
     if not drop_nan:
-        return ((reward_GN - reward_GN.mean(1, keepdim=True)) / (reward_GN.std(1, keepdim=True) + 0.1)).flatten()
+        return (
+            (reward_GN - reward_GN.mean(1, keepdim=True)) / (reward_GN.std(1, keepdim=True, correction=0) + 0.1)
+        ).flatten()
     mean_G1 = reward_GN.nanmean(1, keepdim=True)
     std_G1 = (reward_GN - mean_G1).square().nanmean(1, keepdim=True).sqrt()
     return ((reward_GN - mean_G1) / (std_G1 + 0.1)).nan_to_num(0.0).flatten()
@@ -237,7 +239,8 @@ def _one_prompt(rollouts: Rollouts, host: PolicyHost) -> None:
     rollouts.group = rollouts.group // 2
 
 
-POLICY_FAULTS = {
+POLICY_FAULTS: dict[str, PolicyFault | None] = {
+    "none": None,
     "NaN in a tenth of the rewards": PolicyFault(rollouts=_nan_rewards),
     "reward with the wrong sign": PolicyFault(rollouts=_flip),
     "reward constant": PolicyFault(rollouts=_constant),

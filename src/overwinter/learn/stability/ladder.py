@@ -27,6 +27,7 @@ from overwinter.learn.stability.config import GuardConfig
 from overwinter.learn.stability.detectors import Alarm
 
 Action = Literal["go", "skip", "roll_back", "stop"]
+GRADIENT_SPIKE = "spike.gradient_norm"
 ORDER: tuple[Action, ...] = ("go", "skip", "roll_back", "stop")
 
 
@@ -110,9 +111,11 @@ class Ladder:
             if not can_step:
                 asked.append(Decision(action="skip", cause="not_finite", since=step, grave=True))
             decision = max(asked, key=lambda each: ORDER.index(each.action), default=Decision(action="go", since=step))
-            if decision.action == "skip" and any(each.grave for each in asked):
-                decision = next(each for each in asked if each.grave)
-                decision = self._held(step, decision, weights, can_step=can_step, final=self._final(alarms))
+            grave = [each for each in asked if each.grave]
+            if grave and decision.action != "stop":
+                # While data are refused, what trends make of them says nothing of the weights.
+                decision = self._held(step, grave[0], weights, can_step=can_step, final=self._final(alarms))
+                asked = grave
             if decision.action in ("go", "skip"):
                 tight = next((each for each in asked if each.tighten), decision)
                 decision = replace(
@@ -146,7 +149,9 @@ class Ladder:
         """Clipping digests it, so a few are refused, and then they are taken at the usual length."""
         many = [each for each in self.mild if each > step - self.config.skips_span]
         if len(many) + 1 > self.config.skips_allowed:
-            return Decision(action="go", tighten=True, cause=f"{cause}, after {len(many)} skips", since=since)
+            # A long gradient is cut to the usual length; a loss that is off may mean that the rate is too high.
+            tighten = cause != GRADIENT_SPIKE
+            return Decision(action="go", tighten=tighten, cause=f"{cause}, after {len(many)} skips", since=since)
         return Decision(action="skip", cause=cause, since=since)
 
     def _held(self, step: int, refusal: Decision, weights: Weights, *, can_step: bool, final: bool) -> Decision:

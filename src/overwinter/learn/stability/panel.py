@@ -55,7 +55,7 @@ def build_detectors(config: GuardConfig) -> list[Detector]:
         LengthRunaway(slope=config.length_slope, steps=config.trend_steps, points=points),
         FormatCollapse(drop=config.format_drop, points=points),
         DeadLearning(share=config.dead_share, points=points),
-        SuccessFell(drop=config.success_drop, points=points, sigma=config.spike_sigma),
+        SuccessFell(drop=config.success_drop, points=points, sigma=config.jump_sigma),
         LrJump(factor=config.lr_jump, patience=config.tighten_steps),
     ]
     if config.loss_margin is not None:

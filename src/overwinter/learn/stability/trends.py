@@ -144,8 +144,8 @@ class Jump(Stateful):
 class SuccessFell(Stateful):
     """Success, once learned, is lost: the mean of ten lies below the best mean of twenty by `drop` and five standard errors.
 
-    The witness of everything that is wrong with a reward: whatever the cause, this is what must not go on. A single value `sigma`
-    below what is usual is no witness: that is a jump, of the world or of the weights, and `Jump` has it refused.
+    The witness of everything that is wrong with a reward: whatever the cause, this is what must not go on. A value `sigma` deviations
+    of the noise below the ten before is no witness: that is a jump, of the world or of the weights, and `Jump` has it refused.
     """
 
     name, signal = "success_fell", SUCCESS
@@ -160,12 +160,15 @@ class SuccessFell(Stateful):
 
     def observe(self, reading: Reading) -> Alarm | None:
         values = reading.recent(SUCCESS, 60)
-        if len(values) < 20 or not np.isfinite(values).all() or reading.z.get(SUCCESS, 0.0) < -self.sigma:
+        if len(values) < 20 or not np.isfinite(values).all():
+            return None
+        before = values[:-1]
+        noise = float(np.sqrt(np.square(np.diff(before)).mean() / 2))
+        if values[-1] < before[-10:].mean() - self.sigma * max(noise, 1e-9):
             return None
         now, best = float(values[-10:].mean()), self.state.get("best", -math.inf)
         if (mean := float(values[-20:].mean())) > best:
             best = mean
-        noise = float(np.sqrt(np.square(np.diff(values)).mean() / 2))
         limit = best - max(self.drop, 5 * noise / math.sqrt(10))
         good = self.state.get("good", reading.step)
         if now > best - self.drop / 2:

@@ -72,7 +72,7 @@ class GuardCallback(TrainerCallback):
             self._batches.append(inputs)
             return loss
 
-        trainer.training_step = training_step
+        trainer.training_step = training_step  # type: ignore[method-assign]
         self._watched = True
 
     def on_train_begin(

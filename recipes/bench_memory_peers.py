@@ -27,7 +27,7 @@ def _tokens(text: str) -> list[str]:
 
 
 class Bm25s:
-    name, package = "bm25s", "bm25s"
+    name, package, distribution = "bm25s", "bm25s", "bm25s"
 
     def __init__(self, texts: Sequence[str], _vectors: Vectors) -> None:
         import bm25s
@@ -45,7 +45,7 @@ class Bm25s:
 
 
 class RankBm25:
-    name, package = "rank_bm25", "rank_bm25"
+    name, package, distribution = "rank_bm25", "rank_bm25", "rank-bm25"
 
     def __init__(self, texts: Sequence[str], _vectors: Vectors) -> None:
         import rank_bm25
@@ -60,7 +60,7 @@ class RankBm25:
 class Cosine:
     """The vectors alone, exactly: what every vector store aims at."""
 
-    name, package = "MiniLM alone, exact", "numpy"
+    name, package, distribution = "MiniLM alone, exact", "numpy", "numpy"
 
     def __init__(self, _texts: Sequence[str], vectors: Vectors) -> None:
         self._vectors = vectors
@@ -70,7 +70,7 @@ class Cosine:
 
 
 class Chroma:
-    name, package = "chromadb", "chromadb"
+    name, package, distribution = "chromadb", "chromadb", "chromadb"
 
     def __init__(self, texts: Sequence[str], vectors: Vectors) -> None:
         import chromadb
@@ -90,7 +90,7 @@ class Chroma:
 
 
 class LangGraphStore:
-    name, package = "LangGraph InMemoryStore", "langgraph"
+    name, package, distribution = "LangGraph InMemoryStore", "langgraph", "langgraph"
 
     def __init__(self, texts: Sequence[str], vectors: Vectors) -> None:
         from langgraph.store.memory import InMemoryStore
@@ -112,7 +112,7 @@ class LangGraphStore:
 
 
 class Mem0:
-    name, package = "mem0, infer=False", "mem0"
+    name, package, distribution = "mem0, infer=False", "mem0", "mem0ai"
 
     def __init__(self, texts: Sequence[str], vectors: Vectors) -> None:
         os.environ.setdefault("MEM0_TELEMETRY", "False")

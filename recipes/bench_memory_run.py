@@ -89,10 +89,13 @@ class Opened:
         order = self.searcher.weigh(Question(text=asked.text, now_us=asked.now_us)).order
         return [self._place[each.entry.unit.id] for each in order[: max(CUTS)]]
 
-    def shown(self, asked: Asked) -> list[int]:
-        """Places of the units that a search returns, none where it abstains."""
-        answer = self.searcher.search(Question(text=asked.text, now_us=asked.now_us, k=10))
-        return [self._place[hit.unit.id] for hit in answer.hits]
+    def shown(self, asked: Asked) -> tuple[list[int], list[int]]:
+        """Places of the best ten by score, and of the units that a search shows: none where it abstains."""
+        question = Question(text=asked.text, now_us=asked.now_us, k=10)
+        weighed = self.searcher.weigh(question)
+        hits = self.searcher.answer(question, weighed).hits
+        best = [self._place[each.entry.unit.id] for each in weighed.order[:10]]
+        return best, [self._place[hit.unit.id] for hit in hits]
 
 
 def recall(order: Sequence[int], gold: Sequence[int], cuts: Sequence[int] = CUTS) -> tuple[float, ...]:

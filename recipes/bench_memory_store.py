@@ -42,7 +42,7 @@ class Scale:
     reads: int
 
 
-FULL = Scale(single=600, batched=20_000, turns=3, units=100_000, kills=200, damages=600, reads=1_000_000)
+FULL = Scale(single=300, batched=6000, turns=3, units=100_000, kills=200, damages=600, reads=1_000_000)
 QUICK = Scale(single=30, batched=400, turns=2, units=2000, kills=3, damages=9, reads=4000)
 
 

@@ -131,17 +131,17 @@ def test_notes_are_written_with_their_time_and_citations(memory: Callable[..., S
 
 
 def test_core_blocks_are_set_listed_and_taken_out(memory: Callable[..., Said]) -> None:
-    assert memory("core", "wishes", "short answers").out.startswith("set core block wishes")
+    assert memory("core", "preferences", "short answers").out.startswith("set core block preferences")
     assert memory("core", "--json").record == {
-        "name": "wishes",
+        "name": "preferences",
         "text": "short answers",
-        "by": "Ada",
-        "approved_by": "Ada",
+        "by": "person:Ada",
+        "approved_by": "person:Ada",
     }
-    assert "short answers" in memory("core", "wishes").out
+    assert "short answers" in memory("core", "preferences").out
     assert memory("core", "none").code == 2
     assert memory("core", "--remove").code == 2
-    assert memory("core", "wishes", "--remove").code == 0
+    assert memory("core", "preferences", "--remove").code == 0
     assert memory("core", "--json").out == ""
 
 
@@ -200,7 +200,6 @@ def test_diff_tells_what_was_told(memory: Callable[..., Said]) -> None:
 
 
 def test_search_answers_with_citations_and_scores(memory: Callable[..., Said]) -> None:
-    pytest.importorskip("overwinter.memory.retrieve", reason="searching needs the retriever")
     said = memory("search", "where is the spare key?")
     assert said.code == 0, said.err
     lines = said.out.splitlines()

@@ -6,7 +6,7 @@ Rank fusion with k = 60 is not used: it throws away how far apart the scores are
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -102,14 +102,16 @@ def _sessions(entries: Mapping[int, Entry]) -> dict[int, float]:
     A unit that is alone in its session (a paragraph, say) gets nothing: its own words are counted already.
     """
     best: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
-    members: Counter[tuple[str, str]] = Counter()
     for entry in entries.values():
-        session = entry.unit.run, entry.unit.session
-        members[session] += 1
-        for term, score in entry.terms.items():
-            best[session][term] = max(score, best[session].get(term, 0.0))
-    totals = {session: sum(scores.values()) for session, scores in best.items() if members[session] > 1}
-    return {row: totals.get((entry.unit.run, entry.unit.session), 0.0) for row, entry in entries.items()}
+        if entry.terms:
+            of_session = best[entry.unit.run, entry.unit.session]
+            for term, score in entry.terms.items():
+                of_session[term] = max(score, of_session.get(term, 0.0))
+    totals = {session: sum(scores.values()) for session, scores in best.items()}
+    return {
+        row: 0.0 if entry.alone else totals.get((entry.unit.run, entry.unit.session), 0.0)
+        for row, entry in entries.items()
+    }
 
 
 def _actors(entries: Mapping[int, Entry], reading: Reading, weights: Weights) -> dict[int, float]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from overwinter.memory.index import Index
 from overwinter.memory.retrieve.pool import Beside, Corpus, Entry, entry_of, link, mean_words, rarity
-from overwinter.memory.retrieve.question import Question, Reading, changed, within
+from overwinter.memory.retrieve.question import Question, Reading, within
 from overwinter.memory.unit import Filter, Unit
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ class Limits:
             two at least. Below it the search is exact.
     """
 
-    lexical: int = 150
-    dense: int = 150
+    lexical: int = 120
+    dense: int = 100
     timed: int = 60
     recent: int = 20
-    beside: int = 150
+    beside: int = 100
     postings: int = 60_000
 
 
@@ -122,16 +122,16 @@ def gather(
         others += index.rows([unit.id for unit in units])
     recent: list[int] = []
     if question.session:
-        here = changed(reading.where, {"sessions": frozenset({question.session})})
+        here = replace(reading.where, sessions=frozenset({question.session}))
         recent = index.rows([unit.id for unit in index.timeline(here, limit=limits.recent, newest_first=True)])
     return Candidates(lexical=lexical, dense=near, others=others, recent=recent)
 
 
 def surroundings(index: Index, rows: Sequence[int], beside: int) -> Beside:
-    """What stands next to the first `beside` rows, and next to that."""
-    near = index.neighbours(list(rows[:beside]))
-    next_to = {row for pair in near.values() for row in pair if row is not None} - near.keys()
-    return near | index.neighbours(next_to)
+    """What stands next to the rows, and next to that for the first `beside` of them."""
+    near = index.neighbours(list(rows))
+    next_to = {other for row in rows[:beside] for other in near.get(row, ()) if other is not None} - near.keys()
+    return {**near, **index.neighbours(next_to)}
 
 
 def fetch(index: Index, rows: Collection[int], where: Filter) -> dict[int, Unit]:
@@ -152,6 +152,9 @@ def make_pool(index: Index, rows: Sequence[int], reading: Reading, corpus: Corpu
         for near in beside.get(row, (None, None)):
             far = beside.get(near, (None, None)) if near is not None else ()
             wanted.update(dict.fromkeys(other for other in (near, *far) if other is not None))
-    entries = {row: entry_of(row, unit, reading, corpus) for row, unit in fetch(index, wanted, reading.where).items()}
+    entries = {
+        row: entry_of(row, unit, reading, corpus, alone=beside.get(row) == (None, None))
+        for row, unit in fetch(index, list(wanted), reading.where).items()
+    }
     link(entries, beside)
     return entries

@@ -80,10 +80,13 @@ def hop_scores(
     step: Step, entries: Mapping[int, Entry], corpus: Corpus, signs: Signs, weights: Weights
 ) -> dict[int, float]:
     """row → score of the units of a pool that say one of the step's names. `corpus` weighs the names' stems too."""
+    stems = tuple(dict.fromkeys(part for name in step.names for part, _ in name))
     named = {
         row: match
         for row, entry in entries.items()
-        if row != step.start.entry.row and (match := _name_match(entry, step.names, corpus)) > 0
+        if row != step.start.entry.row
+        and (saying := term_scores(entry.unit.text, stems, (), corpus))
+        and (match := _name_match(saying, step.names, corpus)) > 0
     }
     most_named = max(named.values(), default=0.0)
     if not most_named:
@@ -96,18 +99,16 @@ def hop_scores(
     most_said = max(said.values(), default=0.0) or 1.0
     likest = max((signs.cosines.get(row, signs.floor) for row in entries), default=0.0) - signs.floor
     share = step.start.score * (weights.hop_message if step.start.entry.unit.kind == "message" else weights.hop)
-    scores = {}
+    scored: dict[int, float] = {}
     for row, match in named.items():
         like = max(signs.cosines.get(row, signs.floor) - signs.floor, 0.0) / likest if likest > 0 else 0.0
         total = weights.hop_dense * like + weights.hop_terms * said[row] / most_said
-        scores[row] = share * (total + weights.hop_name * match / most_named)
-    return scores
+        scored[row] = share * (total + weights.hop_name * match / most_named)
+    return scored
 
 
-def _name_match(entry: Entry, names: Sequence[Name], corpus: Corpus) -> float:
+def _name_match(scores: Mapping[str, float], names: Sequence[Name], corpus: Corpus) -> float:
     """The best match of a whole name: its least said word, times how rare its rarest is."""
-    stems = {part for name in names for part, _ in name}
-    scores = term_scores(entry.unit.text, tuple(stems), (), corpus)
     best = 0.0
     for name in names:
         if all(part in scores for part, _ in name):

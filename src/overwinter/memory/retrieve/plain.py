@@ -54,7 +54,7 @@ def score_plainly(
                 smooth_cosine[unit.id] += weights.dense_beside * cosine[other] * (abs(offset) == 1)
         together = [other for other in units if other.session == unit.session]
         best = sum(max(bm25(other, term) for other in together) for term in reading.terms)
-        session[unit.id] = best if len(together) > 1 else 0.0
+        session[unit.id] = best if len(line) > 1 else 0.0
     share = weights.dense if cosines else 0.0
     named = {unit.actor for unit in units if _is_named(unit.actor, reading.terms)} or {reading.who}
     scores = {}

@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from overwinter.memory.index import Index
 from overwinter.memory.names import named_days
 from overwinter.memory.retrieve.question import Reading
 from overwinter.memory.unit import Filter, Unit
-from overwinter.memory.words import stem, words
+from overwinter.memory.words import stems
 
 K1, B = 1.2, 0.4
 """BM25's constants. Turns differ in length by what they say, not by how often they repeat it: hence less than the usual 0.75."""
@@ -55,6 +56,7 @@ class Entry:
     Attributes:
         terms: BM25 by term of the question; terms it does not say are left out.
         beside: offset → row of the unit there in its session, for those in the pool.
+        alone: nothing else is in its session.
     """
 
     row: int
@@ -64,6 +66,7 @@ class Entry:
     asks: bool
     moment: bool
     beside: dict[int, int] = field(default_factory=dict)
+    alone: bool = False
 
     @property
     def lexical(self) -> float:
@@ -85,7 +88,7 @@ def mean_words(index: Index) -> float:
     return sum(count_words(unit.text) for _, unit in sample) / len(sample) if sample else 1.0
 
 
-def entry_of(row: int, unit: Unit, reading: Reading, corpus: Corpus) -> Entry:
+def entry_of(row: int, unit: Unit, reading: Reading, corpus: Corpus, *, alone: bool = False) -> Entry:
     """What one unit says of the question."""
     return Entry(
         row=row,
@@ -94,34 +97,39 @@ def entry_of(row: int, unit: Unit, reading: Reading, corpus: Corpus) -> Entry:
         terms=term_scores(unit.text, reading.terms, reading.spelled, corpus),
         asks=unit.text.rstrip().endswith("?"),
         moment=reading.when and bool(_MOMENT.search(unit.text)),
+        alone=alone,
     )
 
 
 def term_scores(text: str, terms: Sequence[str], spelled: Sequence[str], corpus: Corpus) -> dict[str, float]:
+    """BM25 by term, of the stems and spelled names that a text says."""
     counts = count_terms(text, terms)
     if spelled:
         lowered, days = text.lower(), named_days(text)
-        counts.update({name: often for name in spelled if (often := lowered.count(name) + days.count(name))})
+        counts |= {name: often for name in spelled if (often := lowered.count(name) + days.count(name))}
+    if not counts:
+        return {}
     norm = K1 * (1 - B + B * count_words(text) / corpus.mean_words)
     return {term: corpus.weights.get(term, 0.0) * often * (K1 + 1) / (often + norm) for term, often in counts.items()}
 
 
-def count_terms(text: str, terms: Collection[str]) -> Counter[str]:
+def count_terms(text: str, terms: Sequence[str]) -> dict[str, int]:
     """How often a text says each of some stems.
 
     Most texts say none of them, and a search for their beginnings says so long before a tokenizer would have finished.
     """
     if text.isascii():
         lowered = text.lower()
-        if not any(_beginning(term) in lowered for term in terms):
-            return Counter()
-    wanted = set(terms)
-    return Counter(found for word in words(text) if (found := stem(word)) in wanted)
+        terms = [term for term in terms if (term[:-1] or term) in lowered]  # stemming changes the last letters at most
+        if not terms:
+            return {}
+    bag = _bag(text)
+    return {term: bag[term] for term in terms if term in bag}
 
 
-def _beginning(term: str) -> str:
-    """What every word of this stem begins with: stemming changes the last letters at most."""
-    return term[:-1] or term
+@lru_cache(maxsize=8192)
+def _bag(text: str) -> Counter[str]:
+    return Counter(stems(text))
 
 
 def link(entries: Mapping[int, Entry], beside: Beside) -> None:

@@ -94,7 +94,7 @@ class Searcher:
         elif reading.ranges and not reading.terms:
             answer = enumerate_times(self.index, reading, question.k)
         else:
-            answer = self._answer(question, self.weigh(question, reading))
+            answer = self.answer(question, self.weigh(question, reading))
         return replace(answer, took_ms=(self._clock() - began) * 1e3)
 
     def weigh(self, question: Question, reading: Reading | None = None) -> Weighed:
@@ -177,7 +177,8 @@ class Searcher:
 
     # The answer
 
-    def _answer(self, question: Question, weighed: Weighed) -> Answer:
+    def answer(self, question: Question, weighed: Weighed) -> Answer:
+        """What is shown of what was weighed."""
         reading, order = weighed.reading, weighed.order
         calibration = self.calibration(bool(weighed.signs.cosines))
         relevance = (

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 
-import pytest
 from cli_kit import Cli
-
-pytest.importorskip("overwinter.memory.retrieve", reason="search is not here yet")
 
 WORLD = ("run", "--world", "archive:letters=6,documents=30", "--seed", "3", "--window", "1700")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from loop_kit import FINISH, begin, call, counting, goal, of_kind, shown
 from loop_memory_kit import memory_parts, say
 
@@ -11,8 +10,6 @@ from overwinter.loop.memory.index import open_recaller
 from overwinter.loop.memory.settings import MemorySettings
 from overwinter.memory.core import change
 from overwinter.memory.notebook import Notebook
-
-pytest.importorskip("overwinter.memory.retrieve", reason="search is not here yet")
 
 
 def test_what_one_run_saw_the_next_one_recalls(store: SqliteStore) -> None:

@@ -86,12 +86,12 @@ def test_the_search_climbs() -> None:
 def test_relevance_is_learnt_from_use() -> None:
     searcher, uses = _world()
     nothing = [
-        Use(question=Question(text=f"What is the capital of Atlantis{i}, Professor Smithers?"), relevant=frozenset())
+        Use(question=Question(text=f"Did Professor Smithers see the harbour of Atlantis{i}?"), relevant=frozenset())
         for i in range(40)
     ]
     calibration = refit_calibration(searcher, [*uses, *nothing])
     keep(searcher.index, calibration=calibration)
-    fitted = Searcher(searcher.index)
+    fitted = Searcher(searcher.index, config=searcher.config)
     assert fitted.calibration(with_vectors=False) == calibration
     assert sum(bool(fitted.search(use.question).hits) for use in uses) >= 58
     assert sum(bool(fitted.search(use.question).hits) for use in nothing) <= 2

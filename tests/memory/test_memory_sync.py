@@ -443,7 +443,7 @@ def test_a_memory_within_a_postgres_journal(postgres_url: str) -> None:
         assert memory.sync().units == 21
         memory.write("the boiler was mended")
         assert (words_of(memory, "boiler"), words_of(other, "boiler")) == (["the boiler was mended"], [])
-        memory.sync()
+        memory.sync()  # a note is found at once, and in digests from the next sync on
         before = everything(memory.index)
         memory.rebuild()
         assert everything(memory.index) == before

@@ -94,15 +94,17 @@ class Memory:
 
     # Deriving
 
-    def sync(self, progress: Progress | None = None) -> Synced:
+    def sync(self, progress: Progress | None = None, *, digests: bool = True) -> Synced:
         """Derive what the journal has new: units, claims, digests and, with an embedder, vectors.
 
         Args:
             progress: called with (entries done, entries to do) after every batch.
+            digests: bring digests up to date too. A run that syncs before every step leaves them to the next sync that does: a day's
+                digest is made of the whole day.
         """
         with self._lock:
             self._follow_the_file()
-            done = self._mending(lambda: self._with_digests(self._sync(progress)))
+            done = self._mending(lambda: self._with_digests(self._sync(progress)) if digests else self._sync(progress))
             done.vectors = self.embed_pending()
             done.messages = [*self._messages, *done.messages]
             done.rebuilt = done.rebuilt or bool(self._messages)

@@ -24,7 +24,7 @@ class MemoryRecaller:
     def search(
         self, query: str, *, k: int, at: AsOf | None = None, session: str = "", budget_tokens: int = 0
     ) -> Sequence[Hit]:
-        self._memory.sync()
+        self._memory.sync(digests=False)
         return self._memory.search(query, k=k, at=at, session=session, budget_tokens=budget_tokens).hits
 
     def core(self) -> Sequence[CoreBlock]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from overwinter.memory.index import Index
 from overwinter.memory.retrieve.pool import Beside, Corpus, Entry, entry_of, link, mean_words, rarity
-from overwinter.memory.retrieve.question import Question, Reading, changed, within
+from overwinter.memory.retrieve.question import Question, Reading, within
 from overwinter.memory.unit import Filter, Unit
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def gather(
         others += index.rows([unit.id for unit in units])
     recent: list[int] = []
     if question.session:
-        here = changed(reading.where, {"sessions": frozenset({question.session})})
+        here = replace(reading.where, sessions=frozenset({question.session}))
         recent = index.rows([unit.id for unit in index.timeline(here, limit=limits.recent, newest_first=True)])
     return Candidates(lexical=lexical, dense=near, others=others, recent=recent)
 

@@ -10,8 +10,8 @@ hybrid    everything else
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from overwinter.memory.dates import TimeRange, find_dates
@@ -116,6 +116,8 @@ def read(question: Question) -> Reading:
     ids = tuple(_ID.findall(text))
     ranges = tuple(find_dates(text, question.now_us)) if question.now_us else ()
     asked = _terms(_without(text, ranges)) or ({} if ranges else _terms(text))
+    # "now" says which answer is meant; a unit that happens to say it is not a better one.
+    asked = _terms(_NOW.sub(" ", _without(text, ranges))) or asked
     order = "first" if _FIRST.search(text) else "last" if _LAST.search(text) else "all" if _ALL.search(text) else ""
     as_of = _as_of(text, ranges)
     at = _narrowed(question.at, as_of)
@@ -150,28 +152,22 @@ def read(question: Question) -> Reading:
 
 def seen_from(where: Filter, at: AsOf) -> Filter:
     """A filter that also lets through only what had happened, and had been told, at a point of view."""
-    changes: dict[str, int] = {}
+    changes: dict[str, Any] = {}
     if at.valid_us is not None:
         changes["until_us"] = min(at.valid_us + 1, where.until_us if where.until_us is not None else at.valid_us + 1)
     if at.known_us is not None:
         changes["known_us"] = min(at.known_us, where.known_us if where.known_us is not None else at.known_us)
-    return changed(where, changes)
+    return replace(where, **changes)
 
 
 def within(where: Filter, span: TimeRange) -> Filter:
     """A filter cut down to a range of time."""
-    changes: dict[str, int] = {}
+    changes: dict[str, Any] = {}
     if span.since_us is not None:
         changes["since_us"] = max(span.since_us, where.since_us if where.since_us is not None else span.since_us)
     if span.until_us is not None:
         changes["until_us"] = min(span.until_us, where.until_us if where.until_us is not None else span.until_us)
-    return changed(where, changes)
-
-
-def changed(where: Filter, changes: Mapping[str, Any]) -> Filter:
-    """A filter with some of its fields changed."""
-    fields: dict[str, Any] = {name: getattr(where, name) for name in Filter.__slots__}
-    return Filter(**(fields | dict(changes)))
+    return replace(where, **changes)
 
 
 def _terms(text: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ Further rounds are not refitted: `hop` and its parts stay as they are.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -35,6 +36,8 @@ _FITTED = (
 _FITTED_SMALL = ("length", "asks", "when", "recent")
 _HITS_JUDGED = 10
 _LEAST_GAIN = 1e-6
+_HIGHEST = 0.99
+"""A threshold above it would come of uses that were all alike."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,7 +154,9 @@ def fit_calibration(judged: Sequence[Judged], most_lost: float = 0.01) -> Calibr
     answer = fit_logistic(answers, even=True)
     hit = fit_logistic([pair for each in judged for pair in each.hits])
     reached = sorted(answer(signs) for signs, has_answer in answers if has_answer)
-    return Calibration(answer=answer, hit=hit, threshold=round(reached[int(most_lost * len(reached))], 4))
+    # Rounded down, or the use that sets it would fall below it.
+    threshold = math.floor(reached[int(most_lost * len(reached))] * 1e4) / 1e4
+    return Calibration(answer=answer, hit=hit, threshold=min(threshold, _HIGHEST))
 
 
 def keep(index: Index, *, weights: Weights | None = None, calibration: Calibration | None = None) -> None:

@@ -430,8 +430,8 @@ def _marks(count: int) -> str:
 
 def _is_wide(where: Filter) -> bool:
     """Whether a filter is likely to let most units through."""
-    narrow = (where.since_us, where.until_us, where.known_us)
-    return narrow == (None, None, None) and not (where.sessions or where.runs or where.kinds or where.actors)
+    # A point of view (what had happened and was known by then) hides the end of the past, as a rule the smaller part.
+    return where.since_us is None and not (where.sessions or where.runs or where.kinds or where.actors)
 
 
 class _Sessions:

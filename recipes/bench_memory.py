@@ -19,7 +19,7 @@ import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,13 @@ from bench_memory_peers import available
 from bench_memory_run import CUTS, CachedEmbedder, Opened, percent, recall
 from overwinter.memory.retrieve import Config, Question, Weights
 from overwinter.memory.retrieve.question import read
-from overwinter.memory.retrieve.refit import Use, refit_weights
+from overwinter.memory.retrieve.refit import Use, fit_calibration, judge, refit_weights
 from overwinter.memory.retrieve.weights import WORDS_ALONE
 
 BEGIN, END = "<!-- bench_memory {}: begin -->", "<!-- bench_memory {}: end -->"
 PARTS = ("recall", "hops", "days", "abstention", "latency")
 ADVERSARIAL = "5"
+STRIDE = 3
 Row = list[str]
 
 
@@ -49,6 +50,7 @@ class Setting:
     quick: bool
     refit: bool = False
     most_units: int = 1_000_000
+    slow_peers: bool = False
 
     def variants(self) -> list[tuple[str, Any, Config]]:
         """(name, embedder, configuration) of our own ways to search."""
@@ -65,6 +67,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("/tmp/bench-memory"))
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--quick", action="store_true", help="two conversations, few questions, no million")
+    parser.add_argument("--slow-peers", action="store_true", help="mem0 too: hours")
     parser.add_argument("--most-units", type=int, default=1_000_000, help="of the latency part")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
@@ -79,6 +82,7 @@ def main() -> None:
         quick=arguments.quick,
         refit="refit" in wanted,
         most_units=arguments.most_units,
+        slow_peers=arguments.slow_peers,
     )
     for part in PARTS:
         if part not in wanted:
@@ -185,7 +189,7 @@ def _take_peers(tally: Tally, corpus: Corpus, setting: Setting) -> None:
     asked_vectors = {
         asked.text: embedder.embed([asked.text])[0] if embedder else vectors[0] for asked in corpus.questions
     }
-    for peer in available():
+    for peer in available(slow=setting.slow_peers):
         if embedder is None and peer.package not in ("bm25s", "rank_bm25"):
             continue
         built = peer(texts, vectors)
@@ -246,18 +250,20 @@ def days_table(setting: Setting) -> str:
 
 
 def abstention_table(setting: Setting) -> str:
-    """Shipped calibration, fitted on other corpora (`fit_relevance.py`)."""
+    """Every third question. The shipped calibration is fitted on other corpora (`fit_relevance.py`), "refitted" on the three
+    conversations set aside: at most one in a hundred of their questions may be given nothing."""
     rows = []
     corpora = _conversations(setting, dev=False)
-    for variant, embedder, config in setting.variants()[1:]:
+    variants = setting.variants()[1:]
+    for variant, embedder, config in [*variants, *(_calibrated(setting, *each) for each in variants)]:
         empty: dict[str, list[float]] = defaultdict(list)
         with_it, without = [], []
         dice = random.Random(0)
         for corpus in corpora:
             others = [q for other in corpora if other is not corpus for q in other.questions if q.group != ADVERSARIAL]
-            strangers = dice.sample(others, min(150, len(others))) if others else []
+            strangers = dice.sample(others, min(50, len(others)))
             with Opened(corpus, embedder, config) as opened:
-                for asked in corpus.questions:
+                for asked in corpus.questions[::STRIDE]:
                     best, shown = opened.shown(asked)
                     if asked.group == ADVERSARIAL:
                         empty["category 5"].append(float(not shown))
@@ -278,6 +284,23 @@ def abstention_table(setting: Setting) -> str:
         "points lost",
     ]  # fmt: skip
     return "**When there is nothing to find.**\n\n" + table(head, rows)
+
+
+def _calibrated(setting: Setting, name: str, embedder: Any, config: Config) -> tuple[str, Any, Config]:
+    """The same with relevance fitted on the three conversations set aside, as `refit` does for a namespace from its use."""
+    corpora, judged, dice = _conversations(setting, dev=True), [], random.Random(1)
+    for corpus in corpora:
+        own = [asked for asked in corpus.questions if asked.group != ADVERSARIAL]
+        others = [q for other in corpora if other is not corpus for q in other.questions if q.group != ADVERSARIAL]
+        with Opened(corpus, embedder, config) as opened:
+            rows = opened.index.rows([unit.id for unit in corpus.units])
+            for asked in own:
+                weighed = opened.searcher.weigh(Question(text=asked.text, now_us=asked.now_us))
+                judged.append(judge(weighed, frozenset(rows[place] for place in asked.gold), True))
+            for asked in dice.sample(others, min(len(own), len(others))):
+                weighed = opened.searcher.weigh(Question(text=asked.text, now_us=asked.now_us))
+                judged.append(judge(weighed, frozenset(), False))
+    return f"{name}, refitted", embedder, replace(config, calibration=fit_calibration(judged, 0.01))
 
 
 # Time

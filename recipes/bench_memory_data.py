@@ -10,7 +10,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -203,6 +203,27 @@ def memorybank(folder: Path) -> list[Corpus]:
             questions.append(Asked(text=text.strip('"'), gold=gold, group=group, now_us=units[-1].happened_us))
         corpora.append(Corpus(name=user, units=units, questions=questions))
     return corpora
+
+
+_SAID_BY_USER = re.compile(r"\b(I'm|I've|I'd|I'll|I|my|me|mine)\b")
+_OF_USER = {"I'm": "{} is", "I've": "{} has", "I'd": "{} had", "I'll": "{} will", "my": "{}'s", "mine": "{}'s"}
+
+
+def by_name(corpus: Corpus) -> Corpus:
+    """A MemoryBank user's corpus as a log of named speakers, and its questions about the user by name: "how long did Frank run"."""
+
+    def named(text: str) -> str:
+        return _SAID_BY_USER.sub(lambda match: _OF_USER.get(match[1], "{}").format(corpus.name), text)
+
+    units = [
+        replace(unit, text=f"{speaker}: {unit.text}", actor=f"person:{speaker}")
+        for unit in corpus.units
+        for speaker in [corpus.name if unit.actor == "user" else "Companion"]
+    ]
+    questions = [
+        replace(asked, text=named(re.sub(r"\b[Yy]ou\b", "Companion", asked.text))) for asked in corpus.questions
+    ]
+    return Corpus(name=corpus.name, units=units, questions=questions)
 
 
 def texts_of(corpora: Sequence[Corpus]) -> list[str]:

@@ -3,9 +3,9 @@
 python recipes/fit_relevance.py --data FOLDER [--embedder minilm:FOLDER] [--write]
 
 Fitted on corpora that the benchmark's abstention figures are not taken from: MemoryBank (a user's questions to this user's memory,
-and to those of others), HotpotQA and MuSiQue (questions to their paragraphs; to the other set's; and to their own without the
-paragraphs that answer them). `--write` writes `src/overwinter/memory/retrieve/fitted.py`.
-Vectors are kept in `--cache`.
+and to those of others; and the same with speakers and questions by name), HotpotQA and MuSiQue (questions to their paragraphs; to
+the other set's; and to their own without the paragraphs that answer them). `--write` writes
+`src/overwinter/memory/retrieve/fitted.py`. Vectors are kept in `--cache`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_journal import ROOT
-from bench_memory_data import Asked, Corpus, memorybank, multihop
+from bench_memory_data import Asked, Corpus, by_name, memorybank, multihop
 from bench_memory_run import CachedEmbedder, Opened
 from overwinter.memory.retrieve.question import Question
 from overwinter.memory.retrieve.refit import fit_calibration, judge
@@ -25,7 +25,8 @@ from overwinter.memory.retrieve.relevance import Calibration
 from overwinter.memory.retrieve.searcher import Weighed
 
 TARGET = ROOT / "src" / "overwinter" / "memory" / "retrieve" / "fitted.py"
-MOST_LOST = 0.01
+MOST_LOST = 0.02
+"""Share of the questions with an answer that may be given none: the target of issue 5 is two points of recall."""
 Case = tuple[Weighed, frozenset[int], bool]
 """A question weighed, the rows that answer it where they are known, and whether the memory has an answer."""
 
@@ -51,7 +52,9 @@ def main() -> None:
 
 
 def _fit(data: Path, embedder: Any) -> Calibration:
-    cases = [*_from_users(memorybank(data), embedder), *_from_paragraphs(data, embedder)]
+    users = memorybank(data)
+    by_names = [by_name(corpus) for corpus in users]
+    cases = [*_from_users(users, embedder), *_from_users(by_names, embedder), *_from_paragraphs(data, embedder)]
     print(f"{len(cases)} cases, {sum(has for *_, has in cases)} with an answer", flush=True)
     return fit_calibration([judge(weighed, gold, has) for weighed, gold, has in cases], MOST_LOST)
 

@@ -26,7 +26,7 @@ from overwinter.memory.words import stem, words
 MOST_NAMES = 12
 """Names of a unit that are followed, in order: what a text is about comes early."""
 
-LEAST_TERMS, LEAST_OPEN = 5, 2
+LEAST_TERMS, LEAST_OPEN = 4, 1
 """Questions with fewer terms, or units that leave fewer of them open, are not followed: there is nothing to be led to."""
 
 _KEPT_OF_SAID = 0.1

@@ -52,7 +52,7 @@ class Weights:
     length: float = 0.06
     asks: float = 0.08
     when: float = 0.08
-    hop: float = 1.1
+    hop: float = 1.0
     hop_message: float = 0.7
     hop_dense: float = 0.3
     hop_terms: float = 0.4

@@ -255,14 +255,15 @@ of each, rewarded by what a deterministic reader answers from the first 1, 2, 3,
 MemSifter's documented formula); {seconds} seconds of one core. Kind and seed were chosen on the dev sets.
 
 **Data**: {questions} questions on histories of people made by `recipes/sifter_histories.py`, and on passages of children's
-classics with gaps, over sessions and over single turns. The books are in the public domain
-(authors who died before 1956, titles of 1925 or earlier). LoCoMo (CC BY-NC 4.0) and HotpotQA (CC BY-SA 4.0) were used for judging only; MuSiQue
-(CC BY 4.0) to choose settings and seed. An earlier generator of people was made harder after its ranker had done badly on LoCoMo. Licence of the weights: Apache-2.0.
+classics with gaps, over sessions and over single turns. The books are in the public domain (authors who died before 1956, titles of
+1925 or earlier). LoCoMo (CC BY-NC 4.0) and HotpotQA (CC BY-SA 4.0) were used for judging only; MuSiQue (CC BY 4.0) to choose
+settings and seed. An earlier generator of people was made harder after its ranker had done badly on LoCoMo. Licence of the
+weights: Apache-2.0.
 
 ## Scores
 
 The splits share no name, wording, value, kind of fact, author or book. "Stage before" is the order that the ranker is given
-(best turn by BM25 with its neighbours, plus the session's BM25). Reward: −1 to 1; F1: the reader's, from one and from five
+(best turn by BM25 with its neighbours, plus the session's BM25; for single turns plain BM25). Reward: −1 to 1; F1: the reader's, from one and from five
 sessions. The full comparison of teachers is in `docs/benchmarks.md`.
 
 {table}

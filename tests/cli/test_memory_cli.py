@@ -131,17 +131,17 @@ def test_notes_are_written_with_their_time_and_citations(memory: Callable[..., S
 
 
 def test_core_blocks_are_set_listed_and_taken_out(memory: Callable[..., Said]) -> None:
-    assert memory("core", "wishes", "short answers").out.startswith("set core block wishes")
+    assert memory("core", "preferences", "short answers").out.startswith("set core block preferences")
     assert memory("core", "--json").record == {
-        "name": "wishes",
+        "name": "preferences",
         "text": "short answers",
-        "by": "Ada",
-        "approved_by": "Ada",
+        "by": "person:Ada",
+        "approved_by": "person:Ada",
     }
-    assert "short answers" in memory("core", "wishes").out
+    assert "short answers" in memory("core", "preferences").out
     assert memory("core", "none").code == 2
     assert memory("core", "--remove").code == 2
-    assert memory("core", "wishes", "--remove").code == 0
+    assert memory("core", "preferences", "--remove").code == 0
     assert memory("core", "--json").out == ""
 
 
@@ -180,7 +180,8 @@ def test_another_namespace_needs_a_grant(memory: Callable[..., Said], monkeypatc
 
 
 def test_exports_are_taken_in_elsewhere(memory: Callable[..., Said]) -> None:
-    assert memory("export", "x.jsonl").out == "wrote x.jsonl: 4 units\n"
+    assert memory("export", "x.jsonl", "--json").record["counts"]["unit"] == 4
+    assert "4 units" in memory("export", "x.jsonl").out
     assert memory("export", "--journal", "j.jsonl").code == 0
     first = memory("import", "x.jsonl", "--store", "other.db", "--json").record
     assert (first["written"], first["known"]) == (4, 0)
@@ -196,6 +197,22 @@ def test_diff_tells_what_was_told(memory: Callable[..., Said]) -> None:
     assert [unit["text"] for unit in record["newest"]] == [row["content"] for row in CHAT[2:]]
     assert memory("diff", "--from", "1h").code == 0
     assert memory("diff", "--from", "now", "--to", "1h").code == 2
+
+
+def test_search_answers_with_citations_and_scores(memory: Callable[..., Said]) -> None:
+    said = memory("search", "where is the spare key?")
+    assert said.code == 0, said.err
+    lines = said.out.splitlines()
+    assert "memory-default#4  2031-04-08 10:00, " in lines[0]
+    assert lines[1].strip() == CHAT[2]["content"]
+    assert lines[2].strip().startswith("found by lexical ")
+    *hits, rest = memory("search", "where is the spare key?", "-k", "2", "--json").records
+    assert [hits[0]["cite"], len(hits) <= 2, rest["answer"]] == ["memory-default#4", True, len(hits)]
+    assert hits[0]["channels"].keys() <= {"lexical", "dense", "session", "time", "entity", "recent"}
+    for options in (["--until", "2031-04-07"], ["--as-of", "2031-04-07"], ["--known", "2020"], ["--actor", "agent"]):
+        found = memory("search", "where is the spare key?", *options, "--json").records[:-1]
+        assert "memory-default#4" not in [hit["cite"] for hit in found], options
+    assert "memory holds nothing" in memory("search", "xyzzy", "--session", "none").out
 
 
 NOW = round(datetime(2031, 4, 7, 12, tzinfo=UTC).timestamp()) * 1_000_000

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from loop_kit import FINISH, begin, call, counting, goal, of_kind, shown
-from memory_kit import FakeRecaller, memory_parts, say
+from loop_memory_kit import FakeRecaller, memory_parts, say
 
 from overwinter.journal.sqlite import SqliteStore
 from overwinter.loop.memory.view import content_rows, find_handle
@@ -97,7 +97,7 @@ def test_the_greenhouse_over_several_winters(store: SqliteStore, auto: bool) -> 
         "model": {"kind": "policy", "policy": "rules"},
         "world": {"name": "greenhouse:days=20,winters=3", "seed": 1},
         "pace": {"window_tokens": 2500},
-        "memory": {"core": False, "recall": {"auto": auto}},
+        "memory": {"core": False, "recall": {"auto": auto, "with_goal": True}},
     }
     with start(store, "g", setup) as run:
         assert run.finish() in {"verified", "failed"}

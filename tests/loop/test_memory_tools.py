@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from loop_kit import ALLOW_ALL, FINISH, begin, call, counting, goal, of_kind, receipts, resume, shown
-from memory_kit import QUIET, FakeRecaller, memory_parts, say, snow, unit
+from loop_memory_kit import QUIET, FakeRecaller, memory_parts, say, snow, unit
 
 from overwinter.errors import StoreError, UsageError
 from overwinter.journal import unpack
@@ -406,7 +406,8 @@ def test_memory_is_asked_before_a_step_and_what_it_says_is_journalled(store: Sql
     (entry,) = of_kind(store, "recalled")
     assert entry.body["by"] == "step"
     assert "at the north gate" in entry.body["query"]
-    assert "Keep the keys" in entry.body["query"]
+    assert "Keep the keys" not in entry.body["query"]
+    assert known.asked[0][0] == "Keep the keys", "before the first observation"
     (hit,) = entry.body["hits"]
     assert (hit["unit"], hit["cite"], hit["relevance"]) == (GATE.id, "old#7", 0.9)
     assert "- [old#7] told 2020-09-13, user (trusted), relevance 0.90: Last winter" in shown(views[1])

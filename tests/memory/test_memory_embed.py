@@ -18,41 +18,73 @@ from overwinter.memory.embed.endpoint import Config, EndpointEmbedder  # noqa: E
 TEXTS = ["The stove is out of fuel.", "a", "", "Fuel, fuel and again fuel: " * 40, "Café Žižkov 2031"]
 
 
+WIDTH, HEADS, LAYERS, FEED, LONGEST = 32, 4, 2, 64, 64
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small random BERT as sentence-transformers stores one; needs what the tests of the engine need."""
-    transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
-    torch = pytest.importorskip("torch")
+    """A small random BERT as sentence-transformers stores one."""
+    tokenizers, safetensors = pytest.importorskip("tokenizers"), pytest.importorskip("safetensors.numpy")
     path = tmp_path_factory.mktemp("bert")
-    words = sorted({char for text in TEXTS for char in text.lower()} - {" "})
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words, *(f"##{word}" for word in words)]
+    letters = sorted({char for text in TEXTS for char in text.lower()} - {" "})
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{letter}" for letter in letters)]
     tokenizer = tokenizers.BertWordPieceTokenizer(vocab={word: i for i, word in enumerate(vocabulary)})
     tokenizer.save(str(path / "tokenizer.json"))
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
-        max_position_embeddings=64, layer_norm_eps=1e-12,
-    )  # fmt: skip
-    model = transformers.BertModel(config, add_pooling_layer=False).eval()
-    for parameter in model.parameters():  # larger than the usual start, so that a slip shows
-        torch.nn.init.normal_(parameter, std=0.3)
-    model.save_pretrained(path)
+    shapes = {"word_embeddings": len(vocabulary), "position_embeddings": LONGEST, "token_type_embeddings": 2}
+    weights = {f"embeddings.{name}.weight": (rows, WIDTH) for name, rows in shapes.items()}
+    weights |= {f"embeddings.LayerNorm.{part}": (WIDTH,) for part in ("weight", "bias")}
+    for i in range(LAYERS):
+        names = [f"attention.self.{name}" for name in ("query", "key", "value")] + ["attention.output.dense"]
+        sizes = dict.fromkeys(names, (WIDTH, WIDTH)) | {
+            "intermediate.dense": (FEED, WIDTH),
+            "output.dense": (WIDTH, FEED),
+        }
+        for name, size in sizes.items():
+            weights |= {f"encoder.layer.{i}.{name}.weight": size, f"encoder.layer.{i}.{name}.bias": size[:1]}
+        for name in ("attention.output.LayerNorm", "output.LayerNorm"):
+            weights |= {f"encoder.layer.{i}.{name}.{part}": (WIDTH,) for part in ("weight", "bias")}
+    dice = np.random.default_rng(0)
+    drawn = {f"bert.{name}": (0.4 * dice.normal(size=size)).astype(np.float32) for name, size in weights.items()}
+    safetensors.save_file(drawn, path / "model.safetensors")
+    config = {"model_type": "bert", "hidden_act": "gelu", "num_attention_heads": HEADS, "num_hidden_layers": LAYERS}
+    (path / "config.json").write_text(json.dumps(config | {"layer_norm_eps": 1e-12}))
     return path
 
 
 def _by_torch(folder: Path, texts: list[str]):
-    import torch
-    import transformers
+    """The network from torch's own pieces, one text at a time, without padding."""
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load_file
     from tokenizers import Tokenizer
 
-    model = transformers.BertModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    functional = torch.nn.functional
+    weights = {name.removeprefix("bert."): tensor for name, tensor in load_file(folder / "model.safetensors").items()}
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.enable_truncation(64)
+    tokenizer.enable_truncation(LONGEST)
+
+    def linear(x, name):
+        return functional.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+    def norm(x, name):
+        return functional.layer_norm(x, (WIDTH,), weights[f"{name}.weight"], weights[f"{name}.bias"], 1e-12)
+
     vectors = []
     for text in texts:
-        with torch.no_grad():
-            hidden = model(torch.tensor([tokenizer.encode(text).ids])).last_hidden_state[0]
-        vectors.append(torch.nn.functional.normalize(hidden.mean(0), dim=0).numpy())
+        ids = torch.tensor(tokenizer.encode(text).ids)
+        embedded = weights["embeddings.word_embeddings.weight"][ids]
+        embedded = embedded + weights["embeddings.position_embeddings.weight"][: len(ids)]
+        x = norm(embedded + weights["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
+        for i in range(LAYERS):
+            layer = f"encoder.layer.{i}"
+            q, k, v = (
+                linear(x, f"{layer}.attention.self.{name}").view(len(ids), HEADS, -1).transpose(0, 1)
+                for name in ("query", "key", "value")
+            )
+            mixed = functional.scaled_dot_product_attention(q, k, v).transpose(0, 1).reshape(len(ids), WIDTH)
+            x = norm(x + linear(mixed, f"{layer}.attention.output.dense"), f"{layer}.attention.output.LayerNorm")
+            up = functional.gelu(linear(x, f"{layer}.intermediate.dense"))
+            x = norm(x + linear(up, f"{layer}.output.dense"), f"{layer}.output.LayerNorm")
+        vectors.append(functional.normalize(x.mean(0), dim=0).numpy())
     return np.stack(vectors)
 
 

@@ -306,6 +306,22 @@ def test_a_rebuilt_index_holds_nothing_of_it(store: Store, memory: Memory) -> No
     assert {unit.id for _, unit in memory.index.scan(everything())} == before
 
 
+def test_claims_go_with_their_evidence(store: Store, memory: Memory) -> None:
+    begin(store)
+    say(store, "r", "I live in Graz.")
+    (cite,) = say(store, "r", "I live in Linz now.")
+    memory.sync()
+    assert {claim.object for claim in memory.index.claims()} == {"Graz", "Linz"}
+    receipt = erase(memory, Selector(cites=(cite,)), **REQUEST)
+    assert receipt.counts["claims"] >= 1
+    assert receipt.clean
+    after = memory.index.claims()
+    assert {claim.object for claim in after} == {"Graz"}
+    assert [claim for claim in after if claim.valid_to_us is None and claim.known_to_us is None], "Graz holds again"
+    memory.rebuild()
+    assert sorted(memory.index.claims(), key=lambda each: each.id) == sorted(after, key=lambda each: each.id)
+
+
 def test_echoes_are_told_from_chance() -> None:
     text = "0123456789" * 3 + "abcdefghijklmnopqrstuvwxyz" * 3
     original = Original([text, "a short secret"])

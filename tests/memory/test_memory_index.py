@@ -137,7 +137,7 @@ class TestPostgresIndex(IndexConformance):
                     assert count == (units,)
                 with pytest.raises(psycopg.Error, match="row-level security"):
                     db.execute(
-                        f"INSERT INTO {postgres_schema}.all_marks (namespace, run, seq, head) VALUES ('a', 'r', 1, '')".encode()
+                        f"INSERT INTO {postgres_schema}.all_marks (namespace, run, seq, head, sum) VALUES ('a', 'r', 1, '', 0)".encode()
                     )
             finally:
                 db.execute("RESET ROLE")

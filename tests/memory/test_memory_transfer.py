@@ -50,7 +50,7 @@ def lived(memory: Memory) -> Memory:
     say(store, "r", "a page of a manual. " * 200, actor="document:manual", session="manual", kind="document")
     facts = [{"subject": "user", "predicate": "lives in", "object": "Linz"}]
     say(store, "r", "I moved to Linz.", facts=facts, happened_us=9_000_000)
-    core = {"name": "wishes", "text": {"text": "short answers"}, "by": "Ada", "approved_by": "Ada"}
+    core = {"name": "preferences", "text": {"text": "short answers"}, "by": "user", "approved_by": "user"}
     memory.notebook.append([Draft(kind="core.changed", body=core)])
     set_policy(memory, Policy(name="hold", hold=True), "Ada")
     memory.sync()
@@ -64,6 +64,7 @@ def test_what_was_remembered_comes_back_equal(opened: Callable[..., Memory], tmp
     assert (first.counts["core"], first.counts["policy"]) == (1, 1)
     done = import_memory(there, tmp_path / "first.jsonl", "Ada")
     assert (done.written, done.known, done.core, done.policies) == (first.counts["unit"], 0, 1, 1)
+    there.sync()
     assert sorted(texts_of(there)) == sorted(texts_of(here))
     assert core_blocks(there) == core_blocks(here)
     assert policies(there.store, "default") == policies(here.store, "default")
@@ -206,6 +207,7 @@ def test_chats_of_others_are_read(opened: Callable[..., Memory], tmp_path: Path)
     memory = opened()
     done = import_chats(memory, read_chats(path))
     assert (done.read, done.written, done.known) == (5, 5, 0)
+    memory.sync()
     units = [unit for _, unit in memory.index.scan(everything())]
     assert [(unit.actor, unit.text) for unit in units] == [
         ("user", "I am Reinhold."),
@@ -271,6 +273,7 @@ def test_texts_are_documents_in_pieces(opened: Callable[..., Memory], tmp_path: 
     memory = opened()
     done = import_chats(memory, read_chats(path))
     assert done.written == len(list(pieces(text)))
+    memory.sync()
     kinds = {(unit.kind, unit.actor, unit.trust, unit.session) for _, unit in memory.index.scan(everything())}
     assert kinds == {("document", "document:manual.md", "untrusted", "manual")}
 
@@ -304,3 +307,15 @@ def test_an_export_is_there_whole_or_not_at_all(opened: Callable[..., Memory], t
     with pytest.raises(StoreError, match="is missing"):
         export_journal(memory, tmp_path / "j.jsonl")
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []
+
+
+def test_the_example_in_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import re
+
+    page = (Path(__file__).parents[2] / "docs" / "memory.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    names["memory"].close()
+    names["store"].close()

@@ -123,3 +123,39 @@ def test_a_vector_of_another_model_is_refused() -> None:
 def test_no_vectors_find_nothing() -> None:
     scan = _scan(PlainIndex())
     assert scan.search(np.zeros(3, np.float32), 5) == []
+
+
+def test_the_old_generation_serves_until_the_new_one_is_complete() -> None:
+    from overwinter.memory.embed.generations import Generations
+
+    class Model:
+        dim, max_tokens = DIM, 256
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+    cloud = _cloud(4, DIM, 11)
+    index = _stored(cloud)  # the generation "m"
+    generations = Generations(index, Model("new"), previous=Model("m"))
+
+    def used() -> str:
+        current = generations.refresh()
+        assert current is not None
+        assert len(current[1]) == index.vector_models()[current[0].name][1]
+        return current[0].name
+
+    def embed(rows: list[int]) -> None:
+        with index.transaction():
+            index.put_vectors("new", DIM, [(row, to_bytes(cloud[row])) for row in rows])
+
+    assert used() == "m"
+    embed([0, 1, 2])
+    assert used() == "m"
+    assert generations.drop_old() == []
+    embed([3])
+    assert used() == "new"
+    with index.transaction():
+        index.put_units([make_unit(4, "waits for its vector")])
+    assert used() == "new"
+    assert generations.drop_old() == ["m"]
+    assert Generations(index, Model("other")).refresh() is None

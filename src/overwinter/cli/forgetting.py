@@ -104,7 +104,7 @@ def core(
     common: Common,
 ) -> None:
     """Print or change the core: short blocks that are always in view, such as standing wishes and open duties."""
-    from overwinter.journal import Draft, Packer
+    from overwinter.memory.core import change
     from overwinter.memory.transfer import core_blocks
 
     if remove and (name is None or text is not None):
@@ -120,16 +120,9 @@ def core(
                     at.out.parts([(each, "bold"), (f"  by {block['by']}, approved by {block['approved_by']}", "dim")])
                     at.out.line(f"    {block['text']}")
             return
-        packer = Packer()
-        body = {
-            "name": name,
-            "text": packer.text("" if remove else text or ""),
-            "by": at.who(by),
-            "approved_by": at.who(by),
-        }
-        entry = memory.notebook.append([Draft(kind="core.changed", body=body, refs=packer.take_refs())], packer.blobs)[
-            0
-        ]
+        who = f"person:{at.who(by)}"
+        draft, blobs = change(name, "" if remove else text or "", by=who, approved_by=who)
+        entry = memory.notebook.append([draft], blobs)[0]
         at.out.record(entry.as_json())
         at.out.line(f"{'took out' if remove else 'set'} core block {name} ({entry.run}#{entry.seq})")
 
@@ -352,7 +345,7 @@ def import_(
         if form == "journal":
             moved = moving.import_journal(at.store, path, progress)
             progress.done()
-            memory.sync(Progress("entries remembered"))
+            _remember(memory)
             at.out.record(dataclasses.asdict(moved))
             at.out.line(
                 f"took in {moved.written} of {moved.entries} entries of {moved.runs} runs; the others were here"
@@ -365,10 +358,19 @@ def import_(
                 memory, read_chats(path, session=session, kind=form.replace("other", "")), progress
             )
         progress.done()
+        _remember(memory)
         at.out.record(dataclasses.asdict(done))
         at.out.line(f"took in {done.written} of {done.read}; {done.known} were here already")
         if done.core or done.policies:
             at.out.line(f"set {done.core} core blocks and {done.policies} policies")
+
+
+def _remember(memory: Memory) -> None:
+    from overwinter.cli.output import Progress
+
+    progress = Progress("entries remembered")
+    memory.sync(progress)
+    progress.done()
 
 
 import_.__name__ = "import"  # a word of Python, but the right one for the command

@@ -74,7 +74,7 @@ def remembering(common: Common, whose: Whose | None = None, *, sync: bool = True
     from overwinter.memory.memory import Memory
 
     with workplace(common) as at:
-        own = at.settings.memory.namespace
+        own = at.namespace
         other = whose.namespace if whose is not None else None
         embedder = embedder_of(at)
         if other is not None and other != own:

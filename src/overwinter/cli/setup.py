@@ -283,12 +283,12 @@ def _tools(settings: Settings, flags: Tools) -> dict[str, Any]:
 
 def _memory(settings: Settings, flags: Tools) -> dict[str, Any] | None:
     """The table of the configuration, where a flag says that memory is wanted. Raises UsageError for a name that is none."""
-    from overwinter.loop.memory.settings import parse_memory
+    from overwinter.memory.namespace import check_namespace
 
     if not flags.memory and flags.namespace is None:
         return None
-    memory = {**settings.memory, **({"namespace": flags.namespace} if flags.namespace is not None else {})}
-    return {**memory, "namespace": parse_memory(memory).namespace}
+    memory = settings.memory.as_setup()
+    return memory if flags.namespace is None else {**memory, "namespace": check_namespace(flags.namespace)}
 
 
 def _sandbox(folder: Path | None, *, write: bool) -> dict[str, Any]:

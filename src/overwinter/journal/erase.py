@@ -25,7 +25,7 @@ from overwinter.journal.entry import Draft, Entry
 from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
 from overwinter.journal.store import Lease, RunInfo, Store
 from overwinter.journal.texts import spellings, texts
-from overwinter.journal.tombstone import ERASED, names
+from overwinter.journal.tombstone import ERASED, named_by
 
 NEVER = frozenset({"entries.erased", "blobs.collected"})
 """Without them nobody could tell an erased entry from a damaged one."""
@@ -135,8 +135,7 @@ def _plan(store: Store, kin: Sequence[RunInfo], pending: list[Entry], words: str
 
 def _carry_out(store: Store, run: str, plan: _Plan, fence: int, words: Mapping[str, str]) -> str:
     """Write the witness of what has none yet, then erase; the newest witness as RUN#SEQ."""
-    groups = _by_witness(plan.witnesses, plan.pending)
-    fresh = groups.pop(None, [])
+    fresh, groups = _by_witness(plan.witnesses, plan.pending)
     known = {hash_ for witness in plan.witnesses for hash_ in witness.body["blobs"]}
     if fresh or set(plan.gone) - known:
         body = {
@@ -152,7 +151,8 @@ def _carry_out(store: Store, run: str, plan: _Plan, fence: int, words: Mapping[s
     if not plan.witnesses:
         return ""
     last = plan.witnesses[-1].seq
-    for seq, chosen in ({last: []} | groups).items():
+    groups.setdefault(last, [])
+    for seq, chosen in groups.items():
         store.erase(
             run,
             [entry.seq for entry in chosen],
@@ -274,13 +274,15 @@ def _refuse_telling(words: str, said: Sequence[str]) -> None:
         )
 
 
-def _by_witness(witnesses: Sequence[Entry], pending: Sequence[Entry]) -> dict[int | None, list[Entry]]:
-    """Entries by the earlier witness that names them already; None: by no witness yet."""
-    groups: dict[int | None, list[Entry]] = {}
+def _by_witness(witnesses: Sequence[Entry], pending: Sequence[Entry]) -> tuple[list[Entry], dict[int, list[Entry]]]:
+    """Entries that no earlier witness names, and the others by the witness that does."""
+    fresh: list[Entry] = []
+    groups: dict[int, list[Entry]] = {}
+    known = {named: witness.seq for witness in witnesses for named in named_by(witness, witness.run)}
     for entry in pending:
-        found = next((witness.seq for witness in witnesses if names(witness, entry)), None)
-        groups.setdefault(found, []).append(entry)
-    return groups
+        found = known.get((entry.seq, entry.hash))
+        (fresh if found is None else groups.setdefault(found, [])).append(entry)
+    return fresh, groups
 
 
 def _referred(store: Store, hashes: set[str], but: set[tuple[str, int]]) -> set[str]:

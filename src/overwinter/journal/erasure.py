@@ -15,7 +15,7 @@ from typing import Any
 from overwinter.errors import LeaseLost, UsageError
 from overwinter.journal.rows import Row, as_bytes, decompress, run_info
 from overwinter.journal.store import RunInfo, Stored
-from overwinter.journal.tombstone import ERASED, bury, is_tombstone, names, reopen
+from overwinter.journal.tombstone import ERASED, bury, is_tombstone, named_by, reopen
 
 PAGE_ROWS = 500
 _KIN = (
@@ -78,14 +78,14 @@ class SqlErasure(abc.ABC):
     ) -> int:
         with self._transaction():
             self._owned(run, fence)
-            witness = reopen(*self._stored(run, by))
+            named = named_by(reopen(*self._stored(run, by)), run)
             erased, began = 0, False
             for seq in sorted(seqs):
                 data, hash_ = self._stored(run, seq)
                 if is_tombstone(data):
                     continue
                 entry = reopen(data, hash_)
-                if not names(witness, entry):
+                if (seq, hash_) not in named:
                     problem = f"entry {seq} of run {run!r} is not named by entry {by}, which should witness its erasure"
                     raise UsageError(problem, "append an entries.erased entry that lists it with its hash first")
                 self._execute(

@@ -117,8 +117,8 @@ def witness_of(entry: Entry) -> tuple[str, int] | None:
     return (run, int(seq)) if mark and seq.isdigit() else None
 
 
-def names(witness: Entry, erased: Entry) -> bool:
-    """Whether `witness` is an `entries.erased` entry that lists `erased` with its hash."""
-    if witness.kind != "entries.erased" or witness.body["run"] != erased.run:
-        return False
-    return (erased.seq, erased.hash) in zip(witness.body["seqs"], witness.body["hashes"], strict=False)
+def named_by(witness: Entry, run: str) -> frozenset[tuple[int, str]]:
+    """(seq, hash) of the entries of `run` that `witness` lists as erased; none if it is no `entries.erased` entry of theirs."""
+    if witness.kind != "entries.erased" or (witness.run, witness.body["run"]) != (run, run):
+        return frozenset()
+    return frozenset(zip(witness.body["seqs"], witness.body["hashes"], strict=False))

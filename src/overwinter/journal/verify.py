@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from overwinter.errors import StoreError
 from overwinter.journal.canonical import parse_object
 from overwinter.journal.entry import GENESIS, SCHEMA_VERSION, Entry
 from overwinter.journal.store import RawEntry, RunInfo, Store
-from overwinter.journal.tombstone import ERASED, is_tombstone, names, reopen, witness_of
+from overwinter.journal.tombstone import ERASED, is_tombstone, named_by, reopen, witness_of
 
 _KEYS = frozenset({"run", "seq", "kind", "time_us", "body", "refs", "prev"})
 
@@ -86,7 +86,7 @@ def verify(store: Store, run: str, *, expect_head: str | None = None) -> Report:
         problems.append(
             Problem(seq=None, what=f"the expected head {expect_head} is not in the chain: its end was cut or rewritten")
         )
-    problems += [Problem(seq=each.seq, what=what) for each in tombstones for what in _check_witness(store, each)]
+    problems += _check_witnesses(store, tombstones)
     collected = 0
     for ref, seq in refs.items():
         what = _check_blob(store, ref)
@@ -146,20 +146,32 @@ def _check_tombstone(raw: RawEntry, prev: str, good: list[Entry]) -> Iterator[st
         good.append(entry)
 
 
-def _check_witness(store: Store, entry: Entry) -> Iterator[str]:
-    """What is wrong with the erasure of an entry: nothing, if an intact entry of the run that owned it lists its hash."""
-    witness = witness_of(entry)
-    said = f"was replaced by a tombstone, and no entry of run {entry.run!r} says that it was erased"
-    if witness is None or witness[0] != entry.run:
-        yield f"{said}: the tombstone names {entry.body['by']!r}"
-        return
+def _check_witnesses(store: Store, tombstones: Sequence[Entry]) -> Iterator[Problem]:
+    """What is wrong with erasures: nothing, if an intact entry of the run that owned each of them lists its hash."""
+    known: dict[tuple[str, int], frozenset[tuple[int, str]] | str] = {}
+    for entry in tombstones:
+        said = f"was replaced by a tombstone, and no entry of run {entry.run!r} says that it was erased"
+        witness = witness_of(entry)
+        if witness is None or witness[0] != entry.run:
+            yield Problem(seq=entry.seq, what=f"{said}: the tombstone names {entry.body['by']!r}")
+            continue
+        if witness not in known:
+            known[witness] = _named_by(store, witness)
+        named = known[witness]
+        if isinstance(named, str):
+            yield Problem(seq=entry.seq, what=f"{said}: entry {witness[1]}: {named}")
+        elif (entry.seq, entry.hash) not in named:
+            yield Problem(seq=entry.seq, what=f"{said}: entry {witness[1]} does not list its hash")
+
+
+def _named_by(store: Store, witness: tuple[str, int]) -> frozenset[tuple[int, str]] | str:
+    """What a witness lists, or why it cannot be read."""
+    run, seq = witness
     try:
-        found = next(store.read(entry.run, witness[1], witness[1] + 1), None)
+        found = next(store.read(run, seq, seq + 1), None)
     except StoreError as error:
-        yield f"{said}: entry {witness[1]} {error.problem}"
-        return
-    if found is None or not names(found, entry):
-        yield f"{said}: entry {witness[1]} does not list its hash"
+        return error.problem
+    return "it is missing" if found is None else named_by(found, run)
 
 
 def _check_head(info: RunInfo, found: str, *, behind: bool) -> Iterator[Problem]:

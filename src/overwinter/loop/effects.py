@@ -47,9 +47,9 @@ def begin_call(session: Session, call: OpenCall) -> Iterator[Entry]:
         known = call.tool in session.parts.toolbox
         yield from refuse(session, call, failure("arguments" if known else "unknown", str(error)))
         return
-    known = None if call.decision == ALLOW else repeated(session, tool, arguments, effect)
-    if known is not None:
-        yield from answer_from_journal(session, call, known)
+    answered = None if call.decision == ALLOW else repeated(session, tool, arguments, effect)
+    if answered is not None:
+        yield from answer_from_journal(session, call, answered)
         return
     if call.decision == ALLOW:
         # A person approved it.

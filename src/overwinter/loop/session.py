@@ -115,6 +115,8 @@ class Session:
         self._renewer = threading.Thread(target=self._renew_forever, name=f"lease-{lease.run}", daemon=True)
         self.view = view_builder(store, parts)
         self._cached_at = state.head_seq
+        self.memory_problem = ""
+        """Why memory could not be asked last time; said once, not with every step."""
         self._finder: Finder | None = None
 
     @classmethod
@@ -175,7 +177,8 @@ class Session:
             from overwinter.memory.namespace import namespace_of
 
             namespace = namespace_of(self.store, self.run)
-            self.parts.recaller = open_recaller(self.store, namespace) if namespace is not None else None
+            if namespace is not None:
+                self.parts.recaller = open_recaller(self.store, namespace, self.parts.memory.embedder)
         return self.parts.recaller
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ _CAUSES: dict[str, tuple[tuple[str, str], ...]] = {
     "run.suspended": (("waits_for", "waits for"),),
 }
 SHOWN_MAX = 8
+_FENCE = re.compile(r'</?data .*fence="\w+">$')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +122,8 @@ def describe(store: Store, entry: Entry) -> str:
         return f"{body['kind']}, erased by {body['by']}"
     if entry.kind == "effect.receipt":
         # Not as the model sees it: a fence says nothing to a person.
-        return ("" if body["ok"] else f"{body['error']}: ") + _one_line(unpack(store, body["text"]))
+        text = "\n".join(line for line in unpack(store, body["text"]).splitlines() if not _FENCE.match(line))
+        return ("" if body["ok"] else f"{body['error']}: ") + _one_line(text)
     if entry.kind == "recalled":
         said = "; ".join(map(hit_words, body["hits"])) or "nothing"
         return f"{body['by']}: {said}" + (f" — for: {_one_line(body['query'], 80)}" if body["query"] else "")

@@ -115,7 +115,7 @@ def _parse(text: str, where: str) -> Any:
 def _conversations(values: Iterable[tuple[str, Any]], name: str, *, fixed: bool) -> Iterator[Said]:
     places: dict[str, int] = {}
     for number, (where, value) in enumerate(values):
-        messages = value.get("messages", value.get("conversations")) if isinstance(value, dict) else None
+        messages: Any = value.get("messages", value.get("conversations")) if isinstance(value, dict) else None
         whole = isinstance(messages, list)
         own = str(value.get("session") or value.get("id") or "") if isinstance(value, dict) else ""
         session = name if fixed or not (own or whole) else own or f"{name}-{number}"

@@ -313,6 +313,9 @@ _BEFORE_MONTH = (
     r"(?P<before>\b(?:in|since|until|till|by|during|of|before|after|from|to|between|and|through|last|next|this"
     r"|as of|every)\s+)"
 )
+_NO_NAME = r"(?!(?:(?<=\b(?:of|by|to) \w\w\w)|(?<=\b(?:and|for) \w\w\w)|(?<=\bfrom \w\w\w))(?-i:\s+[A-Z][a-z]))"
+"""Jun Sato is a person: "the shift of Jun Sato"."""
+
 _BEFORE_YEAR = (
     r"(?P<before>\b(?:in|since|until|till|by|during|before|after|from|between|through|year|as of|and"
     r"|to)\s+(?:the\s+year\s+)?|\s[-–]\s)"
@@ -342,7 +345,7 @@ def _patterns() -> list[tuple[re.Pattern[str], Callable[[_Reader, re.Match[str]]
         (rf"\b{_OPTIONAL_WEEKDAY}(?:the\s+)?(?<![\d.:]){_DAY}(?:\s+of)?\s+{_MONTH}(?:,?\s+{_YEAR})?", _Reader.day),
         (rf"\b{_OPTIONAL_WEEKDAY}{_MONTH}\s+(?:the\s+)?{_DAY}(?![\d:.]\d|\d)(?:,?\s+{_YEAR})?", _Reader.day),
         (rf"(?<!\d )(?<!\d(?:st|nd|rd|th) )\b{_EDGE}{_MONTH},?\s+(?:of\s+)?{_YEAR}", _Reader.month),
-        (rf"{_BEFORE_MONTH}(?:the\s+)?(?P<core>{_EDGE}{_MONTH})(?!\s+\d)", _Reader.month),
+        (rf"{_BEFORE_MONTH}(?:the\s+)?(?P<core>{_EDGE}{_MONTH})(?!\s+\d){_NO_NAME}", _Reader.month),
         (rf"\b(?P<which>last|next|this)\s+{_MONTH}(?!\s+\d)", _Reader.month),
         (
             r"(?-i:\b(?P<month>January|February|April|June|July|August|September|October|November|December)\b)(?!\s+\d)",

@@ -53,13 +53,13 @@ def export_journal(memory: Memory, path: Path, progress: Progress | None = None)
             run |= {"title": info.title, "shared": [name for name in info.budgets if name != info.run], "own": own}
             writer.put(run, [info.run, info.head_hash])
             for raw in _own_entries(store, info):
-                for hash_ in dict.fromkeys(_refs(raw)):
-                    if hash_ not in written:
-                        writer.put(_blob(store, hash_), hash_)
-                written.update(_refs(raw))
+                fresh = [hash_ for hash_ in dict.fromkeys(_refs(raw)) if hash_ not in written]
+                for hash_ in fresh:
+                    writer.put(_blob(store, hash_), hash_)
+                written.update(fresh)
                 writer.put(_entry_line(raw), raw.hash)
                 done += 1
-                if progress is not None and done % 1000 == 0:
+                if progress is not None:
                     progress(done, total)
         return writer.finish(FORMAT, memory.namespace)
 

@@ -79,8 +79,15 @@ def policy_from(name: str, raw: Mapping[str, Any]) -> Policy:
         raise UsageError(
             f"policy {name!r} has unknown fields {sorted(raw.keys() - known)}", f"use: {', '.join(sorted(known))}"
         )
-    sets = {field_: frozenset(raw.get(field_, ())) for field_ in ("kinds", "sessions", "actors")}
-    return Policy(name=name, **sets, **{field_: value for field_, value in raw.items() if field_ not in sets})
+    return Policy(
+        name=name,
+        kinds=frozenset(raw.get("kinds", ())),
+        sessions=frozenset(raw.get("sessions", ())),
+        actors=frozenset(raw.get("actors", ())),
+        ttl_s=raw.get("ttl_s"),
+        max_units=raw.get("max_units"),
+        hold=bool(raw.get("hold", False)),
+    )
 
 
 def set_policy(memory: Memory, policy: Policy, by: str) -> Entry:

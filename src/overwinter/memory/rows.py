@@ -16,6 +16,7 @@ Row = Sequence[Any]
 Condition = tuple[str, list[Any]]
 """A condition in SQL and its arguments."""
 
+CHECKSUM = "checksum"
 UNIT_COLUMNS = (
     "t.id, s.run, u.seq, u.first, u.last, s.name, u.place, u.kind, u.actor, t.trust, u.happened_us, u.happened_until_us, "
     "u.told_us, t.text, u.tokens, t.digest, u.flags, t.sum, u.num"
@@ -31,8 +32,15 @@ SPAN_COLUMNS = "level, period, id, since_us, until_us, text, covers, root, versi
 def damaged(what: str) -> StoreError:
     """Raised where a row is not what was written; `index_is_damaged` knows it again."""
     error = StoreError(f"{what} of the memory index is damaged", "`overwinter memory rebuild` makes it anew")
-    error.__cause__ = ValueError("checksum")
+    error.__cause__ = ValueError(CHECKSUM)
     return error
+
+
+def whole(value: Any, what: str) -> int:
+    """A count as it was stored; damage may have made something else of it."""
+    if type(value) is not int or value < 0:
+        raise damaged(what)
+    return value
 
 
 def checksum(values: Iterable[Any]) -> int:
@@ -210,6 +218,7 @@ def limits(where: Filter) -> Condition:
 
 
 __all__ = [
+    "CHECKSUM",
     "CLAIM_COLUMNS",
     "SPAN_COLUMNS",
     "UNIT_COLUMNS",
@@ -228,4 +237,5 @@ __all__ = [
     "span_values",
     "unit_of",
     "unit_sum",
+    "whole",
 ]

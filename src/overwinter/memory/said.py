@@ -12,14 +12,15 @@ from typing import Any
 from overwinter.journal import Entry, Store, unpack
 from overwinter.journal.canonical import canonical
 from overwinter.memory.unit import OWN, TRUST, TRUSTED, UNTRUSTED
+from overwinter.memory.working import MEMORY_TOOLS
 
 ACT = "act"
 """The tool by which a run plays its world."""
 
 BRINGING_TOOLS = frozenset({"recall", "find", "read", "list_handles", "read_entries"})
 """Tools that bring back what the journal holds already."""
-MEMORY_TOOLS = BRINGING_TOOLS | {"compress", "pin", "unpin"}
-"""Tools by which a run works with its memory. What is said to them is a retelling, what they answer a repeat."""
+REMEMBERING_TOOLS = BRINGING_TOOLS | MEMORY_TOOLS
+"""All by which a run works with its memory. What is said to them is a retelling, what they answer a repeat."""
 
 _WRITERS = ("user", "import", "overwinter")
 """Who may say in a note or an import that somebody else said something, beside persons."""
@@ -154,7 +155,7 @@ def _intent(_: Store, frame: Frame, entry: Entry) -> Said | None:
     arguments = call["arguments"]
     shown = arguments if isinstance(arguments, str) else canonical(arguments).decode()
     made = _plain(frame, entry, f"{call['tool']} {shown}", "tool_call", "agent")
-    return replace(made, injected=call["tool"] in MEMORY_TOOLS)
+    return replace(made, injected=call["tool"] in REMEMBERING_TOOLS)
 
 
 def _receipt(store: Store, frame: Frame, entry: Entry) -> Said:
@@ -163,7 +164,9 @@ def _receipt(store: Store, frame: Frame, entry: Entry) -> Said:
     if entry.body["intent"] < 0:
         actor = "overwinter"  # it was refused, and the tool said nothing
     made = _plain(frame, entry, unpack(store, entry.body["text"]), "tool_result", actor)
-    return replace(made, trust=UNTRUSTED, may_repeat=True, injected=tool in MEMORY_TOOLS)
+    return replace(
+        made, trust=UNTRUSTED, may_repeat=True, injected=tool in REMEMBERING_TOOLS or "repeated" in entry.body["data"]
+    )
 
 
 def _event(_: Store, frame: Frame, entry: Entry) -> Said:

@@ -27,6 +27,7 @@ from overwinter.memory.rows import (
     limits,
     unit_of,
     unit_sum,
+    whole,
 )
 from overwinter.memory.schema import TABLES
 from overwinter.memory.scoring import bm25_of_sessions
@@ -174,7 +175,8 @@ class SqlIndex(ClaimTables, VectorTables, abc.ABC):
     def mark(self, run: str, seq: int, head: str) -> None:
         self._must_write()
         self._execute("DELETE FROM marks WHERE run = ?", (run,))
-        self._execute("INSERT INTO marks (run, seq, head) VALUES (?, ?, ?)", (run, seq, head))
+        values = run, seq, head
+        self._execute("INSERT INTO marks (run, seq, head, sum) VALUES (?, ?, ?, ?)", (*values, checksum(values)))
 
     def set_note(self, name: str, data: bytes) -> None:
         self._must_write()
@@ -208,7 +210,12 @@ class SqlIndex(ClaimTables, VectorTables, abc.ABC):
     # Reading
 
     def watermarks(self) -> Mapping[str, tuple[int, str]]:
-        return {run: (seq, head) for run, seq, head in self._execute("SELECT run, seq, head FROM marks")}
+        marks: dict[str, tuple[int, str]] = {}
+        for run, seq, head, written in self._execute("SELECT run, seq, head, sum FROM marks"):
+            if checksum((run, seq, head)) != written:
+                raise damaged(f"the watermark of run {run!r}")
+            marks[run] = seq, head
+        return marks
 
     def note(self, name: str) -> bytes | None:
         rows = self._execute("SELECT data, sum FROM notes WHERE name = ?", (name,))
@@ -224,7 +231,7 @@ class SqlIndex(ClaimTables, VectorTables, abc.ABC):
 
     def next_place(self, run: str, session: str) -> int:
         rows = self._execute("SELECT units FROM sessions WHERE run = ? AND name = ?", (run, session))
-        return int(rows[0][0]) if rows else 0
+        return whole(rows[0][0], "the list of sessions") if rows else 0
 
     def unit(self, id_: str) -> Unit | None:
         found = self._numbered(("t.id = ?", [id_]))
@@ -320,7 +327,11 @@ class SqlIndex(ClaimTables, VectorTables, abc.ABC):
                 by_name[term][names[session]] += often
         mean = counters["words"] / max(counters["sessions"], 1)
         return bm25_of_sessions(
-            by_name, {name: int(words) for name, words in lengths}, sessions=counters["sessions"], mean=mean, k=k
+            by_name,
+            {name: whole(int(words), "the list of sessions") for name, words in lengths},
+            sessions=counters["sessions"],
+            mean=mean,
+            k=k,
         )
 
     def neighbours(self, rows: Collection[int]) -> dict[int, tuple[int | None, int | None]]:
@@ -357,34 +368,43 @@ class SqlIndex(ClaimTables, VectorTables, abc.ABC):
 
     def _check_rows(self) -> list[str]:
         """Whether every row is what was written, and the text index says what the texts say."""
-        said: Counter[str] = Counter()
-        sizes: dict[int, list[int]] = defaultdict(list)
-        words, after = 0, -1
         try:
-            counters = self._counters()
-            while page := self.scan(Filter(exclude_flags=frozenset()), after_row=after):
-                after = page[-1][0]
-                for _, unit in page:
-                    terms = index_terms(unit.text)
-                    words += len(terms)
-                    said.update(set(terms))
-            for session, place in self._execute("SELECT session, place FROM units ORDER BY session, place"):
-                sizes[session].append(place)
-            self._check_claims()
-            self._check_vectors()
+            return self._compare()
         except StoreError as error:
             return [error.problem]
-        problems = []
-        if any(places != list(range(len(places))) for places in sizes.values()):
-            problems.append("the places of a session have gaps")
-        listed = {row[0]: row[1] for row in self._execute("SELECT id, units FROM sessions")}
-        if listed != {session: len(places) for session, places in sizes.items()}:
-            problems.append("the list of sessions does not fit the units")
-        if (counters["units"], counters["words"]) != (sum(map(len, sizes.values())), words):
-            problems.append("the counts do not fit the units")
-        if dict(self._vocabulary()) != said:
-            problems.append("the text index does not fit the texts")
-        return problems
+
+    def _compare(self) -> list[str]:
+        said: Counter[str] = Counter()
+        sizes: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+        places: dict[tuple[str, str], list[int]] = defaultdict(list)
+        after = -1
+        while page := self.scan(Filter(exclude_flags=frozenset()), after_row=after):
+            after = page[-1][0]
+            for _, unit in page:
+                terms, key = index_terms(unit.text), (unit.run, unit.session)
+                said.update(set(terms))
+                sizes[key][0] += 1
+                sizes[key][1] += len(terms)
+                places[key].append(unit.place)
+        self._check_claims()
+        self._check_vectors()
+        self.watermarks()
+        counters = self._counters()
+        listed = {
+            (run, name): [units, words]
+            for run, name, units, words in self._execute("SELECT run, name, units, words FROM sessions")
+        }
+        totals = [sum(size[i] for size in sizes.values()) for i in (0, 1)]
+        wrong = {
+            "the places of a session have gaps": any(
+                sorted(each) != list(range(len(each))) for each in places.values()
+            ),
+            "the list of sessions does not fit the units": listed != sizes,
+            "the counts do not fit the units": [counters["units"], counters["words"], counters["sessions"]]
+            != [*totals, len({name for _, name in sizes})],
+            "the text index does not fit the texts": dict(self._vocabulary()) != said,
+        }
+        return [problem for problem, found in wrong.items() if found]
 
     @abc.abstractmethod
     def _vocabulary(self) -> Iterable[tuple[str, int]]:
@@ -453,7 +473,7 @@ class _Sessions:
         execute = self._index._execute
         found = execute("SELECT id, units, words FROM sessions WHERE run = ? AND name = ?", (run, name))
         if found:
-            row = list(found[0])
+            row = [whole(value, "the list of sessions") for value in found[0]]
         else:
             others = any(key[1] == name for key in self._new)
             if not others and not execute("SELECT 1 FROM sessions WHERE name = ? LIMIT 1", (name,)):

@@ -20,7 +20,7 @@ from typing import Any
 
 from overwinter.errors import StoreError
 from overwinter.memory.index import Found
-from overwinter.memory.rows import Condition, Row
+from overwinter.memory.rows import CHECKSUM, Condition, Row
 from overwinter.memory.schema import LATEST, MIGRATIONS, TABLES
 from overwinter.memory.sql import SqlIndex, Words
 
@@ -255,7 +255,8 @@ class SqliteIndex(SqlIndex):
         self._reader = None
 
     def _translate(self, error: Exception) -> StoreError:
-        text, code = str(error), _code(error)
+        # Of text that is none any more SQLite's message quotes what is left; it does not belong into ours.
+        text, code = str(error).partition(" with text ")[0], _code(error)
         if _is_busy(error):
             problem = f"{self.path} stayed locked for {BUSY_TIMEOUT_S:.0f} s"
             return StoreError(problem, "find the process that writes to it, or try again")
@@ -266,19 +267,23 @@ class SqliteIndex(SqlIndex):
         return StoreError(f"{self.path} cannot be used: {text}", "check the file, its folder and their permissions")
 
 
+_NOT_THE_FILE = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+    | {sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_AUTH}
+)
+"""Errors that say nothing of what the file holds. All others a sound file does not give: the statements are ours and tested."""
+
+
 def index_is_damaged(error: BaseException | None) -> bool:
     """Whether an error says that an index's file does not hold what was written, so that only a new one helps."""
     if isinstance(error, StoreError):
         return index_is_damaged(error.__cause__)
-    if isinstance(error, UnicodeDecodeError) or (isinstance(error, ValueError) and str(error) == "checksum"):
+    if isinstance(error, UnicodeDecodeError) or (isinstance(error, ValueError) and str(error) == CHECKSUM):
         return True
-    text = str(error)
-    return isinstance(error, sqlite3.Error) and (
-        _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA, sqlite3.SQLITE_MISMATCH}
-        or "no such" in text
-        or "malformed" in text
-        or "vtable constructor failed" in text
-    )
+    if not isinstance(error, sqlite3.Error) or isinstance(error, sqlite3.ProgrammingError):
+        return False
+    short = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHORT_READ
+    return short or _code(error) not in _NOT_THE_FILE
 
 
 def _code(error: BaseException | None) -> int:

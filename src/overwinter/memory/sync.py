@@ -14,10 +14,10 @@ from itertools import islice
 from typing import Any
 
 from overwinter.journal import Entry, RunInfo, Store
+from overwinter.memory.claims import ClaimKeeper
 from overwinter.memory.derive import Deriver
 from overwinter.memory.index import Index
 from overwinter.memory.namespace import Runs
-from overwinter.memory.parts import Keeper
 from overwinter.memory.unit import Filter, Unit
 
 BATCH_ENTRIES = 2000
@@ -25,6 +25,8 @@ BATCH_UNITS = 2000
 """A transaction ends behind this much: large enough that syncing the disk hardly counts, small enough for memory and for others."""
 
 READ_ENTRIES = 100
+STALE = "sync/digests"
+"""Note of the index: since when its digests may be stale. It outlives a kill between the units and their digests."""
 
 Progress = Callable[[int, int], None]
 Marks = Mapping[str, tuple[int, str]]
@@ -36,7 +38,6 @@ class Synced:
 
     Attributes:
         entries, units, claims: newly derived.
-        first_us: when the earliest of these units happened, None without any.
         spans: digests written anew; vectors: units embedded.
         unreadable: entries whose text is damaged or missing; `overwinter log RUN --verify` names them.
         rebuilt: the index was derived from the start; `messages` say why.
@@ -45,7 +46,6 @@ class Synced:
     entries: int = 0
     units: int = 0
     claims: int = 0
-    first_us: int | None = None
     spans: int = 0
     vectors: int = 0
     unreadable: int = 0
@@ -86,7 +86,7 @@ class Syncer:
         keeper: learns claims from newly stored units, within the transaction that stores them.
     """
 
-    def __init__(self, store: Store, index: Index, deriver: Deriver, keeper: Keeper) -> None:
+    def __init__(self, store: Store, index: Index, deriver: Deriver, keeper: ClaimKeeper) -> None:
         self._store = store
         self._index = index
         self._deriver = deriver
@@ -158,9 +158,15 @@ class Syncer:
         self._index.put_units(batch.units)
         done.claims += self._keeper.learn(batch.units, facts=batch.facts)
         done.units += len(batch.units)
-        first_us = min(unit.happened_us for unit in batch.units)
-        done.first_us = first_us if done.first_us is None else min(done.first_us, first_us)
+        self._note_stale(batch.units)
         batch.units, batch.facts = [], {}
+
+    def _note_stale(self, units: Sequence[Unit]) -> None:
+        """Note from when on digests no longer fit the units, in the transaction that changes these."""
+        stale_us = digests_stale_since(self._index)
+        times = [unit.happened_us for unit in units] + ([] if stale_us is None else [stale_us])
+        if times:
+            self._index.set_note(STALE, str(min(times)).encode())
 
     def _new_entries(self, info: RunInfo, mark: tuple[int, str] | None) -> Iterator[Entry]:
         start = info.fork_seq + 1 if mark is None else mark[0] + 1
@@ -178,12 +184,19 @@ class Syncer:
 
     def _erase(self, run: str, seqs: set[int]) -> None:
         """Take out what was derived from entries that were erased since; whoever erased them has usually done so."""
-        where, after, gone = Filter(runs=frozenset({run}), exclude_flags=frozenset()), -1, list[str]()
+        where, after, gone = Filter(runs=frozenset({run}), exclude_flags=frozenset()), -1, list[Unit]()
         while page := self._index.scan(where, after_row=after):
             after = page[-1][0]
-            gone += [unit.id for _, unit in page if unit.seq in seqs]
-        self._keeper.forget(gone)
+            gone += [unit for _, unit in page if unit.seq in seqs]
+        self._note_stale(gone)
+        self._keeper.forget([unit.id for unit in gone])
         self._deriver.forget_places()
+
+
+def digests_stale_since(index: Index) -> int | None:
+    """From which time on digests have to be looked at again; None when all fit."""
+    note = index.note(STALE)
+    return None if note is None else int(note)
 
 
 def _missing(info: RunInfo, marks: Marks) -> int:

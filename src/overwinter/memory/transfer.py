@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from overwinter.errors import UsageError
-from overwinter.journal import SCHEMA_VERSION, Draft, Packer, unpack
+from overwinter.journal import SCHEMA_VERSION, Draft, Packer
 from overwinter.journal.canonical import canonical, digest
 from overwinter.memory.chats import Said
 from overwinter.memory.choose import Progress, all_units
 from overwinter.memory.claim import CLAIM_RULES
+from overwinter.memory.core import Core, change
 from overwinter.memory.diff import ALL_CLAIMS
 from overwinter.memory.erase import receipts
 from overwinter.memory.policy import notebook_entries, policies, policy_from, set_policy
@@ -175,17 +176,10 @@ def content_hash(unit: Unit) -> str:
 
 def core_blocks(memory: Memory) -> dict[str, dict[str, str]]:
     """The core as it stands: name → text, by, approved_by."""
-    blocks: dict[str, dict[str, str]] = {}
-    for entry in notebook_entries(memory.store, memory.namespace, ["core.changed"]):
-        text = unpack(memory.store, entry.body["text"])
-        blocks.pop(entry.body["name"], None)
-        if text:
-            blocks[entry.body["name"]] = {
-                "text": text,
-                "by": entry.body["by"],
-                "approved_by": entry.body["approved_by"],
-            }
-    return blocks
+    return {
+        block.name: {"text": block.text, "by": block.by, "approved_by": block.approved_by}
+        for block in Core(memory.store, memory.notebook.run).blocks()
+    }
 
 
 def _facts(memory: Memory) -> dict[tuple[str, int], Any]:
@@ -265,7 +259,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def import_memory(memory: Memory, path: Path, by: str, progress: Progress | None = None) -> Imported:
     """Take in a file of the memory form. Claims, digests and receipts are not copied: the first two are derived from the units, the
-    last belong to the journal they were given in."""
+    last belong to the journal they were given in. `Memory.sync` then derives what came."""
     manifest, lines = read_export(path)
     done = Imported(
         left_out={kind: manifest.counts[kind] for kind in ("claim", "digest", "receipt") if kind in manifest.counts}
@@ -274,14 +268,12 @@ def import_memory(memory: Memory, path: Path, by: str, progress: Progress | None
     core, here = core_blocks(memory), policies(memory.store, memory.namespace)
     for line in lines():
         if line["type"] == "core" and core.get(line["name"], {}).get("text") != line["text"]:
-            packer = Packer()
-            body = {name: line[name] for name in ("name", "by", "approved_by")} | {"text": packer.text(line["text"])}
-            memory.notebook.append([Draft(kind="core.changed", body=body, refs=packer.take_refs())], packer.blobs)
+            draft, blobs = change(line["name"], line["text"], by=line["by"], approved_by=line["approved_by"])
+            memory.notebook.append([draft], blobs)
             done.core += 1
         elif line["type"] == "policy" and here.get(line["name"]) != policy_from(line["name"], line["policy"]):
             set_policy(memory, policy_from(line["name"], line["policy"]), by)
             done.policies += 1
-    memory.sync()
     return done
 
 
@@ -312,10 +304,9 @@ def _units_as_said(lines: Iterable[dict[str, Any]]) -> Iterator[tuple[str, Said]
 
 
 def import_chats(memory: Memory, said: Iterable[Said], progress: Progress | None = None) -> Imported:
-    """Write what others said into the notebook, in batches, and derive it."""
+    """Write what others said into the notebook, in batches. `Memory.sync` then derives it."""
     done = Imported()
     import_said(memory, ((each.origin, each) for each in said), done, progress=progress)
-    memory.sync()
     return done
 
 

@@ -100,6 +100,7 @@ class VectorScan:
         self._place: dict[int, int] = {}  # row → place counted over all segments
         self._last_row = -1
         self._dim = 0
+        self._sample_ND: Vector | None = None
 
     def __len__(self) -> int:
         return len(self._place)
@@ -114,11 +115,14 @@ class VectorScan:
         if self._dim not in (0, dim):
             self._segments, self._place, self._last_row = [], {}, -1
         self._dim = dim
+        before = len(self._place)
         added = self._append_new()
         if len(self._place) > count:
             self._wipe_removed()
         if len(self._place) != count:  # vectors of rows that were passed already, or a count of another moment
             added += self._append_missed()
+        if added or len(self._place) != before:
+            self._sample_ND = None
         return added
 
     def search(self, query: Vector, k: int, allowed: Allowed | None = None) -> list[tuple[int, float]]:
@@ -172,9 +176,10 @@ class VectorScan:
         """
         if not self._place:
             return 0.0
-        places = np.fromiter(self._place.values(), np.int64, len(self._place))
-        step = max(1, len(places) // _FLOOR_SAMPLE)
-        return float(np.quantile(self._score(places[::step], query), 0.01))
+        if self._sample_ND is None:
+            places = np.fromiter(self._place.values(), np.int64, len(self._place))
+            self._sample_ND = self._gather(places[:: max(1, len(places) // _FLOOR_SAMPLE)])
+        return float(np.quantile(self._sample_ND @ query, 0.01))
 
     # Inside
 

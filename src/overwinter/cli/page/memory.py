@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
 from overwinter.amounts import count_text
 from overwinter.cli.live import payload_text
 from overwinter.cli.output import one_line, visible
+from overwinter.cli.page.charts import Chart
 from overwinter.cli.page.digest import Digest
 from overwinter.journal import Entry, Store
 
@@ -26,6 +27,22 @@ def memory_section(store: Store, digest: Digest) -> str:
         f'<section><h2>Memory</h2><p class="meta">{_summary(digest)}</p>'
         f"{_recalls(store, digest)}{_handles(store, digest)}</section>"
     )
+
+
+def context_chart(digest: Digest) -> Iterator[Chart]:
+    """How much of the window was in use, where the run had working memory."""
+    if digest.context.points:
+        yield Chart(
+            title="Working context",
+            now=f"{count_text(int(digest.context.last))} of {count_text(digest.window)} tokens",
+            points=digest.context.points,
+            last_seq=max(1, digest.state.head_seq),
+            top=max(digest.window, digest.context.top),
+            top_words=count_text(digest.window),
+            limit=digest.window,
+            marks=digest.resumed,
+            style="c",
+        )
 
 
 def _summary(digest: Digest) -> str:
@@ -76,7 +93,7 @@ def _hit(hit: dict[str, Any]) -> str:
     who = f"{_text(hit['actor'])} ({_text(hit['trust'])})" if "actor" in hit else ""
     sure = f"relevance {hit['relevance']:.2f}" if hit.get("relevance") is not None else ""
     by = ", ".join(f"{_text(name)} {value:.2f}" for name, value in sorted(hit.get("channels", {}).items()))
-    score = f"score {hit['score']:.2f}" + (f" = {by}" if by else "") if "told_us" in hit else ""
+    score = f"score {hit['score']:.2f}" + (f" ({by})" if by else "") if "told_us" in hit else ""
     said = " · ".join(part for part in (who, sure, score) if part)
     return f'<code>{_text(hit["cite"])}</code>{told}<div class="evidence">{said}</div>'
 

@@ -15,7 +15,7 @@ from overwinter.cli.live import call_text, describe_safely, payload_text
 from overwinter.cli.output import one_line, visible
 from overwinter.cli.page.charts import Chart
 from overwinter.cli.page.digest import Digest, Question
-from overwinter.cli.page.memory import memory_section
+from overwinter.cli.page.memory import context_chart, memory_section
 from overwinter.cli.pauses import status_words, wait_text
 from overwinter.journal import Entry, Store
 
@@ -233,18 +233,7 @@ def _curves(digest: Digest) -> Iterator[Chart]:
                 marks=digest.resumed,
                 style="b",
             )
-    if digest.context.points:
-        yield Chart(
-            title="Working context",
-            now=f"{count_text(int(digest.context.last))} of {count_text(digest.window)} tokens at the end",
-            points=digest.context.points,
-            last_seq=last,
-            top=max(digest.window, digest.context.top),
-            top_words=count_text(digest.window),
-            limit=digest.window,
-            marks=digest.resumed,
-            style="c",
-        )
+    yield from context_chart(digest)
     if digest.score.points:
         low = min(0.0, digest.score.bottom)
         yield Chart(

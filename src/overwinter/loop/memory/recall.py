@@ -12,16 +12,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from overwinter.errors import OverwinterError
-from overwinter.journal import Draft, Entry, Packer
+from overwinter.journal import Draft, Entry, Packer, unpack
 from overwinter.loop.memory.recaller import CoreBlock
 from overwinter.loop.memory.view import entry_text
 from overwinter.loop.session import Session
 from overwinter.loop.state import CORE
-from overwinter.memory.unit import AsOf, Hit, rough_tokens
+from overwinter.memory.unit import OWN, AsOf, Hit, rough_tokens
 from overwinter.tools.fence import fence
 
 GOAL_CHARS, OBSERVATION_CHARS = 200, 600
 HIT_CHARS = 1200
+WINDOW_SHARE = 0.1
+"""Share of the window that one look-up before a step may take."""
 BEFORE_STEP = "step"
 """Who a `recalled` entry is by that the loop made before a step."""
 
@@ -38,7 +40,9 @@ def before_step(session: Session) -> Iterator[Entry]:
             drafts += _look_up(session, packer, session.state.recall_due)
     except OverwinterError as error:
         # A run of weeks must not end because an index is being rebuilt; the tool `recall` says what is wrong.
-        logging.getLogger("overwinter").warning("memory was not asked before this step: %s", error)
+        if session.memory_problem != str(error):
+            logging.getLogger("overwinter").warning("memory was not asked before this step: %s", error)
+        session.memory_problem = str(error)
         return
     if drafts:
         yield from session.append(drafts, packer)
@@ -50,9 +54,7 @@ def look_up(
     """What memory answers, without what the view shows already (unless `in_view`), as much as fits the budget."""
     assert session.recaller is not None
     # More than is wanted: some of it may be in view.
-    hits = session.recaller.search(
-        query, k=k if in_view else 2 * k, at=at, session=session.run, budget_tokens=2 * budget_tokens
-    )
+    hits = session.recaller.search(query, k=k if in_view else 3 * k, at=at, session=session.run)
     return fitting([hit for hit in hits if in_view or not is_shown(session, hit)][:k], budget_tokens)
 
 
@@ -72,7 +74,9 @@ def is_shown(session: Session, hit: Hit) -> bool:
     state = session.state
     if any(hit.unit.id in units for units in state.recalled.values()):
         return True
-    return hit.unit.seq in state.items and hit.unit.run == session.owner_of(hit.unit.seq)
+    # The goal (entry 0) is in every view.
+    shown = hit.unit.seq in state.items or hit.unit.seq in (0, state.observed_at)
+    return shown and hit.unit.run == session.owner_of(hit.unit.seq)
 
 
 def hit_rows(hits: Sequence[Hit]) -> list[dict[str, Any]]:
@@ -117,8 +121,12 @@ def _look_up(session: Session, packer: Packer, about: int) -> list[Draft]:
     assert memory is not None
     settings = memory.recall
     query = _query(session, about)
-    hits = look_up(session, query, k=settings.k, budget_tokens=settings.budget_tokens)
+    # Where the window is small, memory's part of it is small too.
+    budget = min(settings.budget_tokens, round(WINDOW_SHARE * session.view.window_tokens))
+    hits = look_up(session, query, k=settings.k, budget_tokens=budget)
     hits = [hit for hit in hits if hit.relevance is None or hit.relevance >= settings.min_relevance]
+    # What the agent called, and what it said to itself in this run, says little of the world; what came back says it.
+    hits = [hit for hit in hits if hit.unit.kind != "tool_call" and not _is_own(session, hit)]
     if not hits:
         return []
     assert session.recaller is not None
@@ -127,11 +135,23 @@ def _look_up(session: Session, packer: Packer, about: int) -> list[Draft]:
     return [Draft(kind="recalled", body=body, refs=packer.take_refs())]
 
 
+def _is_own(session: Session, hit: Hit) -> bool:
+    return hit.unit.trust == OWN and hit.unit.run == session.owner_of(hit.unit.seq)
+
+
 def _query(session: Session, about: int) -> str:
-    """Goal and last observation in short."""
+    """The last observation; the goal where there is none yet, or where the settings want it with every question."""
+    memory = session.parts.memory
+    assert memory is not None
     entry = next(session.store.read(session.run, about, about + 1))
-    seen = "" if entry.kind == "run.started" else entry_text(session.store, entry).partition(": ")[2]
-    parts = (session.state.goal[:GOAL_CHARS], " ".join(seen.split())[:OBSERVATION_CHARS])
+    if entry.kind in {"observed", "effect.receipt"}:
+        seen = unpack(session.store, entry.body["text"])
+    else:
+        seen = "" if entry.kind == "run.started" else entry_text(session.store, entry).partition(": ")[2]
+    parts = [" ".join(seen.split())[:OBSERVATION_CHARS]]
+    if memory.recall.with_goal or not parts[0]:
+        # The same words in every question would find the same items every time, so a long run leaves them out.
+        parts.insert(0, session.state.goal[:GOAL_CHARS])
     return "\n".join(part for part in parts if part)
 
 

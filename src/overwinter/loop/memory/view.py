@@ -162,7 +162,8 @@ def runtime_handle(store: Store, state: RunState, compacted: Draft) -> Draft:
     hidden = [seq for seq in state.items if first <= seq <= last]
     seen = [entry for entry in store.read(state.run, first, last + 1) if entry.kind in {"observed", "effect.receipt"}]
     said = next((entry for entry in seen if entry.kind == "observed" or entry.body["intent"] >= 0), None)
-    words = "" if said is None else " ".join(unpack(store, said.body["text"]).split())[:BEGIN_CHARS]
+    words = "" if said is None else " ".join(unpack(store, said.body["text"]).split())
+    words = words if len(words) <= BEGIN_CHARS else words[:BEGIN_CHARS] + "…"
     name = f"auto-{first}-{last}"
     body = {
         "name": name,

@@ -27,8 +27,11 @@ class Redacted:
     kinds: tuple[str, ...]
 
 
+_APART = r"(?<![A-Za-z0-9])"
+
+
 def _key(prefix: str, rest: str) -> str:
-    return rf"(?<![A-Za-z0-9]){prefix}{rest}(?![A-Za-z0-9])"
+    return rf"{_APART}{prefix}{rest}(?![A-Za-z0-9])"
 
 
 _FORMS = (
@@ -238,7 +241,11 @@ def _always(match: re.Match[str]) -> bool:
 
 
 _FORM_PATTERNS = [re.compile(form, re.DOTALL) for form in _FORMS]
-_PROVIDER_PATTERN = re.compile("|".join(_PROVIDERS))
+# What all keys have in front is asked once a place and not forty times: this pattern would take half of all the time of a redaction.
+_KEYS = "|".join(form.removeprefix(_APART) for form in _PROVIDERS if form.startswith(_APART))
+_PROVIDER_PATTERN = re.compile(
+    "|".join([f"{_APART}(?:{_KEYS})", *(form for form in _PROVIDERS if not form.startswith(_APART))])
+)
 _PLACES: tuple[tuple[re.Pattern[str], str, Callable[[re.Match[str]], bool]], ...] = (
     (_URL, "password", _always),
     (_QUERY, "token", _always),

@@ -65,9 +65,20 @@ class Penalties:
 
 def reward(success: float, penalties: Penalties, config: Config | None = None) -> float:
     """R of an episode; `success` is R_task, 0 to 1."""
+    return success - weighed(penalties, config)
+
+
+def weighed(penalties: Penalties, config: Config | None = None) -> float:
+    """λ_ctx·P_ctx + λ_red·P_red + λ_fmt·P_fmt."""
     config = config or Config()
     lost = config.context * penalties.context + config.redundant * penalties.redundant
-    return success - lost - config.malformed * penalties.malformed
+    return lost + config.malformed * penalties.malformed
+
+
+def cost_of(entries: Iterable[Entry], config: Config | None = None) -> float:
+    """What a run's use of its window costs: the `penalty` that `learn` can take off an episode's reward."""
+    config = config or Config()
+    return weighed(penalties_of(entries, config), config)
 
 
 def penalties_of(entries: Iterable[Entry], config: Config | None = None) -> Penalties:

@@ -262,9 +262,10 @@ weights: Apache-2.0.
 
 ## Scores
 
-The splits share no name, wording, value, kind of fact, author or book. "Stage before" is the order that the ranker is given
-(best turn by BM25 with its neighbours, plus the session's BM25; for single turns plain BM25). Reward: −1 to 1; F1: the reader's, from one and from five
-sessions. The full comparison of teachers is in `docs/benchmarks.md`.
+The splits share no name, wording, value, kind of fact, author or book. "Stage before" is the order that the ranker is given:
+the best turn by BM25 with its neighbours, plus the session's BM25; for single turns plain BM25; for "searched" the order of the
+house's searcher by words alone. Reward: −1 to 1; F1: the reader's, from one and from five sessions. The full comparison of teachers
+is in `docs/benchmarks.md`.
 
 {table}
 
@@ -275,8 +276,9 @@ Strongest direct weights: {weights}.
 - English only: tense, hedges, kinds of question and stems are English rules. Other languages get by on the share of words.
 - It was taught by a reader that copies one span. Questions that need inference, arithmetic or two hops teach it nothing.
 - It saw no dense similarity in training: the feature has no weight, and embeddings count through the score of the stage before.
-- The people of its training speak in patterns. On real talk it helps to order single turns, and does not help to order whole
-  sessions: see the LoCoMo rows, and put it behind a good first order only where you have measured that it gains.
+- The people of its training speak in patterns. On real talk (LoCoMo) it improves the order of turns by plain BM25, and
+  loses recall on whole sessions and behind the house's searcher. `memory.search` does not use it; put it behind an order only
+  where you have measured a gain.
 - Multi-hop questions over encyclopaedias (HotpotQA) it orders a little worse than it found them.
 - It was trained on 18 to 32 candidates. Units are ranked as sessions of one turn.
 """

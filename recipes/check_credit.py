@@ -40,15 +40,16 @@ from overwinter.worlds.player import player_folder
 
 WORLD = "greenhouse"
 DRAWS = 2000
-CHUNK = 16
+CHUNK, SEASONS = 16, 64
+"""Seasons that are judged, and played, at once."""
 AHEAD = 8
 
 
 def lost_seasons(player: str, judge: Appraiser, count: int, most: int = 2000) -> list[tuple[int, list[str]]]:
     """(seed, actions) of a player's first lost seasons."""
     found: list[tuple[int, list[str]]] = []
-    for start in range(0, most, CHUNK):
-        seeds = range(start, start + CHUNK)
+    for start in range(0, most, SEASONS):
+        seeds = range(start, start + SEASONS)
         played = model_seasons(judge, seeds) if player == "model" else [scripted_season(player, seed) for seed in seeds]
         found += [(seed, actions) for seed, (actions, success) in zip(seeds, played, strict=True) if not success]
         if len(found) >= count:

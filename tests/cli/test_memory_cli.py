@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -93,6 +95,18 @@ def test_stats_and_rebuild(memory: Callable[..., Said]) -> None:
         key: before[key] for key in before if key != "bytes"
     }
     assert "units" in memory("stats").out
+
+
+def test_check_finds_what_searching_does_not_meet(memory: Callable[..., Said], tmp_path: Path) -> None:
+    assert memory("check", "--json").record["found"] == []
+    (path,) = tmp_path.rglob("*.memory/default.db")
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE texts SET text = 'another text' WHERE num = 0")
+    said = memory("check", "--json").record
+    assert said["rebuilt"]
+    assert said["found"]
+    assert memory("check", "--json").record["found"] == []
+    assert "as they were written" in memory("check").out
 
 
 def test_erase_says_first_and_does_it_with_yes(memory: Callable[..., Said], tmp_path: Path) -> None:

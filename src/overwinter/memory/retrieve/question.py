@@ -116,6 +116,8 @@ def read(question: Question) -> Reading:
     ids = tuple(_ID.findall(text))
     ranges = tuple(find_dates(text, question.now_us)) if question.now_us else ()
     asked = _terms(_without(text, ranges)) or ({} if ranges else _terms(text))
+    # "now" says which answer is meant; a unit that happens to say it is not a better one.
+    asked = _terms(_NOW.sub(" ", _without(text, ranges))) or asked
     order = "first" if _FIRST.search(text) else "last" if _LAST.search(text) else "all" if _ALL.search(text) else ""
     as_of = _as_of(text, ranges)
     at = _narrowed(question.at, as_of)

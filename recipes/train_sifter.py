@@ -153,6 +153,11 @@ def judged(data: Path, scale: Scale) -> dict[str, list[Item]]:
     path = data / "memory" / "locomo" / "locomo10.json"
     sets["LoCoMo"] = read(locomo, path, scale.locomo)
     sets["LoCoMo, turns"] = read(locomo, path, scale.locomo, units=True)
+    if path.exists() and scale.locomo > 1:
+        from sifter_searched import searched
+
+        found = searched(data / "memory")
+        sets["LoCoMo, searched"] = [_item(name, Haystack(turns), asked) for name, turns, asked in found]
     return {name: found for name, found in sets.items() if found}
 
 

@@ -2,6 +2,7 @@
 
     python recipes/bench_stability.py            # some ten minutes of one core; prints
     python recipes/bench_stability.py --write    # and writes the tables into docs/benchmarks.md
+    python recipes/bench_stability.py --parts healthy grid    # these parts; the others are taken from the last run's JSON
     python recipes/bench_stability.py --quick    # a smoke run of a minute
     python recipes/bench_stability.py --text FILE    # characters of a file in place of made-up text
 
@@ -46,6 +47,7 @@ LANGUAGE_GUARD = GuardConfig(skip_batches=20)
 POLICY_GUARD = GuardConfig(skip_batches=0, loss_margin=None, monitor_every=0)
 REGRESSION_GUARD = GuardConfig(skip_batches=20)
 ARMS = ("guard", "clipping", "nothing")
+PARTS = ("faults", "healthy", "grid")
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 HARSHNESS: dict[str, dict[str, Any]] = {
     "as recommended": {},
@@ -70,6 +72,7 @@ class Scale:
     seeds: int
     healthy_steps: int
     healthy_seeds: int
+    policy_healthy_steps: int
     regression_steps: int
     grid_steps: int
     grid_seeds: int
@@ -77,11 +80,11 @@ class Scale:
 
 FULL = Scale(
     language_steps=420, language_at=300, policy_steps=380, policy_at=250, seeds=3,
-    healthy_steps=1200, healthy_seeds=8, regression_steps=1500, grid_steps=300, grid_seeds=3,
+    healthy_steps=2400, healthy_seeds=5, policy_healthy_steps=1800, regression_steps=2400, grid_steps=300, grid_seeds=3,
 )  # fmt: skip
 QUICK = Scale(
     language_steps=160, language_at=120, policy_steps=150, policy_at=110, seeds=1,
-    healthy_steps=200, healthy_seeds=1, regression_steps=300, grid_steps=40, grid_seeds=1,
+    healthy_steps=200, healthy_seeds=1, policy_healthy_steps=200, regression_steps=300, grid_steps=40, grid_seeds=1,
 )  # fmt: skip
 
 
@@ -227,7 +230,7 @@ def healthy(scale: Scale, language: Language, say: Progress) -> dict[str, Any]:
             language, seed=seed, steps=scale.healthy_steps, guard=LANGUAGE_GUARD if guarded else None
         ),
         "policy": lambda seed, guarded: PolicyHost(
-            seed=seed, steps=scale.healthy_steps, guard=POLICY_GUARD if guarded else None
+            seed=seed, steps=scale.policy_healthy_steps, guard=POLICY_GUARD if guarded else None
         ),
         "regression": lambda seed, guarded: RegressionHost(
             seed=seed, steps=scale.regression_steps, guard=REGRESSION_GUARD if guarded else None
@@ -251,7 +254,7 @@ def healthy(scale: Scale, language: Language, say: Progress) -> dict[str, Any]:
     return records
 
 
-def healthy_table(records: dict[str, Any], scale: Scale) -> str:
+def healthy_table(records: dict[str, Any]) -> str:
     rows = []
     totals = Counter()
     for host, runs in records.items():
@@ -269,7 +272,7 @@ def healthy_table(records: dict[str, Any], scale: Scale) -> str:
     head = (
         "host", "healthy steps", "alarms per 10,000 (95 %)", "actions per 10,000 (95 %)", "change of the result", "largest",
     )  # fmt: skip
-    return f"**Healthy runs**, {scale.healthy_seeds} seeds:\n\n{table(head, rows)}"
+    return f"**Healthy runs**, {len(records['language'])} seeds:\n\n{table(head, rows)}"
 
 
 def rates(counts: dict[str, int]) -> list[str]:
@@ -370,20 +373,25 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the tables into docs/benchmarks.md")
     parser.add_argument("--quick", action="store_true", help="a smoke run: small; cannot be written")
     parser.add_argument("--text", type=Path, help="a text file for the language model; default is made-up text")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure; the rest is kept")
     options = parser.parse_args()
     torch.set_num_threads(1)
     scale, language, say = QUICK if options.quick else FULL, read_text(options.text), Progress()
-    result: dict[str, Any] = {"scale": asdict(scale), "text": str(options.text or "synthetic")}
-    result["faults"] = faults(scale, language, say)
-    result["healthy"] = healthy(scale, language, say)
-    result["grid"] = [record | {"vocab": language.vocab_size} for record in grid(scale, language, say)]
-    text = "\n\n".join(
-        (fault_tables(result["faults"]), healthy_table(result["healthy"], scale), grid_table(result["grid"]))
-    )
-    print(f"\n{text}")
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"\nEverything in numbers: {RESULT}")
+    measure: dict[str, Callable[[], Any]] = {
+        "faults": lambda: faults(scale, language, say),
+        "healthy": lambda: healthy(scale, language, say),
+        "grid": lambda: [record | {"vocab": language.vocab_size} for record in grid(scale, language, say)],
+    }
+    path = RESULT.with_stem(f"{RESULT.stem}-quick") if options.quick else RESULT
+    path.parent.mkdir(exist_ok=True)
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for part in options.parts:
+        result[part] = measure[part]()
+        result[f"{part}_scale"] = {**asdict(scale), "text": str(options.text or "synthetic")}
+        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    tables = {"faults": fault_tables, "healthy": healthy_table, "grid": grid_table}
+    text = "\n\n".join(make(result[part]) for part, make in tables.items() if part in result)
+    print(f"\n{text}\n\nEverything in numbers: {path}")
     if options.write and not options.quick:
         write_between(PAGE, BEGIN, END, text)
 

@@ -167,6 +167,20 @@ def test_a_steady_ramp_is_no_drift() -> None:
     assert watch(spoilt(entropy=lambda t, v: v - 0.0005 * t), 600) == []
 
 
+def test_outputs_grow_in_every_training_that_begins_and_later_in_sick_ones() -> None:
+    def looked_at(late: float) -> list[int]:
+        def signals(step: int, draw: np.random.Generator) -> dict[str, float]:
+            if step % 50:
+                return {}
+            early = 1.0 + min(step, 1000) / 200
+            return {"output_rms": early * late ** (max(0, step - 1000) / 1000) * float(np.exp(draw.normal(0, 0.03)))}
+
+        return [step for step, alarm in watch(signals, 2600) if alarm.detector == "rms_growth"]
+
+    assert looked_at(late=1.5) == []
+    assert looked_at(late=3.0)[0] == 2100
+
+
 def test_a_loss_that_stays_high_is_found_and_falling_is_not() -> None:
     def loss(step: int, draw: np.random.Generator) -> dict[str, float]:
         return {"loss": 2 + 2 * float(np.exp(-step / 50)) + draw.normal(0, 0.05) + 0.012 * max(0, step - 300)}

@@ -276,7 +276,7 @@ class DeadLearning(Trend):
 
 
 class RmsGrowth(Trend):
-    """Some layer's output grows faster than `factor` per 1,000 steps, fitted over all looks in the window."""
+    """Some layer's output grows faster than `factor` per 1,000 steps, fitted over the looks of the last thousand."""
 
     def __init__(self, *, factor: float, every: int, warmup: int, points: int) -> None:
         super().__init__("rms_growth", "output_rms", remedy="tighten", points=points)
@@ -284,7 +284,8 @@ class RmsGrowth(Trend):
 
     def finding(self, reading: Reading) -> Mapping[str, float] | None:
         values = reading.recent(self.signal, 1000 // self.every + 1)
-        if reading.step < self.warmup or len(values) < 8:
+        # What is fitted lies after the warm-up altogether: outputs grow in every training that begins.
+        if reading.step < self.warmup + 1000 or len(values) < 8:
             return None
         times = (np.arange(len(values)) - (len(values) - 1) / 2) * self.every
         slope = float((times * np.log(np.maximum(values, 1e-30))).sum() / np.square(times).sum())

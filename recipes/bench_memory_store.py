@@ -20,7 +20,6 @@ from typing import Any
 import bench_journal
 from bench_journal import PAGE, ROOT, environment, progress, table, write_between
 
-BEGIN, END = "<!-- bench_memory_store: begin -->", "<!-- bench_memory_store: end -->"
 WORK = ROOT / "out" / "bench-memory-store"
 WRITERS = {
     "ours": "overwinter, the index",
@@ -43,7 +42,7 @@ class Scale:
     reads: int
 
 
-FULL = Scale(single=600, batched=20_000, turns=3, units=100_000, kills=200, damages=600, reads=1_000_000)
+FULL = Scale(single=300, batched=6000, turns=3, units=100_000, kills=200, damages=600, reads=1_000_000)
 QUICK = Scale(single=30, batched=400, turns=2, units=2000, kills=3, damages=9, reads=4000)
 
 
@@ -134,7 +133,7 @@ DAMAGES = {
 }
 
 
-def report(scale: Scale) -> str:
+def writing(scale: Scale) -> str:
     return "\n\n".join(
         [
             f"{environment()} Medians of {scale.turns} turns, smallest and largest in brackets.",
@@ -142,26 +141,36 @@ def report(scale: Scale) -> str:
             write_table(scale, 1, scale.single),
             f"**Batched**, {scale.batched:,} units, 2,000 to a transaction:",
             write_table(scale, 2000, scale.batched),
-            "**Reading**, one process, one thread:",
-            read_table(scale),
-            "**What it survives**:",
-            survival_table(scale),
         ]
     )
+
+
+def reading(scale: Scale) -> str:
+    return "**Reading**, one process, one thread:\n\n" + read_table(scale)
+
+
+def surviving(scale: Scale) -> str:
+    return "**What it survives**:\n\n" + survival_table(scale)
+
+
+PARTS = {"writing": writing, "reading": reading, "surviving": surviving}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a smoke run: small, and docs/ is left alone")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
+    parser.add_argument("--only", choices=PARTS, action="append", help="this part; may be repeated")
     flags = parser.parse_args()
-    try:
-        text = report(QUICK if flags.quick else FULL)
-    finally:
-        shutil.rmtree(WORK, ignore_errors=True)
-    print(text)
-    if flags.write and not flags.quick:
-        write_between(PAGE, BEGIN, END, text)
+    for name in flags.only or PARTS:
+        try:
+            text = PARTS[name](QUICK if flags.quick else FULL)
+        finally:
+            shutil.rmtree(WORK, ignore_errors=True)
+        print(text, end="\n\n", flush=True)
+        if flags.write and not flags.quick:
+            mark = f"bench_memory_store {name}"
+            write_between(PAGE, f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->", text)
 
 
 if __name__ == "__main__":

@@ -302,7 +302,9 @@ def contents(index: Index) -> Any:
     name = dict(zip(rows, units, strict=True))
     terms = sorted({word for unit in units.values() for word in unit.text.split()})[::7]
     found = [
-        (term, [(name[hit.row], round(hit.score, 6)) for hit in index.lexical([term], ALL, 50)]) for term in terms[:60]
+        # Of a damaged index a row may be found that no unit has: then the row says so.
+        (term, [(name.get(hit.row, hit.row), round(hit.score, 6)) for hit in index.lexical([term], ALL, 50)])
+        for term in terms[:60]
     ]
     beside = {name[row]: tuple(name.get(other or -1) for other in pair) for row, pair in index.neighbours(rows).items()}
     sessions = {key: round(value, 6) for key, value in index.session_scores(terms[:20], 100).items()}

@@ -117,7 +117,7 @@ def _is_readable(store: Store, state: Any, body: dict[str, Any]) -> bool:
 def check_archive(store: Store) -> bool:
     """Print a row for each seed and way; whether memory makes the difference."""
     print(f"\n{ARCHIVE}, window {ARCHIVE_WINDOW} words, the scripted clerk")
-    print("seed  memory   verdict   answers  documents  steps  overflows  largest  cost    reward")
+    print("seed  memory   verdict   answers  documents  steps  overflows  largest  P_ctx   reward")
     results: dict[bool, list[bool]] = {True: [], False: []}
     for seed in SEEDS:
         for memory in (True, False):

@@ -148,12 +148,12 @@ def report(folder: Path, end: dict[str, Any], lives: dict[str, Any]) -> str:
         "context tokens, most",
         "MB",
     ]
-    most = max(row["tokens"] for row in rows)
+    most, problems = max(row["tokens"] for row in rows), end["index_problems"]
     words = [
         f"{end['events']:,} events, {end['units']:,} units, {end['claims']:,} claims, {len(rows):,} questions; "
         f"the process was killed {lives['kills']} times in {lives['seconds'] / 60:.0f} minutes. "
         f"Acknowledged days lost: {end['lost']}. The chain {'verifies' if end['verified'] else 'DOES NOT verify'}. "
-        f"The index {'fits the journal' if not end['index_problems'] else f'has problems: {end["index_problems"][:3]}'}. "
+        f"The index {'fits the journal' if not problems else 'has problems: ' + '; '.join(problems[:3])}. "
         f"Largest working context: {most:,} of {WINDOW_TOKENS:,} tokens. {trend(rows)}"
     ]
     return table(head, body) + "\n\n" + "\n".join(words)
@@ -168,7 +168,8 @@ def trend(rows: Sequence[dict[str, Any]]) -> str:
     slope = sum((x - mean_x) * (y - mean_y) for x, y in zip(years, right, strict=True)) / spread
     residual = sum((y - mean_y - slope * (x - mean_x)) ** 2 for x, y in zip(years, right, strict=True))
     error = (residual / (len(rows) - 2) / spread) ** 0.5
-    return f"Trend of recall: {100 * slope:+.2f} points a year ({100 * (slope - 1.96 * error):+.2f} to {100 * (slope + 1.96 * error):+.2f})."
+    low, high = 100 * (slope - 1.96 * error), 100 * (slope + 1.96 * error)
+    return f"Trend of recall: {100 * slope:+.2f} points a year ({low:+.2f} to {high:+.2f})."
 
 
 def draw(folder: Path, path: Path) -> None:

@@ -21,13 +21,79 @@ FIRST_DAY = dt.date(2031, 1, 1)
 DAY_US = 86_400_000_000
 YEARS, EVENTS = 10, 200
 
-PEOPLE = ["Ada", "Bruno", "Clara", "Dmitri", "Edith", "Fabian", "Greta", "Hugo", "Ines", "Jonas", "Klara", "Leon", "Mira", "Nils",
-          "Olga", "Pavel", "Quentin", "Rosa", "Stefan", "Tilda", "Ulrich", "Vera", "Willem", "Xenia", "Yannis", "Zora"]  # fmt: skip
-THINGS = ["ladder", "pruning saw", "seed tray", "thermometer", "lantern", "watering can", "ledger", "spare fuse", "trowel", "hose",
-          "toolbox", "blanket", "extension lead", "pump key", "wheelbarrow", "camera", "compass", "drill", "kettle", "notebook"]  # fmt: skip
+PEOPLE = [
+    "Ada",
+    "Bruno",
+    "Clara",
+    "Dmitri",
+    "Edith",
+    "Fabian",
+    "Greta",
+    "Hugo",
+    "Ines",
+    "Jonas",
+    "Klara",
+    "Leon",
+    "Mira",
+    "Nils",
+    "Olga",
+    "Pavel",
+    "Quentin",
+    "Rosa",
+    "Stefan",
+    "Tilda",
+    "Ulrich",
+    "Vera",
+    "Willem",
+    "Xenia",
+    "Yannis",
+    "Zora",
+]
+THINGS = [
+    "ladder",
+    "pruning saw",
+    "seed tray",
+    "thermometer",
+    "lantern",
+    "watering can",
+    "ledger",
+    "spare fuse",
+    "trowel",
+    "hose",
+    "toolbox",
+    "blanket",
+    "extension lead",
+    "pump key",
+    "wheelbarrow",
+    "camera",
+    "compass",
+    "drill",
+    "kettle",
+    "notebook",
+]
 COLOURS = ["red", "blue", "green", "grey", "yellow", "black", "white", "brown", "copper", "silver"]
-PLACES = ["boiler room", "north shed", "cellar", "orchard hut", "attic", "stable", "potting shed", "gatehouse", "pantry", "workshop",
-          "ice house", "loft", "coal store", "mill", "chapel", "laundry", "dairy", "west porch", "barn", "scullery"]  # fmt: skip
+PLACES = [
+    "boiler room",
+    "north shed",
+    "cellar",
+    "orchard hut",
+    "attic",
+    "stable",
+    "potting shed",
+    "gatehouse",
+    "pantry",
+    "workshop",
+    "ice house",
+    "loft",
+    "coal store",
+    "mill",
+    "chapel",
+    "laundry",
+    "dairy",
+    "west porch",
+    "barn",
+    "scullery",
+]
 SUBJECTS = [f"{colour} {place}" for colour in COLOURS[:6] for place in PLACES[:10]]
 PREDICATES = [
     "door code",
@@ -39,12 +105,28 @@ PREDICATES = [
     "insurer",
     "meter number",
 ]
-TASKS = ["renew the lease of the {}", "have the {} inspected", "return the drawings of the {}", "pay the deposit for the {}",
-         "call the notary about the {}", "replace the lock of the {}", "drain the pipes of the {}", "order slates for the {}"]  # fmt: skip
-TALK = ["{p} said the {t} looks fine today.", "{p} and {q} had tea in the {r}.", "Rain over the {r} again; {p} stayed in.",
-        "{p} asked {q} about the {t}, nothing urgent.", "Reading {n}: {x:.1f} degrees in the {r}.", "{p} swept the {r}.",
-        "{q} thinks {p} works too much.", "The {t} was cleaned by {p}.", "{p} walked past the {r} at noon.",
-        "Meter {n} shows {x:.1f} at the {r}."]  # fmt: skip
+TASKS = [
+    "renew the lease of the {}",
+    "have the {} inspected",
+    "return the drawings of the {}",
+    "pay the deposit for the {}",
+    "call the notary about the {}",
+    "replace the lock of the {}",
+    "drain the pipes of the {}",
+    "order slates for the {}",
+]
+TALK = [
+    "{p} said the {t} looks fine today.",
+    "{p} and {q} had tea in the {r}.",
+    "Rain over the {r} again; {p} stayed in.",
+    "{p} asked {q} about the {t}, nothing urgent.",
+    "Reading {n}: {x:.1f} degrees in the {r}.",
+    "{p} swept the {r}.",
+    "{q} thinks {p} works too much.",
+    "The {t} was cleaned by {p}.",
+    "{p} walked past the {r} at noon.",
+    "Meter {n} shows {x:.1f} at the {r}.",
+]
 
 
 @dataclass(frozen=True, kw_only=True)

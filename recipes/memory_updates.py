@@ -1,8 +1,8 @@
 """Histories of facts that change, with questions whose answers are known: the cases of bench_memory_updates.py.
 
-A case is a list of tellings and one question. Each telling can be given as a sentence (from a list of templates) or as data (`facts`), so the
-same cases measure the rules that settle claims and the rules that read sentences. Expected answers come from the plan of the case, not from
-the code under test. Everything follows from the seed.
+A case is a list of tellings and one question. Each telling can be given as a sentence (from a list of templates) or as data (`facts`),
+so the same cases measure the rules that settle claims and the rules that read sentences. Expected answers come from the plan of the
+case, not from the code under test. Everything follows from the seed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from memory_phrases import ATTRIBUTES, FILLERS, NAMES, THINGS, VALUES, Templates
+from memory_phrases import ATTRIBUTES, EFFECTS, FILLERS, NAMES, POSSESSIONS, THINGS, VALUES, Templates
 from overwinter.memory.unit import TRUSTED, UNTRUSTED, Unit, rough_tokens, text_digest
 
 DAY = 86_400_000_000
@@ -89,7 +89,7 @@ def units_of(case: Case, name: str, *, as_facts: bool) -> tuple[list[Unit], dict
                 text=text,
                 tokens=rough_tokens(text),
                 digest=text_digest(text),
-            )  # fmt: skip
+            )
         )
         if as_facts:
             facts[id_] = [telling.fact]
@@ -202,7 +202,7 @@ class Writer:
     def cascade(self) -> Case:
         """B holds because A does; when A changes, B is in doubt, unless it was said by itself since."""
         subject, ground, values = self.pick()
-        effect = self.rng.choice(self.templates.effects)
+        effect = self.rng.choice(EFFECTS)
         made = f"{self.rng.choice('QXZ')}{self.rng.randrange(100, 999)}"
         first = self.rng.randrange(0, 20)
         a = {"subject": subject, "predicate": ground, "object": values[0]}
@@ -230,7 +230,7 @@ class Writer:
 
     def possession(self) -> Case:
         """Several things may be had at once; one is given up."""
-        subject, things = self.rng.choice(NAMES), self.rng.sample(self.templates.things, 3)
+        subject, things = self.rng.choice(NAMES), self.rng.sample(POSSESSIONS, 3)
         tellings = []
         for number, thing in enumerate(things[:2]):
             fact = {"subject": subject, "predicate": "has", "object": thing}
@@ -259,9 +259,14 @@ class Writer:
         tellings = [self.set(key, values[0], first), Telling(text=text, fact=fact, told=told)]
         before = self.rng.random() < 0.4
         return self.case(
-            "correction", key, "value", tellings, values[0] if before else values[1], valid_us=day_us(first + 3),
+            "correction",
+            key,
+            "value",
+            tellings,
+            values[0] if before else values[1],
+            valid_us=day_us(first + 3),
             known_us=day_us(told - 1) if before else None,
-        )  # fmt: skip
+        )
 
     def home(self) -> Case:
         """The same, said with verbs that name no attribute."""
@@ -288,9 +293,17 @@ def cases(seed: int, templates: Templates, each: int) -> Iterator[Case]:
     """`each` cases of every class, in a fixed order."""
     writer = Writer(seed, templates)
     makers = (
-        writer.current, writer.previous, writer.changes, writer.as_of_valid, writer.as_of_known, writer.out_of_order, writer.cascade,
-        writer.absence, writer.untrusted, writer.corrected,
-    )  # fmt: skip
+        writer.current,
+        writer.previous,
+        writer.changes,
+        writer.as_of_valid,
+        writer.as_of_known,
+        writer.out_of_order,
+        writer.cascade,
+        writer.absence,
+        writer.untrusted,
+        writer.corrected,
+    )
     seconds = {writer.current: writer.home, writer.previous: writer.home, writer.absence: writer.possession}
     for maker in makers:
         for number in range(each):

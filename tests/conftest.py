@@ -24,6 +24,7 @@ pytest.register_assert_rewrite(
     "conformance_erasure",
     "conformance_leases",
     "journal_kit",
+    "loop_memory_kit",
     "memory_conformance",
     "memory_kit",
 )

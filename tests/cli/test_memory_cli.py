@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -95,6 +97,18 @@ def test_stats_and_rebuild(memory: Callable[..., Said]) -> None:
     assert "units" in memory("stats").out
 
 
+def test_check_finds_what_searching_does_not_meet(memory: Callable[..., Said], tmp_path: Path) -> None:
+    assert memory("check", "--json").record["found"] == []
+    (path,) = tmp_path.rglob("*.memory/default.db")
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE texts SET text = 'another text' WHERE num = 0")
+    said = memory("check", "--json").record
+    assert said["rebuilt"]
+    assert said["found"]
+    assert memory("check", "--json").record["found"] == []
+    assert "as they were written" in memory("check").out
+
+
 def test_erase_says_first_and_does_it_with_yes(memory: Callable[..., Said], tmp_path: Path) -> None:
     planned = memory("erase", "--words", "SPARE key")
     assert planned.code == 0
@@ -131,17 +145,17 @@ def test_notes_are_written_with_their_time_and_citations(memory: Callable[..., S
 
 
 def test_core_blocks_are_set_listed_and_taken_out(memory: Callable[..., Said]) -> None:
-    assert memory("core", "wishes", "short answers").out.startswith("set core block wishes")
+    assert memory("core", "preferences", "short answers").out.startswith("set core block preferences")
     assert memory("core", "--json").record == {
-        "name": "wishes",
+        "name": "preferences",
         "text": "short answers",
-        "by": "Ada",
-        "approved_by": "Ada",
+        "by": "person:Ada",
+        "approved_by": "person:Ada",
     }
-    assert "short answers" in memory("core", "wishes").out
+    assert "short answers" in memory("core", "preferences").out
     assert memory("core", "none").code == 2
     assert memory("core", "--remove").code == 2
-    assert memory("core", "wishes", "--remove").code == 0
+    assert memory("core", "preferences", "--remove").code == 0
     assert memory("core", "--json").out == ""
 
 
@@ -200,7 +214,6 @@ def test_diff_tells_what_was_told(memory: Callable[..., Said]) -> None:
 
 
 def test_search_answers_with_citations_and_scores(memory: Callable[..., Said]) -> None:
-    pytest.importorskip("overwinter.memory.retrieve", reason="searching needs the retriever")
     said = memory("search", "where is the spare key?")
     assert said.code == 0, said.err
     lines = said.out.splitlines()

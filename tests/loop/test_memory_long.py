@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from loop_kit import FINISH, begin, call, counting, goal, of_kind, shown
-from memory_kit import FakeRecaller, memory_parts, say
+from loop_memory_kit import FakeRecaller, memory_parts, say
 
 from overwinter.journal.sqlite import SqliteStore
 from overwinter.loop.memory.view import content_rows, find_handle

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from loop_kit import ALLOW_ALL, FINISH, begin, call, counting, goal, of_kind, receipts, resume, shown
-from memory_kit import QUIET, FakeRecaller, memory_parts, say, snow, unit
+from loop_memory_kit import QUIET, FakeRecaller, memory_parts, say, snow, unit
 
 from overwinter.errors import StoreError, UsageError
 from overwinter.journal import unpack

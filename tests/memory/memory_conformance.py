@@ -299,6 +299,22 @@ class FindingConformance:
 
         assert scores == {"a": pytest.approx(bm25(2, 8)), "b": pytest.approx(bm25(1, 4))}
 
+    def test_a_session_of_several_runs_is_one(self, index: Index) -> None:
+        texts = ["sun and rain", "the pump is loud", "nothing new", "all is well", "a pump came"]
+        runs = [("q", "chat"), ("r", "chat"), ("r", "x"), ("r", "y"), ("r", "z")]
+        units = [
+            unit(text, seq, run=run, session=session, place=0)
+            for seq, (text, (run, session)) in enumerate(zip(texts, runs, strict=True))
+        ]
+        put(index, *units)
+        # Words: 7, 2, 3, 3. The term stands in 2 of 4.
+        weight = 1e-6
+        assert index.session_scores(["pump"], 9) == {
+            "z": pytest.approx(weight * 2.2 / (1 + 1.2 * (0.25 + 0.75 * 3 / 3.75))),
+            "chat": pytest.approx(weight * 2.2 / (1 + 1.2 * (0.25 + 0.75 * 7 / 3.75))),
+        }
+        assert list(index.session_scores(["pump", "loud"], 1)) == ["chat"]
+
     def test_neighbours_stay_in_their_session(self, index: Index) -> None:
         rows = put(
             index,

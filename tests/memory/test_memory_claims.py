@@ -54,7 +54,9 @@ SILENT = [
 
 @pytest.mark.parametrize(("text", "subject", "predicate", "object_"), STATED, ids=[case[0] for case in STATED])
 def test_a_sentence_states_a_fact(text: str, subject: str, predicate: str, object_: str) -> None:
-    assert (subject, predicate, object_) in {(one.subject, one.predicate, one.object) for one in statements_of(unit(text)) if one.polarity}
+    assert (subject, predicate, object_) in {
+        (one.subject, one.predicate, one.object) for one in statements_of(unit(text)) if one.polarity
+    }
 
 
 @pytest.mark.parametrize("text", SILENT)
@@ -110,7 +112,9 @@ def test_an_extractor_passes_the_same_check() -> None:
 
 
 def test_current_previous_history_and_count() -> None:
-    index = learned([unit(f"Bob's mode is {mode}.", day) for day, mode in enumerate(("eco", "boost", "boost", "manual"))])
+    index = learned(
+        [unit(f"Bob's mode is {mode}.", day) for day, mode in enumerate(("eco", "boost", "boost", "manual"))]
+    )
     current, previous = query.current(index, "Bob", "mode"), query.previous(index, "Bob", "mode")
     assert current is not None
     assert previous is not None
@@ -164,13 +168,18 @@ def test_a_cascade_puts_what_follows_in_doubt() -> None:
 
 
 def test_an_untrusted_source_contradicts_and_ends_nothing() -> None:
-    index = learned([unit("Bob's mode is eco.", 0), unit("Bob's mode is boost.", 1, trust=UNTRUSTED, actor="tool:fetch")])
+    index = learned(
+        [unit("Bob's mode is eco.", 0), unit("Bob's mode is boost.", 1, trust=UNTRUSTED, actor="tool:fetch")]
+    )
     known = query.known(index, "bob", "mode")
     assert known.value is not None
     assert known.value.object == "eco"
     assert [claim.object for claim in known.beside] == ["boost"]
     assert [evidence.supports for evidence in known.value.evidence] == [True, False]
-    assert [(cited.actor, supports) for cited, _, supports in query.cited(index, known.value)] == [("user", True), ("tool:fetch", False)]
+    assert [(cited.actor, supports) for cited, _, supports in query.cited(index, known.value)] == [
+        ("user", True),
+        ("tool:fetch", False),
+    ]
 
 
 def test_a_correction_takes_the_wrong_value_out_of_all_times_since_it_was_made() -> None:
@@ -195,7 +204,9 @@ def test_until_and_used_to_reach_back() -> None:
 
 
 def test_promises_have_a_due_date_and_are_kept() -> None:
-    index = learned([unit("I'll send the report by 10 January 2031.", 1), unit("I will call Ann by 7 January 2031.", 2)])
+    index = learned(
+        [unit("I'll send the report by 10 January 2031.", 1), unit("I will call Ann by 7 January 2031.", 2)]
+    )
     assert [(one.claim.object.split()[0], one.due_us) for one in query.promises(index)] == [
         ("call", START + 7 * DAY),
         ("send", START + 10 * DAY),

@@ -9,8 +9,7 @@ import pytest
 from claim_kit import learned, unit
 
 from overwinter.errors import UsageError
-from overwinter.journal import NewRun, Store
-from overwinter.journal.sqlite import SqliteStore as SqliteStore
+from overwinter.journal import NewRun, Store, open_store
 from overwinter.memory.core import BLOCKS, Core, change, core_text
 from overwinter.memory.unit import rough_tokens
 
@@ -19,7 +18,7 @@ RUN = "memory-default"
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = SqliteStore(tmp_path / "journal.db")
+    opened = open_store(str(tmp_path / "journal.db"))
     opened.create(NewRun(run=RUN, title="memory"))
     yield opened
     opened.close()
@@ -38,9 +37,15 @@ def test_blocks_are_versioned_and_shown_in_their_order(store: Store) -> None:
     _put(store, "preferences", "Metric units.")
     _put(store, "identity", "You keep the greenhouse of Ines.", by="agent", approved_by="person:Ines")
     _put(store, "preferences", "Metric units, short answers.")
-    assert core_text(core, 100) == "[identity]\nYou keep the greenhouse of Ines.\n[preferences]\nMetric units, short answers."
+    assert (
+        core_text(core, 100)
+        == "[identity]\nYou keep the greenhouse of Ines.\n[preferences]\nMetric units, short answers."
+    )
     history = core.history("preferences")
-    assert [(block.version, block.text) for block in history] == [(1, "Metric units."), (2, "Metric units, short answers.")]
+    assert [(block.version, block.text) for block in history] == [
+        (1, "Metric units."),
+        (2, "Metric units, short answers."),
+    ]
     assert core.history("identity")[0].approved_by == "person:Ines"
     then = core_text(core, 100, at_us=history[0].time_us)
     assert "short answers" not in then or history[0].time_us == history[1].time_us
@@ -69,7 +74,9 @@ def test_an_empty_text_takes_a_block_out(store: Store) -> None:
         ("identity", "word " * 300, "user", "user", "too many"),
     ],
 )
-def test_what_may_not_enter_is_refused_with_what_to_do(name: str, text: str, by: str, approved_by: str, problem: str) -> None:
+def test_what_may_not_enter_is_refused_with_what_to_do(
+    name: str, text: str, by: str, approved_by: str, problem: str
+) -> None:
     with pytest.raises(UsageError, match=problem) as refused:
         change(name, text, by=by, approved_by=approved_by)
     assert refused.value.next_step
@@ -100,7 +107,9 @@ def test_the_budget_holds_and_what_is_left_out_is_named(store: Store) -> None:
 
 def test_open_promises_stand_behind_the_commitments(store: Store) -> None:
     _put(store, "commitments", "Water the tomatoes daily.")
-    index = learned([unit("I'll send the report by 10 January 2031.", 1), unit("I will call Ann by 7 January 2031.", 2)])
+    index = learned(
+        [unit("I'll send the report by 10 January 2031.", 1), unit("I will call Ann by 7 January 2031.", 2)]
+    )
     text = core_text(Core(store, RUN), 200, index=index)
     assert text.splitlines()[1:] == [
         "Water the tomatoes daily.",

@@ -307,7 +307,6 @@ def test_a_rebuilt_index_holds_nothing_of_it(store: Store, memory: Memory) -> No
 
 
 def test_claims_go_with_their_evidence(store: Store, memory: Memory) -> None:
-    pytest.importorskip("overwinter.memory.claims", reason="without claims there are none to lose")
     begin(store)
     say(store, "r", "I live in Graz.")
     (cite,) = say(store, "r", "I live in Linz now.")

@@ -177,7 +177,7 @@ def test_a_reading_has_the_question_s_words() -> None:
     reading = read(Question(text="Did Chiara repair order_17 in src/kiln.py, on 3 May 2008?", now_us=NOW_US))
     assert reading.terms == ("chiara", "repair", "order", "17", "src", "kiln", "py")
     assert reading.names == ("chiara",)
-    assert reading.spelled == ("order_17", "src/kiln.py")
+    assert reading.spelled == ("order_17", "src/kiln.py", "2008-05-03")
     assert [span.words for span in reading.ranges] == ["3 May 2008"]
 
 

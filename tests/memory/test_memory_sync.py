@@ -411,3 +411,48 @@ def test_isolation_over_many_namespaces(store: SqliteStore) -> None:
         found = index.units([hit.row for hit in index.lexical([other, "knows"], Filter(), 30)])
         assert found
         assert {unit.run for unit in found} == {f"run-{name}"}
+
+
+def test_nobody_resumes_a_notebook(tmp_path: Path) -> None:
+    from overwinter.cli.working import _newest_unfinished
+    from overwinter.cli.workplace import LAST, Workplace
+
+    store = SqliteStore(tmp_path / "j.db")
+    store.release(begin(store, "worked"))
+    Memory.open(store).write("a note")
+    at: Any = Workplace.__new__(Workplace)
+    object.__setattr__(at, "store", store)
+    assert at.resolve(LAST).run == "worked"
+    assert _newest_unfinished(at).run == "worked"
+    assert at.resolve("memory-").run == "memory-default"
+
+
+@pytest.mark.postgres
+def test_a_memory_within_a_postgres_journal(postgres_url: str) -> None:
+    import uuid
+
+    import psycopg
+
+    from overwinter.journal.postgres import PostgresStore
+
+    schema = f"t_{uuid.uuid4().hex}"
+    store = PostgresStore(postgres_url, schema=schema)
+    try:
+        fill(store, begin(store, setup=in_namespace("a")), 20)
+        memory, other = Memory.open(store, "a"), Memory.open(store, "b")
+        assert memory.sync().units == 21
+        memory.write("the boiler was mended")
+        assert (words_of(memory, "boiler"), words_of(other, "boiler")) == (["the boiler was mended"], [])
+        memory.sync()  # a note is found at once, and in digests from the next sync on
+        before = everything(memory.index)
+        memory.rebuild()
+        assert everything(memory.index) == before
+        assert memory.check() == []
+        assert other.sync().entries == 0
+        memory.close()
+        other.close()
+    finally:
+        store.close()
+        with psycopg.connect(postgres_url, autocommit=True) as db:
+            for name in (schema, f"{schema}_memory"):
+                db.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE".encode())

@@ -1,4 +1,4 @@
-"""Settling: whatever the order and the batches, the same claims; and on the axis of knowledge, what a twin says that was told no more by then."""
+"""Settling: whatever the order and the batches, the same claims; of what was believed, what a twin says that was told no more by then."""
 
 from __future__ import annotations
 
@@ -112,7 +112,9 @@ def test_a_key_is_settled_again_from_its_rows(data: st.DataObject) -> None:
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_one_value_at_a_time_and_trusted_values_stand(data: st.DataObject) -> None:
-    made = [one for one in data.draw(statements()) if not one.corrects]  # a correction may take its beginning from an untrusted claim
+    made = [
+        one for one in data.draw(statements()) if not one.corrects
+    ]  # a correction may take its beginning from an untrusted claim
     found = list(_rows([made], "mode").values())
     trusted_only = list(_rows([[one for one in made if one.sure]], "mode").values())
     for valid in range(7):
@@ -147,7 +149,9 @@ SENTENCES = (
     st.integers(1, 4),
 )
 def test_learning_in_another_order_gives_the_same_index(picks: list[tuple[int, int]], seed: int, batch: int) -> None:
-    units = [unit(SENTENCES[what][0], day, trust=SENTENCES[what][1], seq=number) for number, (what, day) in enumerate(picks)]
+    units = [
+        unit(SENTENCES[what][0], day, trust=SENTENCES[what][1], seq=number) for number, (what, day) in enumerate(picks)
+    ]
     shuffled = list(units)
     random.Random(seed).shuffle(shuffled)
     assert rows(learned(shuffled, batch=batch)) == rows(learned(units))
@@ -159,7 +163,9 @@ def test_learning_in_another_order_gives_the_same_index(picks: list[tuple[int, i
     st.sets(st.integers(0, 7), min_size=1, max_size=3),
 )
 def test_forgetting_units_is_as_if_they_had_never_been(picks: list[tuple[int, int]], gone: set[int]) -> None:
-    units = [unit(SENTENCES[what][0], day, trust=SENTENCES[what][1], seq=number) for number, (what, day) in enumerate(picks)]
+    units = [
+        unit(SENTENCES[what][0], day, trust=SENTENCES[what][1], seq=number) for number, (what, day) in enumerate(picks)
+    ]
     index = learned(units, batch=3)
     keeper = ClaimKeeper(index)
     with index.transaction():
@@ -177,9 +183,13 @@ def test_a_rolled_back_batch_leaves_nothing_behind() -> None:
     class Stop(Exception):
         pass
 
-    with pytest.raises(Stop), index.transaction():
-        keeper.learn([second])
-        raise Stop
+    def interrupted() -> None:
+        with index.transaction():
+            keeper.learn([second])
+            raise Stop
+
+    with pytest.raises(Stop):
+        interrupted()
     third = unit("Bob's mode is manual.", 2)
     with index.transaction():
         keeper.learn([third])

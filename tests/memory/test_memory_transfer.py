@@ -50,7 +50,7 @@ def lived(memory: Memory) -> Memory:
     say(store, "r", "a page of a manual. " * 200, actor="document:manual", session="manual", kind="document")
     facts = [{"subject": "user", "predicate": "lives in", "object": "Linz"}]
     say(store, "r", "I moved to Linz.", facts=facts, happened_us=9_000_000)
-    core = {"name": "wishes", "text": {"text": "short answers"}, "by": "Ada", "approved_by": "Ada"}
+    core = {"name": "preferences", "text": {"text": "short answers"}, "by": "user", "approved_by": "user"}
     memory.notebook.append([Draft(kind="core.changed", body=core)])
     set_policy(memory, Policy(name="hold", hold=True), "Ada")
     memory.sync()

@@ -104,7 +104,7 @@ def core(
     common: Common,
 ) -> None:
     """Print or change the core: short blocks that are always in view, such as standing wishes and open duties."""
-    from overwinter.journal import Draft, Packer
+    from overwinter.memory.core import change
     from overwinter.memory.transfer import core_blocks
 
     if remove and (name is None or text is not None):
@@ -120,16 +120,9 @@ def core(
                     at.out.parts([(each, "bold"), (f"  by {block['by']}, approved by {block['approved_by']}", "dim")])
                     at.out.line(f"    {block['text']}")
             return
-        packer = Packer()
-        body = {
-            "name": name,
-            "text": packer.text("" if remove else text or ""),
-            "by": at.who(by),
-            "approved_by": at.who(by),
-        }
-        entry = memory.notebook.append([Draft(kind="core.changed", body=body, refs=packer.take_refs())], packer.blobs)[
-            0
-        ]
+        who = f"person:{at.who(by)}"
+        draft, blobs = change(name, "" if remove else text or "", by=who, approved_by=who)
+        entry = memory.notebook.append([draft], blobs)[0]
         at.out.record(entry.as_json())
         at.out.line(f"{'took out' if remove else 'set'} core block {name} ({entry.run}#{entry.seq})")
 

@@ -23,7 +23,7 @@ from overwinter.cli.generating import generate
 from overwinter.cli.learning import learn
 from overwinter.cli.looking import log, ls, why
 from overwinter.cli.models import bench, convert, info
-from overwinter.cli.remembering import diff, rebuild, search, show, stats, timeline
+from overwinter.cli.remembering import check, diff, rebuild, search, show, stats, timeline
 from overwinter.cli.remembering import why as provenance
 from overwinter.cli.serving import serve
 from overwinter.cli.training import train
@@ -84,6 +84,7 @@ GROUPS: Mapping[str, tuple[Callable[..., None], ...]] = {
         grant,
         export,
         import_,
+        check,
         rebuild,
     ),
     "model": (info, convert, bench),

@@ -237,6 +237,19 @@ def stats(*, whose: Whose, common: Common) -> None:
             at.out.parts([(f"{name:14}", "dim"), (_value_text(name, value), "")])
 
 
+def check(*, common: Common) -> None:
+    """Read the whole index and compare it with itself; what is damaged is derived again from the journal."""
+    with remembering(common) as (at, memory):
+        found = memory.check()
+        at.out.record(
+            {"namespace": memory.namespace, "units": memory.index.count(), "found": found, "rebuilt": bool(found)}
+        )
+        for line in found:
+            at.out.line(line, "yellow")
+        whole = f"{memory.index.count()} units, all as they were written"
+        at.out.line("the index was derived again from the journal" if found else whole)
+
+
 def rebuild(*, common: Common) -> None:
     """Empty the index and derive all of it again from the journal; units get the ids they had."""
     from overwinter.cli.output import Progress

@@ -56,11 +56,14 @@ class Workplace:
         Raises:
             UsageError: none, or several.
         """
+        from overwinter.memory.notebook import AT_REST
+
         try:
             return self.store.info(name)
         except UsageError:
             runs = self.store.runs()
-        found = runs[:1] if name == LAST else [info for info in runs if info.run.startswith(name)]
+        worked = [info for info in runs if info.status != AT_REST]
+        found = worked[:1] if name == LAST else [info for info in runs if info.run.startswith(name)]
         if len(found) == 1:
             return found[0]
         if found:

@@ -149,7 +149,7 @@ class Core:
 
 
 def core_text(core: Core, budget_tokens: int, *, index: Index | None = None, at_us: int | None = None) -> str:
-    """The core as it is shown, at most `budget_tokens` long; with an index, open promises behind the written commitments, soonest due first.
+    """The core as it is shown, at most `budget_tokens` long; with an index, open promises behind the commitments, soonest due first.
 
     A block that does not fit any more is named, so that the reader knows that it is there.
     """

@@ -313,7 +313,7 @@ _BEFORE_MONTH = (
     r"(?P<before>\b(?:in|since|until|till|by|during|of|before|after|from|to|between|and|through|last|next|this"
     r"|as of|every)\s+)"
 )
-_NO_NAME = r"(?!(?<=\b(?:of|by|to) \w\w\w)(?-i:\s+[A-Z][a-z]))"
+_NO_NAME = r"(?!(?:(?<=\b(?:of|by|to) \w\w\w)|(?<=\b(?:and|for) \w\w\w)|(?<=\bfrom \w\w\w))(?-i:\s+[A-Z][a-z]))"
 """Jun Sato is a person: "the shift of Jun Sato"."""
 
 _BEFORE_YEAR = (

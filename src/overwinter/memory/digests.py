@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from overwinter.memory.calendar import day_of, from_us, month_of, to_us, week_of, year_of
+from overwinter.memory.calendar import Range, day_of, from_us, month_of, to_us, week_of, year_of
 from overwinter.memory.claims.clauses import sentences
 from overwinter.memory.claims.statement import Statement, statement_of
 from overwinter.memory.index import Index, Span
@@ -136,7 +136,7 @@ def _of_spans(index: Index, level: str, since: int | None) -> list[_Period]:
     return periods
 
 
-def _range_at(level: str, moment_us: int):  # type: ignore[no-untyped-def]
+def _range_at(level: str, moment_us: int) -> Range:
     moment = from_us(moment_us)
     if level == "week":
         return week_of(moment)
@@ -308,7 +308,8 @@ def _by_novelty(lines: list[str]) -> list[str]:
         for word, count in frequency.items()
     }
     said: set[str] = set()
-    left, order = list(lines), []
+    left = list(lines)
+    order: list[str] = []
     while left and len(order) < 200:
         best = max(
             left,

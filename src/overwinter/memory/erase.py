@@ -13,13 +13,11 @@ Idempotent: a call that was killed is completed by the same call.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from overwinter.errors import UsageError
 from overwinter.journal import ERASED, Entry, Store
@@ -27,6 +25,8 @@ from overwinter.journal import erase as erase_entries
 from overwinter.journal.erase import complete, family, needed
 from overwinter.journal.texts import Remains, search, spellings, texts
 from overwinter.memory.choose import Place, Progress, Selector, all_units, choose
+from overwinter.memory.claims import ClaimKeeper
+from overwinter.memory.digests import update_spans
 from overwinter.memory.echoes import SHARED_CHARS, SHORTEST_CHARS, Echoes, Original, find_echoes, find_records
 from overwinter.memory.namespace import Runs
 from overwinter.memory.policy import held_places, refuse_held
@@ -275,14 +275,11 @@ def _forget(memory: Memory, counts: dict[str, int]) -> None:
     times = [time for unit in gone for time in (unit.happened_us, unit.happened_until_us)]
     spans = index.spans(since_us=min(times), until_us=max(times) + 1) if gone else []
     with index.transaction():
-        keeper = _part("overwinter.memory.claims", "ClaimKeeper")
-        ids = {unit.id for unit in gone}
-        counts["units"] += keeper(index).forget(ids) if keeper is not None else index.remove_units(ids)
+        counts["units"] += ClaimKeeper(index).forget({unit.id for unit in gone})
         index.remove_spans([span.id for span in spans])
+        if gone:
+            counts["digests"] += update_spans(index, min(times))
     counts["claims"] += len(claims_before) - len(index.claims_by_id(claims_before))
-    update = _part("overwinter.memory.digests", "update_spans")
-    if update is not None and gone:
-        counts["digests"] += update(index, min(times))
     memory.sync()
     purge = getattr(index, "purge", None)
     if purge is not None:
@@ -299,13 +296,6 @@ def _erased_units(memory: Memory) -> list[Unit]:
             where = Filter(runs=frozenset({info.run}), exclude_flags=frozenset())
             found += [unit for unit in all_units(memory, where) if unit.seq in seqs]
     return found
-
-
-def _part(module: str, name: str) -> Any:
-    """A part of memory that may not be installed: claims and digests are optional."""
-    if importlib.util.find_spec(module) is None:
-        return None
-    return getattr(importlib.import_module(module), name, None)
 
 
 # Looking whether it is gone

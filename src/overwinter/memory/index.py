@@ -74,7 +74,7 @@ class Index(Protocol):
         ...
 
     def remove_claims(self, ids: Collection[str]) -> None:
-        """Remove claims, their evidence and dependencies: versions that settling a key anew no longer gives. Unknown ids are passed over."""
+        """Remove claims, their evidence and dependencies: versions that settling anew no longer gives. Unknown ids are passed over."""
         ...
 
     def put_spans(self, spans: Sequence[Span]) -> None:

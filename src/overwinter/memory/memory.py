@@ -18,8 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from overwinter.errors import StoreError
 from overwinter.journal import Entry, Store
-from overwinter.memory import parts, place
+from overwinter.memory import place
+from overwinter.memory.claims import ClaimKeeper
 from overwinter.memory.derive import Deriver
+from overwinter.memory.digests import update_spans
+from overwinter.memory.hygiene import reads_like_instruction, redact
 from overwinter.memory.notebook import Notebook
 from overwinter.memory.sqlite import SqliteIndex, index_is_damaged
 from overwinter.memory.sync import STALE, OtherJournal, Progress, Synced, Syncer, digests_stale_since
@@ -85,21 +88,23 @@ class Memory:
     def _use(self, index: Index) -> None:
         self.index = index
         self._file = place.inode(index.path) if isinstance(index, SqliteIndex) else 0
-        deriver = Deriver(self.store, parts.redact, parts.reads_like_instruction, placed=index.next_place)
-        self._syncer = Syncer(self.store, index, deriver, parts.keeper(index))
+        deriver = Deriver(self.store, redact, reads_like_instruction, placed=index.next_place)
+        self._syncer = Syncer(self.store, index, deriver, ClaimKeeper(index))
         self._searcher: Searcher | None = None
 
     # Deriving
 
-    def sync(self, progress: Progress | None = None) -> Synced:
+    def sync(self, progress: Progress | None = None, *, digests: bool = True) -> Synced:
         """Derive what the journal has new: units, claims, digests and, with an embedder, vectors.
 
         Args:
             progress: called with (entries done, entries to do) after every batch.
+            digests: bring digests up to date too. A run that syncs before every step leaves them to the next sync that does: a day's
+                digest is made of the whole day.
         """
         with self._lock:
             self._follow_the_file()
-            done = self._mending(lambda: self._with_digests(self._sync(progress)))
+            done = self._mending(lambda: self._with_digests(self._sync(progress)) if digests else self._sync(progress))
             done.vectors = self.embed_pending()
             done.messages = [*self._messages, *done.messages]
             done.rebuilt = done.rebuilt or bool(self._messages)
@@ -136,7 +141,7 @@ class Memory:
         since_us = digests_stale_since(self.index)
         if since_us is not None:
             with self.index.transaction():
-                done.spans = parts.span_updater()(self.index, since_us)
+                done.spans = update_spans(self.index, since_us)
                 self.index.set_note(STALE, b"")
         return done
 
@@ -157,16 +162,18 @@ class Memory:
         return embedded
 
     def _embed(self, embedder: Embedder, count: int) -> int:
+        from overwinter.memory.vectors import to_bytes
+
         rows = self.index.without_vector(embedder.name, count)
         if not rows:
             return 0
         # By one: a row that was removed meanwhile must not shift the others.
         pairs = [(row, unit) for row in rows for unit in self.index.units([row])]
-        vectors = embedder.embed([unit.text for _, unit in pairs]).astype("<f2")
+        vectors = embedder.embed([unit.text for _, unit in pairs])
         with self.index.transaction():
             there = self.index.rows([unit.id for _, unit in pairs])
             data = [
-                (row, vector.tobytes()) for (row, _), vector in zip(pairs, vectors, strict=True) if row in set(there)
+                (row, to_bytes(vector)) for (row, _), vector in zip(pairs, vectors, strict=True) if row in set(there)
             ]
             self.index.put_vectors(embedder.name, embedder.dim, data)
         return len(data)

@@ -2,7 +2,8 @@
 
 `order-17`, `src/a.py` and `2031-04-07` are stored as one term each, beside their words, so that a question that spells one finds
 it among thousands of orders. Separators count as equal: `order_17` is `order-17`. Of a path its file name is a name too, and
-`parseConfig` is also found as `parse` and `config`.
+`parseConfig` is also found as `parse` and `config`. A day that is spelled out ("7 April 2031") is also found as `2031-04-07`, and
+the other way round: a promise is looked for by its day, however either of them writes it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from overwinter.memory.calendar import NAMES as MONTHS
 from overwinter.memory.words import stems, words
 
 JOINER = "\ue000"
@@ -23,6 +25,12 @@ _NAME = re.compile(r"(?<![^\W_])[^\W_]++(?:[-_./:@#+\\~]++[^\W_]++)+")
 _SLASHES = re.compile(r"[/\\]+")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _WORD = re.compile(r"[^\W_]+")
+_MONTH = "|".join(f"{month[:3]}(?:{month[3:]})?" for month in MONTHS)
+_SPELLED_DAY = re.compile(
+    rf"\b(?:(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?:\s+of)?\s+(?P<month>{_MONTH})\.?"
+    rf"|(?P<month_first>{_MONTH})\.?\s+(?P<day_second>\d{{1,2}})(?:st|nd|rd|th)?),?\s+(?P<year>[12]\d{{3}})\b",
+    re.IGNORECASE,
+)
 
 
 def names(text: str) -> list[str]:
@@ -38,6 +46,18 @@ def names(text: str) -> list[str]:
     return found
 
 
+def named_days(text: str) -> list[str]:
+    """Days that a text spells out with their year, as YYYY-MM-DD, in order."""
+    found: list[str] = []
+    for match in _SPELLED_DAY.finditer(text):
+        month = (match["month"] or match["month_first"]).lower()[:3]
+        number = next(number for number, name in enumerate(MONTHS, 1) if name.startswith(month))
+        day = int(match["day"] or match["day_second"])
+        if 1 <= day <= 31:
+            found.append(f"{match['year']}-{number:02d}-{day:02d}")
+    return found
+
+
 def _humps(text: str) -> list[str]:
     if _HUMP.search(text) is None:
         return []
@@ -47,7 +67,8 @@ def _humps(text: str) -> list[str]:
 
 def index_terms(text: str) -> list[str]:
     """All terms a text is found by: the stems of its words, its names, and the parts of words with humps."""
-    return stems(text) + names(text) + _humps(text)
+    days = [JOINER.join(day.split("-")) for day in named_days(text)]
+    return stems(text) + names(text) + days + _humps(text)
 
 
 def asked_terms(terms: Sequence[str]) -> list[str]:

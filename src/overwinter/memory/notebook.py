@@ -17,6 +17,8 @@ from overwinter.journal import Draft, Entry, NewRun, Packer, Store
 from overwinter.journal.lease import this_owner
 from overwinter.memory.namespace import namespace_of_setup, notebook_of
 
+AT_REST = "waiting:notebook"
+"""The status of every notebook: nobody is to resume it."""
 TTL_S = 5.0
 """How long a process on another machine that died while writing is waited for."""
 PATIENCE_S = 20.0

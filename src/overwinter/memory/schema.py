@@ -50,6 +50,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             until_us BIGINT NOT NULL, text TEXT NOT NULL, covers TEXT NOT NULL, root TEXT NOT NULL, version BIGINT NOT NULL,
             sum BIGINT NOT NULL, PRIMARY KEY ({key}level, period))""",
         "CREATE INDEX {spans}_id ON {spans} ({key}id)",
+        # Both ends, so that which periods overlap a time is seen without reading their texts.
+        "CREATE INDEX {spans}_time ON {spans} ({key}since_us, until_us)",
         """CREATE TABLE {models} ({own}id BIGINT NOT NULL, name TEXT NOT NULL, dim BIGINT NOT NULL, vectors BIGINT NOT NULL,
             PRIMARY KEY ({key}id))""",
         """CREATE TABLE {vectors} ({own}model BIGINT NOT NULL, num BIGINT NOT NULL, data {blob} NOT NULL, sum BIGINT NOT NULL,

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import defaultdict
 from collections.abc import Mapping
 
 K1, B = 1.2, 0.75
@@ -19,19 +18,27 @@ def weight(texts: int, saying: int) -> float:
 
 
 def bm25_of_sessions(
-    times: Mapping[str, Mapping[str, int]], lengths: Mapping[str, int], *, sessions: int, mean: float, k: int
+    times: Mapping[str, Mapping[int, int]],
+    lengths: Mapping[int, int],
+    names: Mapping[int, str],
+    *,
+    sessions: int,
+    mean: float,
+    k: int,
 ) -> dict[str, float]:
-    """The `k` best sessions, best first, ties by name.
+    """The `k` best sessions by name, best first, ties by name.
 
     Args:
         times: term → session → how often it says it.
         lengths: words of each session that says anything.
         sessions, mean: how many sessions there are, and their mean length.
     """
-    scores: dict[str, float] = defaultdict(float)
-    norms = {name: K1 * (1 - B + B * words / mean) for name, words in lengths.items()} if mean else {}
+    short, rise = K1 * (1 - B), K1 * B / mean
+    norms = {session: short + rise * words for session, words in lengths.items()}
+    scores = dict.fromkeys(norms, 0.0)
     for counted in times.values():
-        rarity = weight(sessions, len(counted))
-        for name, often in counted.items():
-            scores[name] += rarity * often * (K1 + 1) / (often + norms[name])
-    return dict(heapq.nsmallest(k, scores.items(), key=lambda pair: (-pair[1], pair[0])))
+        gain = weight(sessions, len(counted)) * (K1 + 1)
+        for session, often in counted.items():
+            scores[session] += gain * often / (often + norms[session])
+    best = heapq.nsmallest(k, scores.items(), key=lambda pair: (-pair[1], names[pair[0]]))
+    return {names[session]: score for session, score in best}

@@ -315,24 +315,32 @@ class SqlIndex(ClaimTables, VectorTables, abc.ABC):
         if not saying:
             return {}
         condition, args = self._among("id", saying)
-        names = {row[0]: row[1] for row in self._execute(f"SELECT id, name FROM sessions WHERE {condition}", args)}
+        rows = self._execute(f"SELECT id, name, words FROM sessions WHERE {condition}", args)
+        names = {row[0]: row[1] for row in rows}
         if names.keys() != saying:
             raise damaged("the list of sessions")
-        condition, args = self._among("name", set(names.values()))
-        lengths = self._execute(f"SELECT name, sum(words) FROM sessions WHERE {condition} GROUP BY name", args)
-        by_name: dict[str, Counter[str]] = {}
-        for term, counted in times.items():
-            by_name[term] = Counter()
-            for session, often in counted.items():
-                by_name[term][names[session]] += often
+        lengths = {row[0]: whole(row[2], "the list of sessions") for row in rows}
+        if self._execute("SELECT count(*) FROM sessions")[0][0] != counters["sessions"]:
+            lengths = self._join_namesakes(times, names)
         mean = counters["words"] / max(counters["sessions"], 1)
-        return bm25_of_sessions(
-            by_name,
-            {name: whole(int(words), "the list of sessions") for name, words in lengths},
-            sessions=counters["sessions"],
-            mean=mean,
-            k=k,
-        )
+        return bm25_of_sessions(times, lengths, names, sessions=counters["sessions"], mean=mean, k=k)
+
+    def _join_namesakes(self, times: dict[str, dict[int, int]], names: dict[int, str]) -> dict[int, int]:
+        """Count what several runs say in a session of one name for the first of them; words by session, of all its runs."""
+        condition, args = self._among("name", set(names.values()))
+        first: dict[str, int] = {}
+        lengths: Counter[int] = Counter()
+        for session, name, words in self._execute(
+            f"SELECT id, name, words FROM sessions WHERE {condition} ORDER BY id", args
+        ):
+            lengths[first.setdefault(name, session)] += words
+        names |= {session: name for name, session in first.items()}
+        for term, counted in times.items():
+            joined: Counter[int] = Counter()
+            for session, often in counted.items():
+                joined[first[names[session]]] += often
+            times[term] = joined
+        return {session: lengths[session] for counted in times.values() for session in counted}
 
     def neighbours(self, rows: Collection[int]) -> dict[int, tuple[int | None, int | None]]:
         if not rows:
@@ -422,8 +430,8 @@ def _marks(count: int) -> str:
 
 def _is_wide(where: Filter) -> bool:
     """Whether a filter is likely to let most units through."""
-    narrow = (where.since_us, where.until_us, where.known_us)
-    return narrow == (None, None, None) and not (where.sessions or where.runs or where.kinds or where.actors)
+    # A point of view (what had happened and was known by then) hides the end of the past, as a rule the smaller part.
+    return where.since_us is None and not (where.sessions or where.runs or where.kinds or where.actors)
 
 
 class _Sessions:

@@ -14,10 +14,10 @@ from itertools import islice
 from typing import Any
 
 from overwinter.journal import Entry, RunInfo, Store
+from overwinter.memory.claims import ClaimKeeper
 from overwinter.memory.derive import Deriver
 from overwinter.memory.index import Index
 from overwinter.memory.namespace import Runs
-from overwinter.memory.parts import Keeper
 from overwinter.memory.unit import Filter, Unit
 
 BATCH_ENTRIES = 2000
@@ -86,7 +86,7 @@ class Syncer:
         keeper: learns claims from newly stored units, within the transaction that stores them.
     """
 
-    def __init__(self, store: Store, index: Index, deriver: Deriver, keeper: Keeper) -> None:
+    def __init__(self, store: Store, index: Index, deriver: Deriver, keeper: ClaimKeeper) -> None:
         self._store = store
         self._index = index
         self._deriver = deriver

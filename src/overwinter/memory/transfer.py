@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from overwinter.errors import UsageError
-from overwinter.journal import SCHEMA_VERSION, Draft, Packer, unpack
+from overwinter.journal import SCHEMA_VERSION, Draft, Packer
 from overwinter.journal.canonical import canonical, digest
 from overwinter.memory.chats import Said
 from overwinter.memory.choose import Progress, all_units
 from overwinter.memory.claim import CLAIM_RULES
+from overwinter.memory.core import Core, change
 from overwinter.memory.diff import ALL_CLAIMS
 from overwinter.memory.erase import receipts
 from overwinter.memory.policy import notebook_entries, policies, policy_from, set_policy
@@ -175,17 +176,10 @@ def content_hash(unit: Unit) -> str:
 
 def core_blocks(memory: Memory) -> dict[str, dict[str, str]]:
     """The core as it stands: name → text, by, approved_by."""
-    blocks: dict[str, dict[str, str]] = {}
-    for entry in notebook_entries(memory.store, memory.namespace, ["core.changed"]):
-        text = unpack(memory.store, entry.body["text"])
-        blocks.pop(entry.body["name"], None)
-        if text:
-            blocks[entry.body["name"]] = {
-                "text": text,
-                "by": entry.body["by"],
-                "approved_by": entry.body["approved_by"],
-            }
-    return blocks
+    return {
+        block.name: {"text": block.text, "by": block.by, "approved_by": block.approved_by}
+        for block in Core(memory.store, memory.notebook.run).blocks()
+    }
 
 
 def _facts(memory: Memory) -> dict[tuple[str, int], Any]:
@@ -274,9 +268,8 @@ def import_memory(memory: Memory, path: Path, by: str, progress: Progress | None
     core, here = core_blocks(memory), policies(memory.store, memory.namespace)
     for line in lines():
         if line["type"] == "core" and core.get(line["name"], {}).get("text") != line["text"]:
-            packer = Packer()
-            body = {name: line[name] for name in ("name", "by", "approved_by")} | {"text": packer.text(line["text"])}
-            memory.notebook.append([Draft(kind="core.changed", body=body, refs=packer.take_refs())], packer.blobs)
+            draft, blobs = change(line["name"], line["text"], by=line["by"], approved_by=line["approved_by"])
+            memory.notebook.append([draft], blobs)
             done.core += 1
         elif line["type"] == "policy" and here.get(line["name"]) != policy_from(line["name"], line["policy"]):
             set_policy(memory, policy_from(line["name"], line["policy"]), by)

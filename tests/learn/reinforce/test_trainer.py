@@ -290,7 +290,7 @@ def test_rollouts_of_other_weights_are_weighed() -> None:
 
 
 class StubGuard:
-    coefficient_scale = 1.0
+    coefficient_scale, clips = 1.0, True
 
     def __init__(self, *words: str) -> None:
         self.words, self.seen, self.after = list(words), [], 0
@@ -317,6 +317,17 @@ def test_a_guard_is_asked_and_obeyed() -> None:
     policy, figures = updated(UpdateConfig(minibatches=4), guard=StubGuard("stop"))
     assert figures["optimiser_steps"] == 0
     assert all(torch.equal(a, b) for a, b in zip(weights(policy), weights(candidate_policy()), strict=True))
+
+
+def test_a_dry_guard_leaves_clipping_to_the_updater() -> None:
+    config = UpdateConfig(max_grad_norm=1e-4)
+    plain, _ = updated(config)
+    dry = StubGuard()
+    dry.clips = False
+    found, _ = updated(config, guard=dry)
+    unclipped, _ = updated(config, guard=StubGuard())
+    assert all(torch.equal(a, b) for a, b in zip(weights(found), weights(plain), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(weights(unclipped), weights(plain), strict=True))
 
 
 def by(estimator: str) -> Any:

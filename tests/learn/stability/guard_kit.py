@@ -17,6 +17,7 @@ FAST: dict[str, Any] = {
     "window_least": 16,
     "zclip_warmup": 5,
     "checkpoint_every": 10,
+    "checkpoints_kept": 6,
     "skip_batches": 0,
     "monitor_every": 0,
     "max_norm": None,

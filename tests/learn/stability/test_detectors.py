@@ -90,6 +90,7 @@ FAULTS: dict[str, tuple[Signals, str, int]] = {
     "stale": (spoilt(ess_share=lambda t, v: 0.1), "level.ess_share", 3),
     "far off": (spoilt(weight_mean=lambda t, v: 3.0), "level.weight_mean", 3),
     "learning rate": (spoilt(lr=lambda t, v: 30 * v), "lr_jump", 1),
+    "success is lost": (spoilt(success=lambda t, v: max(0.0, v - 0.01 * t)), "success_fell", 30),
 }
 
 
@@ -104,6 +105,41 @@ def test_a_fault_is_found_by_its_detector_in_time(name: str) -> None:
     since = next(alarm.since for _, alarm in found if alarm.detector == detector)
     assert since <= first
     json.dumps(dict(found[0][1].evidence))
+
+
+REMEDIES = {
+    "success is gone": (spoilt(success=lambda t, v: v - 0.9), "jump.success", "skip", True),
+    "success comes at once": (spoilt(success=lambda t, v: v + 0.6), "jump.success", "tell", False),
+    "reward with a witness": (spoilt(reward=lambda t, v: v + 2), "jump.reward", "tell", False),
+    "reward became constant": (spoilt(zero_variance_share=lambda t, v: 1.0), "dead_learning", "hold", False),
+    "nearly constant": (spoilt(zero_variance_share=lambda t, v: 0.9), "dead_learning", "tighten", False),
+    "a loss far off": (spoilt(loss=lambda t, v: v + 5), "spike.loss", "skip", True),
+    "a loss off": (spoilt(loss=lambda t, v: 0.42), "spike.loss", "skip", False),
+    "a long gradient": (spoilt(gradient_norm=lambda t, v: 1e6), "spike.gradient_norm", "skip", False),
+    "mixed groups": (spoilt(mixed_group_share=lambda t, v: 0.25), "level.mixed_group_share", "tell", False),
+    "stale": (spoilt(staleness=lambda t, v: 99.0), "level.staleness", "hold", False),
+}
+
+
+@pytest.mark.parametrize("name", REMEDIES)
+def test_what_is_asked_for_depends_on_what_could_help(name: str) -> None:
+    signals, detector, remedy, grave = REMEDIES[name]
+    alarm = next(alarm for _, alarm in watch(signals, 310, loss_margin=0.5) if alarm.detector == detector)
+    assert (alarm.remedy, alarm.grave) == (remedy, grave)
+
+
+def test_what_is_held_is_refused_at_every_step() -> None:
+    found = [step for step, alarm in watch(spoilt(staleness=lambda t, v: 99.0), 330) if alarm.remedy == "hold"]
+    assert found == list(range(303, 331))
+
+
+def test_a_reward_without_a_witness_tightens() -> None:
+    def alone(step: int, draw: np.random.Generator) -> dict[str, float]:
+        return {
+            name: value for name, value in spoilt(reward=lambda t, v: v + 2)(step, draw).items() if name != "success"
+        }
+
+    assert next(alarm.remedy for _, alarm in watch(alone, 310)) == "tighten"
 
 
 def test_two_points_are_no_trend() -> None:
@@ -129,6 +165,20 @@ def test_all_solved_is_not_dead() -> None:
 
 def test_a_steady_ramp_is_no_drift() -> None:
     assert watch(spoilt(entropy=lambda t, v: v - 0.0005 * t), 600) == []
+
+
+def test_outputs_grow_in_every_training_that_begins_and_later_in_sick_ones() -> None:
+    def looked_at(late: float) -> list[int]:
+        def signals(step: int, draw: np.random.Generator) -> dict[str, float]:
+            if step % 50:
+                return {}
+            early = 1.0 + min(step, 1000) / 200
+            return {"output_rms": early * late ** (max(0, step - 1000) / 1000) * float(np.exp(draw.normal(0, 0.03)))}
+
+        return [step for step, alarm in watch(signals, 2600) if alarm.detector == "rms_growth"]
+
+    assert looked_at(late=1.5) == []
+    assert looked_at(late=3.0)[0] == 2100
 
 
 def test_a_loss_that_stays_high_is_found_and_falling_is_not() -> None:

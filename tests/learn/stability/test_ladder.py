@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from overwinter.learn.stability import Alarm, GuardConfig, Ladder
+from overwinter.learn.stability import Alarm, GuardConfig, Ladder, Weights
 from overwinter.learn.stability.detectors import Remedy
 
 
-def alarm(remedy: Remedy, since: int = 0, name: str = "x") -> Alarm:
-    return Alarm(detector=name, signal="s", remedy=remedy, since=since, evidence={})
+def alarm(remedy: Remedy, since: int = 0, name: str = "x", *, grave: bool = False) -> Alarm:
+    return Alarm(detector=name, signal="s", remedy=remedy, since=since, evidence={}, grave=grave)
 
 
 def ladder(**changes: float) -> Ladder:
@@ -34,7 +34,7 @@ def test_a_step_can_be_skipped_and_tighten() -> None:
     decision = made.decide(5, [alarm("tighten", name="trend"), alarm("skip", name="spike")], can_step=True)
     assert (decision.action, decision.tighten, decision.cause) == ("skip", True, "spike")
     assert made.tight(6)
-    assert made.skips == [5]
+    assert made.mild == [5]
 
 
 def test_what_is_no_number_is_never_taken() -> None:
@@ -43,17 +43,64 @@ def test_what_is_no_number_is_never_taken() -> None:
     assert made.decide(2, [], can_step=False).action == "skip"
 
 
-def test_the_third_skip_in_twenty_rolls_back() -> None:
-    made = ladder()
-    actions = [made.decide(step, [alarm("skip", step)], can_step=True) for step in (10, 15, 29)]
+def test_refusals_alone_never_roll_back_before_the_hold_is_over() -> None:
+    made = ladder(hold_steps=30)
+    actions = [made.decide(step, [alarm("skip", step, grave=True)], can_step=True) for step in range(100, 132)]
+    assert {each.action for each in actions[:30]} == {"skip"}
+    assert (actions[30].action, actions[30].since) == ("roll_back", 100)
+    # One good step in between, and the count begins anew.
+    made = ladder(hold_steps=30)
+    for step in range(200):
+        bad = [alarm("skip", step, grave=True)] if step % 20 else []
+        assert made.decide(step, bad, can_step=True).action == ("skip" if bad else "go")
+
+
+def test_weights_in_doubt_are_given_up_at_the_third_refusal() -> None:
+    made, doubt = ladder(), Weights(doubt="weights that moved", since=9)
+    actions = [
+        made.decide(step, [alarm("skip", step, grave=True)], can_step=True, weights=doubt) for step in (10, 11, 12)
+    ]
     assert [each.action for each in actions] == ["skip", "skip", "roll_back"]
-    assert actions[-1].since == 10
-    assert made.lr_scale_rollbacks == 0.7
-    made = ladder()
-    assert {made.decide(step, [alarm("skip")], can_step=True).action for step in (10, 20, 31, 42)} == {"skip"}
+    assert (actions[-1].since, actions[-1].cause) == (9, "x, and weights that moved")
+    # Doubt without a refusal does nothing: an update may be large and right.
+    assert {ladder().decide(step, [], can_step=True, weights=doubt).action for step in range(50)} == {"go"}
+    gone = ladder().decide(7, [], can_step=True, weights=Weights(finite=False, since=6))
+    assert (gone.action, gone.since) == ("roll_back", 6)
 
 
-def test_the_sixth_skip_in_a_hundred_is_taken_with_care() -> None:
+def test_weights_that_a_probe_cleared_are_not_rolled_back() -> None:
+    made = ladder(hold_steps=5)
+    found = [
+        made.decide(step, [alarm("skip", step, grave=True)], can_step=True, weights=Weights(cleared=step == 2))
+        for step in range(6)
+    ]
+    assert [each.action for each in found] == ["skip"] * 5 + ["go"]
+    assert found[-1].accept
+
+
+def test_data_that_changed_are_tried_and_a_failed_trial_ends_it() -> None:
+    for fails in (False, True):
+        made = ladder(hold_steps=5, probation_steps=20)
+        found = [made.decide(step, [alarm("skip", step, grave=True)], can_step=True) for step in range(12)]
+        assert [each.action for each in found] == ["skip"] * 5 + ["roll_back"] + ["skip"] * 5 + ["go"]
+        assert (found[-1].accept, found[-1].tighten) == (True, True)
+        assert made.decide(12, [], can_step=True).action == "go"
+        if fails:
+            stop = made.decide(13, [alarm("roll_back", 12, "loss_above_best")], can_step=True)
+            assert (stop.action, stop.since, stop.keep) == ("stop", 11, False)
+            assert "on probation" in stop.cause
+        else:
+            assert made.decide(32, [alarm("roll_back", 31)], can_step=True).action == "roll_back"
+
+
+def test_what_nothing_mends_is_held_and_then_stops_with_the_weights_as_they_are() -> None:
+    made = ladder(hold_steps=5)
+    found = [made.decide(step, [alarm("hold", step, "level.staleness")], can_step=True) for step in range(6)]
+    assert [each.action for each in found] == ["skip"] * 5 + ["stop"]
+    assert found[-1].keep
+
+
+def test_the_sixth_mild_skip_in_a_hundred_is_taken_with_care() -> None:
     made = ladder()
     decisions = [made.decide(step, [alarm("skip")], can_step=True) for step in range(0, 90, 15)]
     assert [each.action for each in decisions] == ["skip"] * 5 + ["go"]
@@ -63,7 +110,17 @@ def test_the_sixth_skip_in_a_hundred_is_taken_with_care() -> None:
     assert last.action == "skip"
     made = ladder()
     last = [made.decide(step, [alarm("skip")], can_step=False) for step in range(0, 90, 15)][-1]
-    assert last.action == "roll_back"
+    assert last.action == "skip"
+
+
+def test_a_jump_is_only_told_until_success_is_lost_after_it() -> None:
+    made = ladder(hold_steps=5)
+    jump = alarm("tell", 50, "jump.reward")
+    assert made.decide(52, [jump], can_step=True).action == "go"
+    back = made.decide(60, [jump, alarm("roll_back", 58, "success_fell")], can_step=True)
+    assert (back.action, back.since) == ("roll_back", 50)
+    found = [made.decide(61 + at, [jump], can_step=True).action for at in range(6)]
+    assert found == ["skip"] * 5 + ["stop"]
 
 
 def test_tightening_gets_its_time_and_then_fails() -> None:
@@ -83,6 +140,13 @@ def test_after_three_rollbacks_it_stops_and_stays_stopped() -> None:
     made = ladder()
     actions = [made.decide(step, [alarm("roll_back")], can_step=True).action for step in range(4)]
     assert actions == ["roll_back"] * 3 + ["stop"]
+    made = ladder(rollback_span=100)
+    assert {made.decide(step, [alarm("roll_back")], can_step=True).action for step in range(0, 900, 90)} == {
+        "roll_back"
+    }
+    made = ladder()
+    for step in range(4):
+        made.decide(step, [alarm("roll_back")], can_step=True)
     other = ladder()
     other.load_state_dict(json.loads(json.dumps(made.state_dict())))
     for each in (made, other):

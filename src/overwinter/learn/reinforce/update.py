@@ -62,6 +62,11 @@ class Guard(Protocol):
         """Factor for the coefficients of KL and entropy."""
         ...
 
+    @property
+    def clips(self) -> bool:
+        """Whether it clips gradients; where not, as in a dry run, the updater does."""
+        ...
+
     def before_step(self, loss: float, *, signals: Mapping[str, float] | None = None, batch: Any = None) -> Verdict:
         """Judges the step whose gradients are there. Anything but "go" is not to be taken; after "rolled_back" and "stop" the
         rest of the batch is not either."""
@@ -321,6 +326,8 @@ class Updater:
         if self.verdict != "go" or not (math.isfinite(norm) and math.isfinite(whole)):
             self.optimiser.zero_grad()
             return totals | {"skipped": 1.0}
+        if self.guard is not None and not self.guard.clips:
+            clip_gradients(self.policy.decoder, self.config.max_grad_norm)
         self.optimiser.step()
         if self.guard is not None:
             self.guard.after_step()

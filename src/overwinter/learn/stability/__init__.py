@@ -26,16 +26,18 @@ docs/stability.md says when not to trust it.
 from __future__ import annotations
 
 from overwinter.learn.stability.config import GuardConfig
-from overwinter.learn.stability.detectors import Alarm, Detector, Reading, build_detectors
+from overwinter.learn.stability.detectors import Alarm, Detector, Reading
 from overwinter.learn.stability.events import EventLog, read_events
 from overwinter.learn.stability.guard import Guard, Verdict
-from overwinter.learn.stability.ladder import Decision, Ladder
+from overwinter.learn.stability.ladder import Decision, Ladder, Weights
 from overwinter.learn.stability.masks import RatioMasks, RatioRules, finite_rows, ratio_masks
 from overwinter.learn.stability.monitors import Monitors
+from overwinter.learn.stability.panel import build_detectors
 from overwinter.learn.stability.policy import PolicyBatch, policy_signals, repetition
 from overwinter.learn.stability.qk_clip import clip_attention
 from overwinter.learn.stability.replay import Incident, Replayed, replay
 from overwinter.learn.stability.snapshot import Snapshot
+from overwinter.learn.stability.together import gather_over
 from overwinter.learn.stability.window import History, Window
 from overwinter.learn.stability.zclip import ZClip
 
@@ -57,11 +59,13 @@ __all__ = [
     "Replayed",
     "Snapshot",
     "Verdict",
+    "Weights",
     "Window",
     "ZClip",
     "build_detectors",
     "clip_attention",
     "finite_rows",
+    "gather_over",
     "policy_signals",
     "ratio_masks",
     "read_events",

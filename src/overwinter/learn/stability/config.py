@@ -32,13 +32,19 @@ class GuardConfig:
     max_norm: float | None = 1.0
     """Hard cap on the gradient norm; None for none. Do not clip in your loop as well."""
 
-    # Skipped steps.
+    # Refused steps. A step that was not taken has done no harm, so the first answer to a bad batch is to wait for a better one.
     skips_allowed: int = 5
     skips_span: int = 100
-    """More than `skips_allowed` in `skips_span` steps is not bad luck: tighten and go on, or a real shift freezes training."""
-    red_skips: int = 3
-    red_span: int = 20
-    """This many skips in so few steps: roll back."""
+    """More than `skips_allowed` mild spikes in `skips_span` steps are not bad luck: take them, clipped and tightened, or a real
+    change freezes training."""
+    hold_steps: int = 50
+    """Grave refusals in a row (a loss far off or no number, data that cannot be meant) before the next rung is tried."""
+    probation_steps: int = 100
+    """Steps for which changed data are tried with a lowered rate; a collapse in them puts the state from before back, and stops."""
+    doubt_points: int = 3
+    """Refusals in a row after which weights that moved oddly are given up."""
+    weight_jump: float = 0.02
+    """Relative change of the weights' norm in one step that makes them suspect, if it is also ten times what is usual."""
 
     # Tightening.
     tighten_steps: int = 200
@@ -47,18 +53,33 @@ class GuardConfig:
     """Factor on the coefficients of the KL and entropy terms, for loops that read `guard.coefficient_scale`."""
     tighten_patience: int = 20
     """Steps that tightening is given to work; an alarm of a trend after them rolls back."""
+    lr_jump: float = 5.0
+    """A learning rate so many times over its highest so far is held at that for `tighten_steps`."""
 
     # Rolling back. PaLM: about 100 steps back, 200 to 500 batches skipped.
-    checkpoint_every: int = 100
-    checkpoints_kept: int = 3
+    checkpoint_every: int = 25
+    checkpoints_kept: int = 4
+    """The newest, and older ones that lie ever further apart."""
+    quiet_steps: int = 20
+    """Steps without an alarm before a state is kept, and after it before it counts as healthy."""
     max_rollbacks: int = 3
-    rollback_lr: float = 0.7
-    """Factor on the learning rate for good, per rollback."""
+    rollback_span: int = 2000
+    """One more than `max_rollbacks` within so many steps stops the training; older ones are forgiven."""
+    rollback_lr: float = 0.5
+    rollback_steps: int = 100
+    """The learning rate is multiplied by `rollback_lr`, and kept at or below that of the healthy state, for so many steps."""
+    relapse_lr: float = 0.3
+    """Factor on the learning rate for good, if a rollback follows soon upon another."""
+    restart_lr: float = 0.1
+    """Factor on the learning rate for good, if a training never got going and had to begin anew."""
     skip_batches: int = 200
     """Batches that are skipped after a rollback, at least; never fewer than lie between the checkpoint and the alarm."""
     loss_margin: float | None = 0.5
     loss_margin_steps: int = 50
-    """A loss this far above its best for so many steps: roll back. In nats; None for losses that are no likelihood, as in RL."""
+    """A loss this far above its best for so many steps: roll back; three times as far, after a fifth of the steps. In nats; None for
+    losses that are no likelihood, as in RL."""
+    success_drop: float = 0.1
+    """Success this far, and beyond its noise, below its best: roll back."""
 
     # Trends.
     drift_slack: float = 2.0
@@ -76,7 +97,6 @@ class GuardConfig:
     weight_high: float = 2.0
     staleness_most: float = 8.0
     """Versions of the policy between sampling and training; ScaleRL works with 8."""
-    lr_jump: float = 5.0
 
     # Looking inside.
     update_ratio_every: int = 10
@@ -114,8 +134,9 @@ class GuardConfig:
                 f"a window of {self.window} cannot be judged from {self.window_least} values on",
                 "let 2 ≤ window_least ≤ window",
             )
-        if self.checkpoint_every < 1 or self.checkpoints_kept < 1 or self.points < 1 or self.zclip_warmup < 1:
+        least = (self.checkpoint_every, self.checkpoints_kept, self.points, self.zclip_warmup, self.doubt_points)
+        if min(least) < 1:
             raise UsageError(
-                "checkpoint_every, checkpoints_kept, points and zclip_warmup must be at least 1",
+                "checkpoint_every, checkpoints_kept, points, zclip_warmup and doubt_points must be at least 1",
                 "to go without rollbacks set max_rollbacks=0",
             )

@@ -33,9 +33,27 @@ class EventLog:
         except OSError as error:
             raise UsageError(f"{self.path} cannot be written: {error}", "check space and permissions there") from error
 
+    def forget_after(self, step: int) -> None:
+        """Drop what a process that was killed wrote of steps that are going to be taken again."""
+        self.events = deque((event for event in self.events if event["step"] <= step), maxlen=self.events.maxlen)
+        if self.path is None or not self.path.exists():
+            return
+        lines = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        partial.replace(self.path)
+
     def of(self, kind: str) -> list[dict[str, Any]]:
         """The remembered events of a kind."""
         return [event for event in self.events if event["kind"] == kind]
+
+
+def _step_of(line: str) -> float:
+    """Infinite for a line that a crash has cut off."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def plain(value: Any) -> Any:

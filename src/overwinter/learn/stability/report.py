@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from overwinter.errors import UsageError
-from overwinter.learn.stability.events import plain
+from overwinter.learn.stability.events import EventLog, plain
+
+
+def summary(log: EventLog, signals: EventLog) -> dict[str, Any]:
+    """What was done, how often, and what was last seen."""
+    events = list(log.events)
+    kinds = sorted({event["kind"] for event in events})
+    return {
+        "counts": {kind: sum(event["kind"] == kind for event in events) for kind in kinds},
+        "last_events": [event for event in events if event["kind"] != "clip"][-20:],
+        "last_signals": list(signals.events)[-10:],
+    }
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -21,8 +32,8 @@ def render(report: Mapping[str, Any]) -> str:
         f"**Done before:** {counts}.",
         f"**Checkpoints kept:** {', '.join(map(str, report['checkpoints'])) or 'none'}.",
         "",
-        "The weights are those of the newest checkpoint from before the evidence, named by the last event. Look at the evidence,",
-        "replay the batch of the incident, mend the cause, and go on from there.",
+        "The weights are those of the step that the last event names: the newest ones that nothing speaks against. Look at the",
+        "evidence, replay the batch of the incident, mend the cause, and go on from there.",
         "",
         "| step | event | facts |",
         "| ---: | --- | --- |",

@@ -1,7 +1,7 @@
 """What is measured of an optimiser step: the gradient by groups, and how far the weights moved.
 
 Norms of all parameters are taken in one go and brought to the host together; `plain_norm` is the twin. Nothing here draws random numbers or
-writes to a tensor that is not its own.
+writes to a tensor that is not its own. Tensors that are split over processes (FSDP2) are measured as the whole that they are parts of.
 """
 
 from __future__ import annotations
@@ -36,14 +36,37 @@ def parameter_norms(tensors: Sequence[Tensor | None]) -> tuple[list[float], floa
     if not there:
         return [0.0] * len(tensors), 0.0
     with torch.no_grad():
-        device = there[0][1].device
-        norms_N = torch.stack([norm.to(device) for norm in torch._foreach_norm([tensor for _, tensor in there])])
+        found = torch._foreach_norm([local(tensor) for _, tensor in there])
+        device = found[0].device
+        norms_N = _over_shards(torch.stack([norm.to(device) for norm in found]), [tensor for _, tensor in there])
         total = torch.linalg.vector_norm(norms_N)
         *each, whole = torch.cat([norms_N.double(), total.double().reshape(1)]).tolist()
     norms = [0.0] * len(tensors)
     for (at, _), norm in zip(there, each, strict=True):
         norms[at] = norm
     return norms, whole
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The part that lies in this process, of a tensor that is split; else the tensor."""
+    part: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return part
+
+
+def _over_shards(norms_N: Tensor, tensors: Sequence[Tensor]) -> Tensor:
+    """Norms of whole tensors from those of this process's parts: one reduction for all that are split over the same processes."""
+    split = [at for at, tensor in enumerate(tensors) if _is_split(tensor)]
+    if not split:
+        return norms_N
+    squares_N = norms_N[split].double().square()
+    torch.distributed.all_reduce(squares_N, group=tensors[split[0]].device_mesh.get_group())  # type: ignore[attr-defined]
+    norms_N = norms_N.clone()
+    norms_N[split] = squares_N.sqrt().to(norms_N.dtype)
+    return norms_N
+
+
+def _is_split(tensor: Tensor) -> bool:
+    return any(placement.is_shard() for placement in getattr(tensor, "placements", ()))
 
 
 def plain_norm(tensors: Sequence[Tensor | None]) -> float:
@@ -62,7 +85,7 @@ def scale_gradients(parameters: Sequence[Tensor], norm: float, target: float) ->
     factor = target / (torch.tensor(norm, dtype=gradients[0].dtype) + EPS)
     with torch.no_grad():
         for gradient in gradients:
-            gradient.mul_(factor.to(gradient.device))
+            local(gradient).mul_(factor.to(gradient.device))
     return float(factor)
 
 
@@ -82,7 +105,7 @@ class Movement:
         if self._before is None:
             return {}
         with torch.no_grad():
-            moves = [now - before for now, before in zip(self.groups.parameters, self._before, strict=True)]
+            moves = [now.detach() - before for now, before in zip(self.groups.parameters, self._before, strict=True)]
         self._before = None
         move, moved = parameter_norms(moves)
         weight, weighed = parameter_norms([parameter.detach() for parameter in self.groups.parameters])

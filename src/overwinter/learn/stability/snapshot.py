@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from overwinter.errors import UsageError
+from overwinter.learn.stability.signals import local
 from overwinter.model.weights import new_folder, read_json, write_tensors
 
 FORMAT = 1
@@ -82,7 +83,13 @@ class Snapshot:
 
     def restore(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Put everything back but `extra`, which is the loop's own to put back."""
-        model.load_state_dict(dict(self.model))
+        present = model.state_dict()
+        if any(local(value) is not value for value in present.values() if isinstance(value, Tensor)):
+            # Split over processes: each puts its own part back.
+            for name, value in present.items():
+                local(value).copy_(self.model[name])
+        else:
+            model.load_state_dict(dict(self.model))
         for optimizer, state in zip(optimizers, self.optimizers, strict=True):
             _restore_optimizer(optimizer, state)
         set_random_state(copied(self.random))
@@ -97,11 +104,17 @@ class Snapshot:
 
 
 class Shelf:
-    """The last healthy snapshots, in memory, or in a folder that the next process finds again."""
+    """The last snapshots, in memory, or in a folder that the next process finds again.
 
-    def __init__(self, kept: int, folder: Path | None = None) -> None:
-        self.kept, self.folder = kept, folder
+    Close by and far back at once: when there are too many, the one goes that is missed least, which is where neighbours are near for their
+    age. One that lies further back than `reach` steps goes first. A snapshot counts as healthy when the steps after it were
+    (`confirm`): a sick state can look well for a while.
+    """
+
+    def __init__(self, kept: int, folder: Path | None = None, *, reach: int = 1000) -> None:
+        self.kept, self.folder, self.reach = kept, folder, reach
         self._held: dict[int, Snapshot | Path] = {}
+        self.healthy: set[int] = set()
         if folder is not None:
             found = sorted(folder.glob("step-*")) if folder.is_dir() else []
             self._held = {int(path.name.removeprefix("step-")): path for path in found}
@@ -111,7 +124,7 @@ class Shelf:
         return sorted(self._held)
 
     def add(self, snapshot: Snapshot) -> None:
-        """Keep one more, and the newest `kept` of all."""
+        """Keep one more."""
         if self.folder is None:
             self._held[snapshot.step] = snapshot
         else:
@@ -120,20 +133,35 @@ class Shelf:
                 _discard(path)
             snapshot.write(path)
             self._held[snapshot.step] = path
-        for step in self.steps[: -self.kept]:
-            self.drop(step)
+        self.healthy.discard(snapshot.step)
+        while len(self._held) > self.kept:
+            self.drop(self._least_missed())
+
+    def _least_missed(self) -> int:
+        steps = self.steps
+        newest = steps[-1]
+        if newest - steps[0] > self.reach or len(steps) < 3:
+            return steps[0]
+        inner = range(1, len(steps) - 1)
+        return steps[min(inner, key=lambda at: (steps[at + 1] - steps[at - 1]) / (newest - steps[at - 1]))]
+
+    def confirm(self, until: int) -> None:
+        """What was taken at or before a step has proven healthy."""
+        self.healthy |= {step for step in self._held if step <= until}
 
     def drop(self, step: int) -> None:
         held = self._held.pop(step)
+        self.healthy.discard(step)
         if isinstance(held, Path):
             _discard(held)
 
     def before(self, step: int) -> Snapshot | None:
-        """The newest that is older than a step, else the oldest there is; None from an empty shelf."""
+        """The newest healthy one that is older than a step, else the newest older, else the oldest there is; None from an empty shelf."""
         if not self._held:
             return None
         older = [each for each in self.steps if each < step]
-        held = self._held[older[-1] if older else self.steps[0]]
+        proven = [each for each in older if each in self.healthy]
+        held = self._held[(proven or older or self.steps[:1])[-1]]
         return Snapshot.read(held) if isinstance(held, Path) else held
 
     def drop_after(self, step: int) -> None:
@@ -160,7 +188,7 @@ def copied(value: Any) -> Any:
 def on_host(value: Any) -> Any:
     """The same values as copies on the CPU, for an accelerator's memory is not there to hold the past."""
     if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
+        return local(value.detach()).to("cpu", copy=True)
     if isinstance(value, Mapping):
         return {key: on_host(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -272,6 +300,10 @@ def _is_wide(value: Any) -> bool:
 
 def _placed(value: Any, present: Any, device: torch.device | str) -> Any:
     """A copy where the present value lies, or on a device if there is none."""
+    if isinstance(value, Tensor) and isinstance(present, Tensor) and local(present) is not present:
+        part = present.clone()
+        local(part).copy_(value)
+        return part
     if isinstance(value, Tensor):
         return value.detach().to(present.device if isinstance(present, Tensor) else device, copy=True)
     return copied(value)

@@ -18,6 +18,7 @@ from typing import Any, Literal, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from overwinter.errors import UsageError
+from overwinter.learn.stability.config import GuardConfig
 from overwinter.learn.train.objective import LossConfig
 from overwinter.learn.train.optim import OptimiserConfig
 from overwinter.learn.train.scaling import Scaling
@@ -125,6 +126,8 @@ class Recipe:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     run: RunTable = field(default_factory=RunTable)
+    guard: GuardConfig | None = None
+    """A guard around the loop; None, which is a recipe without the table, for none."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

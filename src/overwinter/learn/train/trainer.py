@@ -89,6 +89,11 @@ class Verdict(Protocol):
 class Guard(Protocol):
     """What stands between gradient and step; `learn.stability.Guard` is one."""
 
+    @property
+    def clips(self) -> bool:
+        """Whether it clips gradients; where not, the trainer does."""
+        ...
+
     def before_step(self, loss: Tensor | float, *, batch: Any = None) -> Verdict: ...
     def after_step(self) -> None: ...
     def state_dict(self) -> dict[str, Any]: ...
@@ -234,7 +239,7 @@ class Trainer:
         mean = Loss(*(workers.total(sums) / n_targets).tolist())
         norm, verdict = self._finish(mean, batches)
         self.optimiser.zero_grad()
-        if verdict is None or verdict.action != "rolled_back":
+        if verdict is None or verdict.action not in ("rolled_back", "stop"):
             self.step += 1
             self.tokens += n_targets
         if verdict is not None and verdict.stopped:
@@ -259,6 +264,8 @@ class Trainer:
             return norm, None
         verdict = self.guard.before_step(mean.loss, batch=batches)
         if verdict.go:
+            if not self.guard.clips:
+                clip_gradients(self.objective, self.config.clip)
             self.optimiser.step()
             self.guard.after_step()
         self.skip(verdict.skip_batches)

@@ -1,7 +1,8 @@
 """One training from recipe to model folder: `train(recipe, out)`, which `overwinter train` calls.
 
 The folder `out` holds `recipe.json` (the recipe in full), `tokenizer/` and `data/` (prepare.py), `metrics.jsonl`, `checkpoints/`,
-and in the end `model/`: config.json, model.safetensors, the tokenizer and `training.json` with recipe, versions and figures.
+`guard/` (what the guard did, if the recipe has one), and in the end `model/`: config.json, model.safetensors, the tokenizer and
+`training.json` with recipe, versions and figures.
 `overwinter generate --model out/model` takes it as it is.
 
 A folder that has a training goes on with it if asked to, under the same recipe; what may change is how it runs (`FREE`).
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 
 from overwinter.errors import UsageError
+from overwinter.learn.stability import Guard, GuardConfig, gather_over
 from overwinter.learn.train.checkpoint import whole, write_json_whole, write_model
 from overwinter.learn.train.data import Examples, Mixture, Source, Windows
 from overwinter.learn.train.distributed import Workers, workers
@@ -32,7 +34,7 @@ from overwinter.model.checkpoint import load
 from overwinter.model.decoder import Decoder, fresh
 from overwinter.model.weights import new_folder, read_json, write_json
 
-RECIPE, MODEL, RECORD = "recipe.json", "model", "training.json"
+RECIPE, MODEL, RECORD, GUARD = "recipe.json", "model", "training.json", "guard"
 FREE = tuple(
     f"run.{name}"
     for name in ("device", "threads", "checkpoint_every", "keep", "log_every", "tensorboard", "evaluate_", "parallel")
@@ -121,7 +123,26 @@ def build_trainer(recipe: Recipe, prepared: Prepared, crew: Workers | None = Non
     )
     trainer.share(crew, module)
     trainer.text = prepared.text
+    if recipe.guard is not None and recipe.guard.enabled:
+        trainer.guard = _guard(recipe.guard, trainer, crew, folder)
     return trainer
+
+
+def _guard(config: GuardConfig, trainer: Trainer, crew: Workers, folder: Path | None) -> Guard:
+    """A guard that can send this trainer back; each process has one, and all come to the same verdict."""
+    place = None if folder is None else folder / GUARD
+    if place is not None and not crew.leads:
+        place = place / f"rank-{crew.rank}"
+    return Guard(
+        trainer.objective.decoder,
+        list(trainer.optimiser.parts.values()),
+        config,
+        save=trainer.state,
+        load=trainer.load_state,
+        skip=trainer.skip,
+        folder=place,
+        gather=gather_over(crew.device) if crew.count > 1 else None,
+    )
 
 
 def build_decoder(recipe: Recipe, vocab_size: int) -> Decoder:

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from overwinter.journal import Store
 from overwinter.loop.memory.recaller import CoreBlock, Recaller
 from overwinter.memory.unit import AsOf, Hit
 
 if TYPE_CHECKING:
+    from overwinter.memory.core import Core
     from overwinter.memory.memory import Memory
 
 
 class MemoryRecaller:
     """Search and core of one namespace. Each search first takes in what the journal has new, this run's own entries included."""
 
-    def __init__(self, memory: Memory, core: Any) -> None:
+    def __init__(self, memory: Memory, core: Core) -> None:
         self._memory, self._core = memory, core
         self.namespace = memory.namespace
 
     def search(
         self, query: str, *, k: int, at: AsOf | None = None, session: str = "", budget_tokens: int = 0
     ) -> Sequence[Hit]:
-        self._memory.sync()
+        self._memory.sync(digests=False)
         return self._memory.search(query, k=k, at=at, session=session, budget_tokens=budget_tokens).hits
 
     def core(self) -> Sequence[CoreBlock]:
-        blocks = self._core.blocks() if self._core is not None else ()
-        return [CoreBlock(name=block.name, text=block.text, cite=block.cite) for block in blocks]
+        return [CoreBlock(name=block.name, text=block.text, cite=block.cite) for block in self._core.blocks()]
 
     def close(self) -> None:
         self._memory.close()
@@ -43,11 +41,9 @@ def open_recaller(store: Store, namespace: str, embedder: str = "") -> Recaller:
         UsageError: there is no such embedder.
         StoreError: the index cannot be opened.
     """
+    from overwinter.memory.core import Core
     from overwinter.memory.embed import open_embedder
     from overwinter.memory.memory import Memory
 
     memory = Memory.open(store, namespace, embedder=open_embedder(embedder) if embedder else None)
-    core = None
-    if find_spec("overwinter.memory.core") is not None:
-        core = import_module("overwinter.memory.core").Core(store, memory.notebook.run)
-    return MemoryRecaller(memory, core)
+    return MemoryRecaller(memory, Core(store, memory.notebook.run))

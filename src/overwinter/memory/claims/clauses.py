@@ -16,7 +16,7 @@ _SENTENCE = re.compile(
 )
 _INITIAL = re.compile(r"(?:^|\b[A-Z][\w.]*\s|[(\"'])[A-Z]$")
 _CUT = re.compile(
-    r"\s*;\s+|\s+[—–]\s+|,?\s+(?:whereas|while)\s+|,?\s+but\s+(?=\S+\s+\S+\s+\S)|,\s+(?:and|then)\s+"
+    r"\s*;\s+|\s+[—–]\s+|,?\s+(?:whereas|while)\s+|,?\s+but\s+(?=[^,;.]*\b(?:is|are|was|were|has|have|lives?|works?|moved|became|changed|will)\b)|,\s+(?:and|then)\s+"
     r"|,\s+(?=(?:it|he|she|they)(?:\s+(?:is|are|was|were|has|have|will)\b|['’]s\b))"
     r"|\s+and\s+(?=(?:he|she|it|they|we|i|his|her|its|their|my|our)\b)",
     re.IGNORECASE,
@@ -56,7 +56,7 @@ _LEAD = re.compile(
     r"|(?:please\s+)?(?:note|remember|don['’]t\s+forget|keep\s+in\s+mind|bear\s+in\s+mind|be\s+aware|know|record|write\s+down|save)"
     r"|you\s+should\s+know|i(?:['’]d|\s+would)\s+like\s+you\s+to\s+(?:know|remember|note)|let\s+me\s+(?:tell|inform|remind)\s+you"
     r"|i\s+(?:can|want\s+to|wanted\s+to|must|have\s+to|am\s+happy\s+to|just)?\s*(?:tell\s+you|mention|add|say|report|confirm|announce)"
-    r"|(?:i|we)\s+(?:(?:just|have|recently|now|also)\s+)*(?:heard|learned|learnt|found\s+out|noticed|see|saw|know|read|noted|was\s+told|were\s+told|got\s+word)"
+    r"|(?:i|we)\s+(?:(?:just|have|recently|now|also)\s+)*(?:heard|learned|learnt|found\s+out|noticed|see|saw|know|read|noted|(?:was|were|am|are)\s+told|got\s+word)"
     r"|i\s+(?:think|believe|guess)|the\s+(?:latest|news|fact)\s+is|it\s+is\s+(?:true|official|known|confirmed)|word\s+is|rumou?r\s+has\s+it"
     r"|according\s+to\s+[\w' ]{1,30}?(?=,)|on\s+the\s+record|long\s+story\s+short|there\s+(?:is|has\s+been)\s+a\s+change)"
     r"(?![\w'’])(?:\s+that\b)?(?:\s*[,:;—–-]+|\s|$)\s*)+",
@@ -73,11 +73,11 @@ _CORRECTS = re.compile(
 )
 _TRAILING = re.compile(
     r",\s*(?:i\s+was\s+wrong|i\s+misspoke|sorry(?:\s+about\s+that)?|my\s+mistake|by\s+the\s+way|btw|i\s+(?:think|believe|hear|guess)|it\s+seems|apparently|please|thanks"
-    r"|as\s+(?:it\s+turns\s+out|agreed|planned|discussed|you\s+know)|so\s+you\s+know|for\s+what\s+it['’]?s\s+worth)$",
+    r"|as\s+(?:it\s+turns\s+out|agreed|planned|discussed|you\s+know)|so\s+you\s+know|as\s+\w+(?:\s+\w+){0,3}|for\s+what\s+it['’]?s\s+worth)$",
     re.IGNORECASE,
 )
 _ASIDE = re.compile(
-    r",\s*(?:which|who)\s+[^,]{1,60},(?=\s)|\((?:which|who|was|formerly|previously|used\s+to)\b[^)]{1,60}\)",
+    r",\s*(?:i|we|they)\s+\w+(?:\s+\w+)?\s*,(?=\s)|,\s*(?:it\s+seems|as\s+\w+\s+\w+(?:\s+\w+)?|by\s+the\s+way|of\s+course|for\s+now|in\s+short)\s*,(?=\s)|,\s*(?:which|who)\s+[^,]{1,60},(?=\s)|\((?:which|who|was|formerly|previously|used\s+to)\b[^)]{1,60}\)",
     re.IGNORECASE,
 )
 _HEDGE = re.compile(
@@ -86,7 +86,7 @@ _HEDGE = re.compile(
 )
 
 _ADVERB = re.compile(
-    r"(?<![\w-])(?:as\s+of\s+(?:now|today)|from\s+now\s+on|right\s+now|just\s+now|for\s+now|at\s+the\s+moment|at\s+present|at\s+this\s+point|these\s+days|nowadays|by\s+now"
+    r"(?<![\w-])(?:as\s+of\s+(?:now|today)|from\s+(?:today|tomorrow|now|here)\s+on(?:wards?)?|in\s+the\s+end|after\s+all|as\s+usual|as\s+always|always|by\s+default|from\s+now\s+on|right\s+now|just\s+now|for\s+now|at\s+the\s+moment|at\s+present|at\s+this\s+point|these\s+days|nowadays|by\s+now"
     r"|now|currently|presently|already|still|just|recently|officially|finally|actually|also|again|meanwhile|newly|lately|indeed|definitely|probably|supposedly"
     r"|allegedly|apparently|as\s+well|too|permanently|temporarily|once\s+again|once\s+more|instead|today|in\s+fact|henceforth|effectively|since\s+then|going\s+forward|effective\s+immediately|in\s+the\s+meantime"
     r"|as\s+it\s+stands|from\s+here\s+on|until\s+further\s+notice|for\s+the\s+time\s+being|with\s+immediate\s+effect|so\s+far|at\s+last|eventually)(?![\w-])",
@@ -117,7 +117,8 @@ _BEFORE_DATE = re.compile(
     re.I,
 )
 
-_AFTER_DATE = re.compile(r"\s+(?:on|onwards?|forward)(?=\s*(?:$|[,.;]))", re.IGNORECASE)
+_AFTER_DATE = re.compile(r"\s+(?:onwards?|forward)\b|\s+on(?=\s*(?:$|[,.;]))", re.IGNORECASE)
+_NOT_FIRST = re.compile(r"\s*(?:correction\s*[,:]\s*)?not\s+[^,;]{1,60},\s+(?=\S+\s+\S)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -226,6 +227,9 @@ def _because(clause: Clause, text: str, dates: list[TimeRange]) -> Iterator[Clau
 def _prepared(clause: Clause, text: str, dates: list[TimeRange]) -> Clause:
     first, last = clause.first, clause.last
     words, speaker = _blank_all(_ASIDE, _blank_all(_TRAILING, text[first:last])), ""
+    instead = _NOT_FIRST.match(words)  # "not A, it is B": what it is comes behind
+    if instead:
+        words, clause = _blank(words, 0, instead.end()), replace(clause, corrects=True)
     lead = _LEAD.match(words)
     if lead and lead.end() < len(words):
         words = _blank(words, 0, lead.end())

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from overwinter.memory.claims import lines as line_rules
-from overwinter.memory.claims import quality
+from overwinter.memory.claims import quality, values
 from overwinter.memory.claims.clauses import Clause, clauses
 from overwinter.memory.claims.phrases import (
     ABSENT,
     ABSENT_GATE,
     AGE,
+    ANCHORED,
     IT_IS,
     KEPT,
     MENTIONED,
@@ -36,8 +37,8 @@ from overwinter.memory.claims.words import predicate_of, subject_of
 from overwinter.memory.unit import BOILERPLATE, INJECTED, INSTRUCTION, OWN, TRUSTED, Unit
 
 Extractor = Callable[[Unit], Iterable[Mapping[str, Any]]]
-"""Further statements of a unit, as facts ({subject, predicate, object, polarity?, valid_from_us?, valid_to_us?}): a model's, say. Each passes
-the evidence check or is dropped."""
+"""Further statements of a unit, as facts ({subject, predicate, object, polarity?, valid_from_us?, valid_to_us?}): a model's, say.
+Each passes the evidence check or is dropped."""
 
 MAX_CLAUSE = 140
 """Characters. What is said in longer ones is seldom one fact."""
@@ -48,36 +49,16 @@ MAX_STATEMENTS = 64
 _STATED, _FACT, _HEDGED = 0.9, 0.97, 0.6
 """Confidence of what a trusted source says in words, as data, and with reservations."""
 
-_TAIL = re.compile(
-    r"\s*[,(]?\s*(?:(?P<wrong>(?:and\s+|but\s+)?not)|instead\s+of|rather\s+than|formerly|previously|up\s+from|down\s+from|no\s+longer|was|it\s+was|replacing|from)"
-    r"\s+(?P<a>[^,()]{1,80}?)\)?$",
-    re.IGNORECASE,
-)
-_TAIL_FROM = re.compile(r"^(?:from|was|it\s+was)\b", re.IGNORECASE)
-_NO_OBJECT = re.compile(
-    r"^(?:that|what|why|how|who|where|when|because|it|there|here|not|to\b|going|being|able|about\s+to|in\s*$|at\s*$|of\b|than\b|as\b"
-    r"|over\s*$|away\s*$|back\s*$|important|necessary|possible|clear|true|time\s+to|up\s+to|like\b|so\b|very\b|a\s+lot|why\b)",
-    re.IGNORECASE,
-)
-_SAYS_MORE = re.compile(r"\s(?:is|are|was|were|has|have|will)\s", re.IGNORECASE)
 _NO_ATTRIBUTE = re.compile(
     r"(?:.*\b(?:is|are|was|were|has|have|who|that|which|and|or|to|not|the|an?|my|our|your|his|her|its|their|it|this|that|now|just|rid|me|we|i|you|he|she|they|us|him|them|so|much|many|more|really|very|too|all|some|any|such|no)\b.*|lots?|kind|sort|bit|few|couple|end|rest|most|one|way|fact|rid|difference|impact|gonna|wanna|hold|sight|plenty|part"
     r"|member|tired|fond|care|advantage|piece|cup|bottle|pair|sense|use)",
     re.IGNORECASE,
 )
 _UNKNOWN_LEAD = re.compile(
-    r"[,:]\s+|(?<=\S\s)that\s+|\s(?=(?:about|regarding|concerning)\s[^,:]{1,40}[,:])", re.IGNORECASE
-)
-_LEAD_CHARS = 60
-_OF_VERBS = frozenset({"has", "home", "employer", "likes", "dislikes", "uses", "vehicle", "spouse"})
-_ADJUNCT = re.compile(
-    r"(?<=\S)\s+(?:after|before|during|for|with|because\s+of|due\s+to|thanks\s+to|on|at|in|from|to|when|so)\s+\S.*$",
+    r"[,:]\s+|(?<=\S\s)that\s+|\s(?=(?:about|regarding|concerning)\s[^,:]{1,40}[,:]|(?:on|from|for|with)\s[^,:]{1,40}:)",
     re.IGNORECASE,
 )
-_ADJUNCT_OF_ATTRIBUTE = re.compile(
-    r"(?<=\S)\s+(?:after|before|during|for|because\s+of|due\s+to|thanks\s+to|when|so\s+that)\s+\S.*$", re.IGNORECASE
-)
-_INSTEAD = re.compile(r"(?P<a>\S.*?),?\s+but\s+(?:rather\s+|now\s+)?(?P<o>\S.*)")
+_LEAD_CHARS = 60
 _PAST = re.compile(
     r"\b(?:was|were|had|lived|resided|worked|owned|liked|loved|used|played|kept|spoke|cost|stood|stayed|remained|preferred|drove)\b",
     re.I,
@@ -254,7 +235,7 @@ class _Reader:
                 )
                 yield from self._made(clause, found, subject[1])
                 return
-        if self._mentioned(clause, text, offset):
+        if self._mentioned(text, offset):
             return
         gates: dict[re.Pattern[str], bool] = {}
         for phrase in (*WITH_ATTRIBUTE, *VERBS):
@@ -265,8 +246,28 @@ class _Reader:
             if got:
                 yield from self._made(clause, *got)
                 return
-        if not named_only:
+        anchored = self._anchored(text, offset)
+        if anchored and not clause.denial:
+            yield from self._made(clause, *anchored)
+        elif not named_only:
             yield from self._state(clause, text, offset)
+
+    def _anchored(self, text: str, offset: int) -> tuple[_Found, int] | None:
+        """No phrase fits, but an attribute of a subject is named at one end, and what joins it to the rest leaves one value."""
+        for pattern, at_end in ANCHORED if OWN_GATE.search(text) else ():
+            match = pattern.fullmatch(text)
+            subject = self._subject(match["s"], offset + match.start("s")) if match else None
+            if match is None or subject is None or _NO_ATTRIBUTE.fullmatch(match["p"]):
+                continue
+            value = values.last_value(match["rest"]) if at_end else match["rest"]
+            object_ = values.object_of(value)[0]
+            predicate = predicate_of(match["p"])
+            if object_ and quality.is_value(predicate, object_) and len(object_.split()) <= 4:
+                self.last_subject = subject
+                return _Found(subject=subject_of(subject[0]), predicate=predicate, object=object_, event=True), subject[
+                    1
+                ]
+        return None
 
     @staticmethod
     def _has(gates: dict[re.Pattern[str], bool], gate: re.Pattern[str], text: str) -> bool:
@@ -274,7 +275,7 @@ class _Reader:
             gates[gate] = gate.search(text) is not None
         return gates[gate]
 
-    def _mentioned(self, clause: Clause, text: str, offset: int) -> bool:
+    def _mentioned(self, text: str, offset: int) -> bool:
         """Only names an attribute of which something is said next."""
         for pattern in MENTIONED if OWN_GATE.search(text) else ():
             match = pattern.fullmatch(text)
@@ -295,8 +296,8 @@ class _Reader:
         predicate = phrase.predicate or predicate_of(groups.get("p") or "")
         if not predicate or (not phrase.predicate and _NO_ATTRIBUTE.fullmatch(groups["p"])):
             return None
-        object_, former, wrong = _object(match["o"])
-        object_ = _adjunct(predicate).sub("", object_)
+        object_, former, wrong = values.object_of(match["o"])
+        object_ = values.trimmed(predicate, object_)
         if not object_ or not quality.is_value(predicate, object_, denied=bool(clause.denial)):
             return None
         helped = bool(clause.denial) or clause.former
@@ -326,7 +327,8 @@ class _Reader:
             return ("user" if self.unit.trust == OWN else "agent"), place
         if plain in PRONOUNS:
             return self.last_subject
-        if plain.endswith((" and", " then")):  # "Alice packed up and moved to …"
+        if plain.endswith((" and", " then")) or re.search(r"\sand\s(?:the|his|her|their|my|our|a)\s", plain):
+            # "Alice packed up and moved to …", "Alice and her family live in …"
             named = re.match(r"[A-Z][\w'-]*(?:\s+[A-Z][\w'-]*)*", words.strip())
             return (named.group(), place) if named else None
         if not quality.is_subject(words.strip(" ,"), starts=place <= self.sentence_at + 1):
@@ -340,14 +342,11 @@ class _Reader:
         subject = self._subject(match["s"], offset + match.start("s")) if match else None
         if match is None or subject is None:
             return
-        object_, former, wrong = _object(match["o"])
+        object_, former, wrong = values.object_of(match["o"])
         if not object_ or len(object_.split()) > 4:
             return
-        changes = (
-            age is None
-            and not re.fullmatch(r"(?:is|are|was|were|has been|have been)", " ".join(match["be"].casefold().split()))
-            and match["be"]
-        )
+        be = " ".join((match.groupdict().get("be") or "").casefold().split())
+        changes = age is None and be not in {"", "is", "are", "was", "were", "has been", "have been"}
         if age is not None:
             predicate = "age"
         elif self.last_key is not None and match["s"].casefold() == "it" and self.clause_at - self.last_key[2] <= 1:
@@ -414,9 +413,9 @@ class _Reader:
             ends_softly=softly,
         )
         main = replace(main, reaches_back=ends == since + 1)
-        if denies and (instead := _INSTEAD.fullmatch(found.object)):  # "no longer A but B"
+        if denies and (instead := values.INSTEAD.fullmatch(found.object)):  # "no longer A but B"
             main = replace(main, object=instead["a"])
-            yield replace(main, object=instead["o"], polarity=True)
+            yield replace(main, object=instead["o"], polarity=True, corrects=clause.denial == "never")
         if clause.denial == "never":
             yield replace(main, never=True, valid_from_us=EARLIEST_US, ends_us=None, ends_softly=False)
             return
@@ -472,28 +471,3 @@ class _Reader:
                 return since, spans[0].until_us if stated else None, False
             return since, spans[0].until_us, True
         return (EARLIEST_US, happened, True) if clause.former else (happened, None, False)
-
-
-def _adjunct(predicate: str) -> re.Pattern[str]:
-    """What trails a value and says when or what for: more prepositions can after a verb than after an attribute."""
-    return _ADJUNCT if predicate in _OF_VERBS else _ADJUNCT_OF_ATTRIBUTE
-
-
-def _object(words: str) -> tuple[str, str, str]:
-    """An object without what trails it: (object, former value, value called wrong); "" where it is none."""
-    object_, former, wrong = re.split(r"\s{2,}", words.strip(), maxsplit=1)[0].strip(" ,.;:"), "", ""
-    tail = _TAIL.search(object_)
-    if tail and tail.start() > 0:
-        object_ = object_[: tail.start()].strip(" ,.;:(")
-        former, wrong = tail["a"].strip(), tail["a"].strip() if tail["wrong"] else ""
-    object_ = object_.strip("\"'`“”‘’*")
-    if (
-        not object_
-        or len(object_.split()) > 10
-        or len(object_) > 120
-        or _NO_OBJECT.match(object_)
-        or _SAYS_MORE.search(object_)
-        or object_.casefold() in PRONOUNS
-    ):
-        return "", "", ""
-    return object_, former, wrong

@@ -22,14 +22,20 @@ ATTRIBUTE = rf"{_NOUN}(?:\s+{_NOUN}){{0,3}}?"
 OBJECT = r"(?P<o>\S.*?)"
 
 _CHANGED = (
-    r"(?:changed|switched|moved|updated|set|reset|raised|lowered|increased|reduced|decreased|renamed|revised|adjusted|rescheduled|postponed"
-    r"|corrected|upgraded|downgraded|bumped|shifted|rose|risen|fell|fallen|dropped|grew|grown|climbed|modified|altered|converted|extended|amended"
+    r"(?:changed|switched|moved|updated|set|reset|raised|lowered|increased|reduced|decreased|renamed|revised|adjusted|rescheduled"
+    r"|postponed"
+    r"|corrected|upgraded|downgraded|bumped|shifted|rose|risen|fell|fallen|dropped|grew|grown|climbed|modified|altered|converted"
+    r"|extended|amended"
     r"|swapped|flipped|gone|went|brought\s+forward|pushed(?:\s+back)?|cut|turned|transferred|reassigned|jumped|sunk|sank|slid|slipped)"
 )
-_CHANGE = r"(?:change|switch|move|update|set|reset|raise|lower|increase|reduce|decrease|rename|adjust|reschedule|postpone|modify|alter|bump|turn)s?"
+_CHANGE = (
+    r"(?:change|switch|move|update|set|reset|raise|lower|increase|reduce|decrease|rename|adjust|reschedule|postpone"
+    r"|modify|alter|bump|turn)s?"
+)
 _AUX = r"(?:(?:has|have|had|is|are|was|were|got|been|being|will|shall|be|gets|(?:had|managed|decided|chose|going)\s+to)\s+)*"
 _BE = (
-    r"(?:(?:has|have|had|will|shall)\s+)?(?:is|are|was|were|been|be|became|becomes|become|remains?|remained|stays?|stayed|equals|reads?|shows|showed"
+    r"(?:(?:has|have|had|will|shall)\s+)?(?:is|are|was|were|been|be|became|becomes|become|remains?|remained|stays?|stayed|equals"
+    r"|reads?|shows|showed"
     r"|stands\s+at|stood\s+at|comes\s+to|amounts\s+to|turned\s+out\s+to\s+be|turned|lies\s+at|sits\s+at)"
 )
 _TO = r"(?:up\s+|down\s+|over\s+)?(?:to|into|at|as|by)"
@@ -37,11 +43,16 @@ _FROM = r"(?:\s+(?:up\s+|down\s+)?from\s+(?P<a>\S.*?))?"
 _OWN = r"(?:his|her|its|their|the|my|our|your|a|an)"
 
 _CHOSE = (
-    r"(?:(?:can|may|please|to)\s+)?(?:decided\s+(?:on|for)|chose|chosen|picked|selected|named|appointed|registered|entered|recorded|noted|uses?|using|opted\s+for"
-    r"|went\s+with|gone\s+with|go(?:es)?\s+with|settled\s+on|agreed\s+on|writ(?:e|ten)\s+down|put\s+down|note|record|enter|take|took|taken|list|set|given|gave|put|\w{2,}(?:ed|ing))"
+    r"(?:(?:can|may|please|to)\s+)?(?:decided\s+(?:on|for)|chose|chosen|picked|selected|named|appointed|registered|entered"
+    r"|recorded|noted|uses?|using|opted\s+for"
+    r"|went\s+with|gone\s+with|go(?:es)?\s+with|settled\s+on|agreed\s+on|writ(?:e|ten)\s+down|put\s+down|note|record|enter|take"
+    r"|took|taken|list|set|given|gave|put|\w{2,}(?:ed|ing))"
 )
 
-_FILL = r"(?:is|are|was|were|has|have|had|will|shall|got|gets|up|down|over|back|to|going|happens?|ended|turn(?:s|ed)?|seems?|appears?|ends?|out|should|\w{2,}ed|\w{2,}ing)"
+_FILL = (
+    r"(?:is|are|was|were|has|have|had|will|shall|got|gets|up|down|over|back|to|going|happens?|ended|turn(?:s|ed)?|seems?"
+    r"|appears?|ends?|out|should|\w{2,}ed|\w{2,}ing)"
+)
 _LINK = r"(?:is|are|be|being|been|to|as|at|into|reads?|equals?)"
 
 OF_SUBJECT = (
@@ -133,7 +144,8 @@ WITH_ATTRIBUTE = [
     ),
     Phrase(
         pattern=_compiled(
-            rf"(?P<s>{NAME})\s+{_AUX}(?:replac|swapp|exchang)(?:ed|e|ing)\s+{_OWN}\s+(?P<p>{ATTRIBUTE})(?:\s+(?P<a>\S.*?))?\s+(?:with|by|for)\s+{OBJECT}"
+            rf"(?P<s>{NAME})\s+{_AUX}(?:replac|swapp|exchang)(?:ed|e|ing)\s+{_OWN}"
+            rf"\s+(?P<p>{ATTRIBUTE})(?:\s+(?P<a>\S.*?))?\s+(?:with|by|for)\s+{OBJECT}"
         ),
         event=True,
     ),
@@ -150,20 +162,31 @@ WITH_ATTRIBUTE = [
     ),
     Phrase(
         pattern=_compiled(
-            rf"(?P<s>{NAME})\s+{_AUX}(?:uses?|using|used|settled\s+on|chose|chosen|picked|took|opted\s+for|went\s+with|has)\s+{OBJECT}\s+for\s+(?:the|its|his|her|their)"
+            rf"(?P<s>{NAME})\s+{_AUX}(?:uses?|using|used|settled\s+on|chose|chosen|picked|took|opted\s+for|went\s+with"
+            rf"|has)\s+{OBJECT}\s+for\s+(?:the|its|his|her|their)"
             rf"\s+(?P<p>{ATTRIBUTE})"
         )
     ),
     Phrase(
         pattern=_compiled(
-            rf"(?:for|as\s+for|as\s+to|regarding|concerning|about|with|at|as\s+far\s+as|when\s+it\s+comes\s+to|in\s+the\s+case\s+of|speaking\s+of|talking\s+about)\s+(?P<s>{NAME})(?:\s+(?:is|are)\s+concerned)?\s*[,:]?\s+(?:the|its|his|her|their|a)\s+(?P<p>{ATTRIBUTE})"
+            rf"(?:for|on|from|as\s+for|as\s+to|regarding|concerning|about|with|at|as\s+far\s+as|when\s+it\s+comes\s+to"
+            rf"|in\s+the\s+case\s+of|speaking\s+of|talking\s+about)\s+(?P<s>{NAME})(?:\s+(?:is"
+            rf"|are)\s+concerned)?\s*[,:]?\s+(?:the|its|his|her|their|a)\s+(?P<p>{ATTRIBUTE})"
             rf"\s+(?:{_BE}|{_AUX}{_CHANGED}{_FROM}\s+{_TO})\s+{OBJECT}"
         )
     ),
     Phrase(pattern=_compiled(rf"(?P<s>{NAME})\s*:\s*(?P<p>{ATTRIBUTE})\s*(?:=|:|->|→|\bis\b)\s*{OBJECT}")),
     Phrase(
         pattern=_compiled(
-            rf"(?P<s>{NAME})\s+(?:is|are|was|went|goes|came|has|got|moved|switched|changed)\s+(?:\w+\s+){{0,3}}?(?:a|the|his|her|its|their)\s+(?:new\s+)?(?P<p>{ATTRIBUTE})\s*[:=]\s*{OBJECT}"
+            rf"(?P<s>{NAME})\s+(?:is|are|was|went|goes|came|has|got|moved|switched|changed)\s+(?:\w+\s+){{0,3}}?(?:a|the|his|her"
+            rf"|its|their)\s+(?:new\s+)?(?P<p>{ATTRIBUTE})\s*[:=]\s*{OBJECT}"
+        )
+    ),
+    Phrase(
+        pattern=_compiled(
+            rf"(?:{NAME}\s+)?{_AUX}(?:gave|given|giving|assigned|handed|issued|sent|got|found)\s+(?P<s>{NAME})\s+(?:an?|the|his"
+            rf"|her|its|their)\s+(?:new\s+|other\s+)?"
+            rf"(?P<p>{ATTRIBUTE})\s*(?::|,\s*namely|,)\s*{OBJECT}"
         )
     ),
     Phrase(pattern=_compiled(rf"(?P<s>{NAME})\s+\((?P<p>{ATTRIBUTE})\)\s*(?:=|:|->|→|\bis\b)\s*{OBJECT}")),
@@ -182,17 +205,24 @@ def _verb(predicate: str, verbs: str, *, event: bool = False, ends: bool = False
 
 _KEEP_LIVING = (
     r"liv(?:es?|ed|ing)\s+in|resid(?:es?|ed|ing)\s+in|(?:is\s+|are\s+|was\s+)?based\s+in|(?:re)?settled(?:\s+down)?\s+in|at\s+home\s+in"
-    r"|(?:found|has|made|makes?)\s+(?:a|his|her|their|my|its)\s+(?:new\s+)?home\s+in|took\s+up\s+residence\s+in|(?:went|returned|came)(?:\s+back)?\s+to\s+live\s+in"
+    r"|(?:found|has|made|makes?)\s+(?:a|his|her|their|my|its)\s+(?:new\s+)?home\s+in|(?:took|taken|rented|rents"
+    r"|bought)\s+an?\s+(?:flat|house|apartment|place|room)\s+in|took\s+up\s+residence\s+in|(?:went|returned"
+    r"|came)(?:\s+back)?\s+to\s+live\s+in"
 )
 _GET = (
-    r"got(?=\s+(?:an?|the|my|his|her|its|some|two|three|another)\s)|picked\s+up|came\s+by|brought\s+home|got\s+hold\s+of|came\s+into\s+(?:the\s+)?possession\s+of|was\s+gifted|snapped\s+up|procured|obtained|took\s+(?:home|in)"
+    r"got(?=\s+(?:an?|the|my|his|her|its|some|two|three|another)\s)|picked\s+up|came\s+by|brought\s+home|got\s+hold\s+of"
+    r"|came\s+into\s+(?:the\s+)?possession\s+of|was\s+gifted|snapped\s+up|procured|obtained|took\s+(?:home|in)"
     r"|came\s+(?:home|back)\s+with|treated\s+(?:him|her|my|it)self\s+to|treated\s+(?:them|our)selves\s+to|has\s+got|"
-    r"inherited|received|was\s+given|b(?:ought|uys?)|adopted|adopts|acquired|purchased|got\s+(?:himself|herself|themselves|myself|ourselves)"
+    r"inherited|received|was\s+given|b(?:ought|uys?)|adopted|adopts|acquired|purchased|got\s+(?:himself|herself|themselves|myself"
+    r"|ourselves)"
 )
 _RID = (
-    r"sell|give\s+(?:up|away)|part\s+with|cancel|return|drop|donate|(?:was|were|been)\s+(?:stripped|deprived|robbed|relieved)\s+of|stripped\s+of|"
+    r"sell|give\s+(?:up|away)|part\s+with|cancel|return|drop|donate|(?:was|were|been)\s+(?:stripped|deprived|robbed"
+    r"|relieved)\s+of|stripped\s+of|"
     r"s(?:old|ells?)|gave\s+away|given\s+away|lost|got\s+rid\s+of|gotten\s+rid\s+of|returned|donated|cancel(?:l?ed|s)|terminated|scrapped"
-    r"|discontinued|gave\s+up|given\s+up|unsubscribed\s+from|closed|ended|threw\s+(?:away|out)|dropped|parted\s+with|handed\s+over|passed\s+on|disposed\s+of|auctioned(?:\s+off)?|swapped|exchanged|surrendered|relinquished|destroyed|smashed|junked|pawned|traded\s+in|discarded|let\s+go\s+of"
+    r"|discontinued|gave\s+up|given\s+up|unsubscribed\s+from|closed|ended|threw\s+(?:away|out)|dropped|parted\s+with"
+    r"|handed\s+over|passed\s+on|disposed\s+of|auctioned(?:\s+off)?|swapped|exchanged|surrendered|relinquished|destroyed|smashed"
+    r"|junked|pawned|traded\s+in|discarded|let\s+go\s+of"
 )
 
 VERBS = [
@@ -212,7 +242,8 @@ VERBS = [
     _verb("home", _KEEP_LIVING),
     Phrase(
         pattern=_compiled(
-            rf"(?P<s>{NAME})\s+(?:has\s+|have\s+)?(?:calls?|made|makes?|called)\s+{OBJECT}\s+(?:(?:his|her|their|my|its)\s+)?(?:new\s+)?home"
+            rf"(?P<s>{NAME})\s+(?:has\s+|have\s+)?(?:calls?|made|makes?|called)\s+{OBJECT}\s+(?:(?:his|her|their|my"
+            rf"|its)\s+)?(?:new\s+)?home"
         ),
         predicate="home",
     ),
@@ -241,7 +272,8 @@ VERBS = [
     _verb("allergic to", r"(?:is|are|was)\s+allergic\s+to|allergic\s+to"),
     _verb(
         "likes",
-        r"lik(?:es?|ed|ing)|lov(?:es?|ed|ing)|enjoy(?:s|ed|ing)?|ador(?:es?|ed)|(?:is|are|was)\s+(?:fond\s+of|a\s+fan\s+of|into)|fond\s+of",
+        r"lik(?:es?|ed|ing)|lov(?:es?|ed|ing)|enjoy(?:s|ed|ing)?|ador(?:es?|ed)|(?:is|are|was)\s+(?:fond\s+of|a\s+fan\s+of|into)"
+        r"|fond\s+of",
     ),
     _verb("dislikes", r"dislik(?:es?|ed)|hat(?:es?|ed|ing)|detests?|can(?:'|’)?t\s+stand|cannot\s+stand|avoids?"),
     Phrase(
@@ -270,7 +302,8 @@ VERBS = [
     _verb("has", _GET, event=True),
     Phrase(
         pattern=_compiled(
-            rf"(?P<s>{NAME})\s+{_AUX}(?:gave|give|given|handed|passed|threw|thrown|traded|sold|auctioned|signed|swapped|exchanged)\s+{OBJECT}\s+(?:away|over|on|out|in|(?:to|for)\s+\S.*?|off)(?:\s+to\s+.*)?"
+            rf"(?P<s>{NAME})\s+{_AUX}(?:gave|give|given|handed|passed|threw|thrown|traded|sold|auctioned|signed|swapped"
+            rf"|exchanged)\s+{OBJECT}\s+(?:away|over|on|out|in|(?:to|for)\s+\S.*?|off)(?:\s+to\s+.*)?"
         ),
         predicate="has",
         event=True,
@@ -286,9 +319,12 @@ VERBS = [
 ABSENT = (
     [
         _compiled(
-            rf"{own}\s+(?:(?:has|have|had)\s+)?(?:(?:is|are|was|were|been|got)\s+)?(?:now\s+)?(?:cancel(?:l)?ed|removed|deleted|revoked|abolished|discontinued|terminated|cleared"
-            r"|unset|lost|gone|withdrawn|dropped|scrapped|expired|lapsed|exist(?:s|ed)?|taken\s+away|run\s+out|ran\s+out|void|no\s+more|stopped|ended|over|shut\s+down|retired|decommissioned|waived|lifted|suspended|nullified"
-            r"|history|given\s+up|taken\s+from\s+(?:him|her|them|it)|come\s+to\s+an\s+end|dissolved|disconnected|deactivated|emptied|erased)"
+            rf"{own}\s+(?:(?:has|have|had)\s+)?(?:(?:is|are|was|were|been|got)\s+)?(?:now\s+)?(?:cancel(?:l)?ed|removed|deleted"
+            rf"|revoked|abolished|discontinued|terminated|cleared"
+            r"|unset|lost|gone|withdrawn|dropped|scrapped|expired|lapsed|exist(?:s|ed)?|taken\s+away|run\s+out|ran\s+out|void"
+            r"|no\s+more|stopped|ended|over|shut\s+down|retired|decommissioned|waived|lifted|suspended|nullified"
+            r"|history|given\s+up|taken\s+from\s+(?:him|her|them|it)|come\s+to\s+an\s+end|dissolved|disconnected|deactivated"
+            r"|emptied|erased)"
         )
         for own in OF_SUBJECT
     ]
@@ -297,12 +333,14 @@ ABSENT = (
             rf"there\s+(?:is|are|was|were)\s+(?:no|not\s+an?)\s+(?P<p>{ATTRIBUTE})\s+(?:for|of|at|in|on)\s+(?P<s>{NAME})"
         ),
         _compiled(
-            rf"(?P<s>{NAME})\s+(?:is|are|goes|remains|stays)\s+without\s+(?:an?\s+|any\s+|its\s+|his\s+|her\s+|their\s+)?(?P<p>{ATTRIBUTE})"
+            rf"(?P<s>{NAME})\s+(?:is|are|goes|remains|stays)\s+without\s+(?:an?\s+|any\s+|its\s+|his\s+|her\s+"
+            rf"|their\s+)?(?P<p>{ATTRIBUTE})"
         ),
     ]
     + [
         _compiled(
-            rf"(?:{NAME}\s+)?{_AUX}(?:took\s+away|removed?|cancel(?:l)?ed|deleted?|revoked|dropped|abolished|cleared|withdrew|scrapped|ended|terminated|closed|gave\s+up"
+            rf"(?:{NAME}\s+)?{_AUX}(?:took\s+away|removed?|cancel(?:l)?ed|deleted?|revoked|dropped|abolished|cleared|withdrew"
+            rf"|scrapped|ended|terminated|closed|gave\s+up"
             rf"|got\s+rid\s+of|discontinued|unset|erased|put\s+an\s+end\s+to|unregistered|disconnected)\s+{own}"
         )
         for own in OF_SUBJECT
@@ -323,12 +361,36 @@ MENTIONED = [
 OWN_GATE = _compiled("|".join(gate.pattern for gate in OWN_GATES))
 ABSENT_GATE = _compiled("|".join([OWN_GATE.pattern, r"\bthere\s", r"\bwithout\s"]))
 
+NO_VALUE = _compiled(
+    r"(?:i|we|you|he|she|they|it|is|are|was|were|be|been|has|have|had|got|gets?|use|uses|take|takes|took|put|puts|chose|made|make"
+    r"|keep|keeps|kept|went|goes|go|on|to|with"
+    r"|will|shall|can|must|now|for|of|in|at|that|this|want|wants|need|needs|call|calls|see|find|found|give|gives|gave|say|says"
+    r"|said|know|\w{2,}ed|\w{2,}ing|\S*,)"
+)
+"""Where the words of a value end, going back from the attribute it is given to."""
+
+_FILLER = (
+    rf"(?:{_FILL}|now|a|an|the|new|value|set|put|made|this|time|we|they|with|of|has|have|had|does|do|did|can|could|may"
+    rf"|must|want|need|s|ends?|comes?|came|lands?|stands?)"
+)
+ANCHORED = [
+    *(
+        (_compiled(rf"(?:[\w',]+\s+){{0,4}}?{own}\s+(?:{_FILLER}\s+){{0,6}}{_LINK}\s+(?P<rest>\S.*)"), False)
+        for own in (OF_SUBJECT[0], OF_SUBJECT[1])
+    ),
+    *((_compiled(rf"{own}\s+(?:{_FILLER}\s+){{0,6}}{_LINK}\s+(?P<rest>\S.*)"), False) for own in OF_SUBJECT[2:]),
+    *((_compiled(rf"(?P<rest>\S.*?)\s+(?:down\s+)?(?:as|to\s+be|becomes|became)\s+{own}"), True) for own in OF_SUBJECT),
+]
+"""An attribute at the beginning with a value at the end, or the other way round; the last resort."""
+
 PROMISE = _compiled(
-    rf"(?P<s>{NAME})(?:\s+|(?=['’]ll))(?:will|['’]ll|shall|promis(?:e|es|ed)(?:\s+\w+)?\s+to|agree(?:s|d)?\s+to|commit(?:s|ted)?\s+to|undertake(?:s|n)?\s+to"
+    rf"(?P<s>{NAME})(?:\s+|(?=['’]ll))(?:will|['’]ll|shall|promis(?:e|es|ed)(?:\s+\w+)?\s+to|agree(?:s|d)?\s+to|commit(?:s"
+    rf"|ted)?\s+to|undertake(?:s|n)?\s+to"
     rf"|(?:am|is|are)\s+going\s+to|plans?\s+to|has\s+to|have\s+to|must|need\s+to|needs\s+to)\s+{OBJECT}"
 )
 KEPT = _compiled(
-    rf"(?P<s>{NAME})\s+(?:has\s+|have\s+|['’]ve\s+)?(?P<o>\w+(?:ed|nt|de|ne|id|ote|ook|ave|ught)\s+\S.*?),?\s+(?:as\s+(?:promised|agreed)|(?:in|on)\s+time)"
+    rf"(?P<s>{NAME})\s+(?:has\s+|have\s+|['’]ve\s+)?(?P<o>\w+(?:ed|nt|de|ne|id|ote|ook|ave|ught)\s+\S.*?),?\s+(?:as\s+(?:promised"
+    rf"|agreed)|(?:in|on)\s+time)"
 )
 LINE = _compiled(r"(?P<p>[A-Za-z][\w /.-]{0,40}?)\s*(?::|=|->|→)\s*(?P<o>\S.{0,120}?)")
 """A line of a tool's result: the subject is who reports it, or stands before a dot."""

@@ -15,6 +15,7 @@ _NO_SUBJECT = re.compile(
     r"|for|with|at|glad|thanks|sorry|since|last|next|make|makes|made|let|got|gonna|know|see|think|bet|keep|take)\b|['’](?:m|ve|ll|re|d)\b",
     re.IGNORECASE,
 )
+_TALKS_OF_ANOTHER = re.compile(r"(?i:the|my|our|your|this)\s+[a-z]+\s(?:\S+\s)*[A-Z][a-z]+$")
 _COMMON = re.compile(
     r"(?:\w+ing|\w+ness|\w+tion|life|love|music|art|dance|family|friends?|kids|people|things?|stuff|sounds?|looks?|seems?|feels?|hope|time|work|books?|pets?"
     r"|moments?|memories|nature|change|support|practice|today|tomorrow|yesterday|tonight|everyone|nobody|somebody|god|wow|yep|yup|nope|cool|awesome|congrats|good|great"
@@ -51,12 +52,28 @@ _BARE_VERB = re.compile(
 _MANY = re.compile(r"(?:we|they|you|i|these|those)\b|.*\b(?:and|\w+[^s'’]s)$", re.IGNORECASE)
 
 
+def _is_opinion(words: str) -> bool:
+    return bool(_OPINION.fullmatch(words.split(maxsplit=1)[0])) and words.casefold() not in _MAY_BE_VALUES
+
+
+_MAY_BE_VALUES = frozenset({"day", "good", "bad", "fine", "ready", "ok", "true", "hard", "easy"})
+
+
 def is_subject(words: str, *, starts: bool) -> bool:
-    """A name, something with a number or sign in it, or a thing with its article; `starts`: it opens the sentence, where all words have a capital."""
+    """A name, something with a number or sign in it, or a thing with its article.
+
+    `starts`: it opens the sentence, where any word has a capital.
+    """
     tokens = words.split()
     determined = bool(_DETERMINER.match(words))
     bare = tokens[1:] if determined else tokens
-    if not bare or len(bare) > 5 or _NO_SUBJECT.search(" ".join(bare)):
+    if (
+        not bare
+        or (_DETERMINER.match(words + " x") and len(tokens) == 1)
+        or _TALKS_OF_ANOTHER.match(words)
+        or len(bare) > 5
+        or _NO_SUBJECT.search(" ".join(bare))
+    ):
         return False
     if determined or any(re.search(r"[\d_@#]|\w[-.]\w", token) for token in bare):
         return True
@@ -81,6 +98,7 @@ def is_value(predicate: str, words: str, *, denied: bool = False) -> bool:
     if predicate == "has":
         return (
             (denied or bool(_THING.match(words)))
+            and not re.search(r"['’]s\s|\sas\s|^\w+ed$", words)
             and len(words.split()) <= 5
             and not _LOOSE.search(words)
             and not _OPINION.search(words)
@@ -95,12 +113,7 @@ def is_value(predicate: str, words: str, *, denied: bool = False) -> bool:
         )
     if predicate in {"home", "employer", "birthplace", "location"} and (len(words.split()) > 5 or _ACTION.match(words)):
         return False
-    return not (
-        _CLAUSE.search(words)
-        or _ACTION.match(words)
-        or _OPINION.fullmatch(words.split(maxsplit=1)[0])
-        or len(words.split()) > 7
-    )
+    return not (_CLAUSE.search(words) or _ACTION.match(words) or _is_opinion(words) or len(words.split()) > 7)
 
 
 def is_state(predicate: str, subject: str, words: str) -> bool:

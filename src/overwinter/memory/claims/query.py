@@ -105,7 +105,7 @@ def current(index: Index, subject: str, predicate: str) -> Claim | None:
 
 
 def history(index: Index, subject: str, predicate: str, *, known_us: int | None = None) -> list[Claim]:
-    """The values of a key in order of validity, as believed now or at a time. Of single-valued keys what trusted sources say, where they do."""
+    """The values of a key in order of validity, as believed now or at a time; where trusted sources gave a single value, theirs alone."""
     rows = [claim for claim in _believed(index, subject, predicate, known_us) if claim.polarity]
     if is_single(predicate_of(predicate)) and any(claim.confidence > SURE for claim in rows):
         rows = [claim for claim in rows if claim.confidence > SURE]

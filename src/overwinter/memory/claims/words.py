@@ -6,21 +6,8 @@ import re
 from functools import lru_cache
 
 MANY = frozenset(
-    (
-        "has",
-        "likes",
-        "dislikes",
-        "prefers",
-        "speaks",
-        "knows",
-        "visited",
-        "member of",
-        "allergic to",
-        "promised",
-        "plays",
-        "studies",
-    )
-    + ("is", "is a", "uses", "friend", "sibling", "child", "pet", "hobby", "can", "language", "allergy", "skill")
+    """has|likes|dislikes|prefers|speaks|knows|visited|member of|allergic to|promised|plays|studies|is|is a|uses|friend|sibling|child|pet
+    hobby|can|language|allergy|skill""".replace("\n    ", "|").split("|")
 )
 """Predicates of which several values may hold together. Any other holds one, and a newer value ends the older."""
 

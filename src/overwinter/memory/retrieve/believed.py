@@ -11,25 +11,36 @@ from overwinter.memory.unit import AsOf, Hit
 from overwinter.memory.words import stems
 
 _MOST_CLAIMS = 200
+_LONGEST_SUBJECT = 3
 
 
 def asked_for(index: Index, reading: Reading) -> list[str]:
-    """Ids of the units behind claims that held at the question's moment, about whom it names and sharing a word with it.
+    """Ids of the units behind claims that held at the question's moment, about whom or what it names and sharing a word with it.
 
     Only for questions of what holds: for others a claim is one more reading of a unit that is found anyway.
     """
     if reading.route not in (CLAIMS, AS_OF):
         return []
-    subjects = {reading.asked[reading.terms.index(name)]: name for name in reading.names}
-    if reading.who:
-        subjects[reading.who] = reading.who
     units: dict[str, None] = {}
-    for subject, term in subjects.items():
-        rest = set(reading.terms) - {term}
+    for subject, named in _subjects(reading).items():
+        rest = set(reading.terms) - named
         for claim in index.claims(subject=subject, at=reading.at, limit=_MOST_CLAIMS):
             if rest & set(stems(f"{claim.predicate} {claim.object}")):
                 units.update(dict.fromkeys(evidence.unit for evidence in claim.evidence if evidence.supports))
     return list(units)
+
+
+def _subjects(reading: Reading) -> dict[str, set[str]]:
+    """What the question may be about → the terms that name it: its neighbouring words, up to three, as a claim would have them."""
+    found: dict[str, set[str]] = {}
+    for size in range(min(_LONGEST_SUBJECT, len(reading.terms) - 1), 0, -1):
+        for start in range(len(reading.terms) - size + 1):
+            stop = start + size
+            if size > 1 or reading.terms[start] in reading.names:
+                found[" ".join(reading.asked[start:stop])] = set(reading.terms[start:stop])
+    if reading.who:
+        found[reading.who] = {reading.who}
+    return found
 
 
 def behind(index: Index, hits: Sequence[Hit], at: AsOf) -> tuple[Claim, ...]:

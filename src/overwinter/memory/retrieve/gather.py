@@ -34,7 +34,7 @@ class Limits:
     timed: int = 60
     recent: int = 20
     beside: int = 100
-    postings: int = 60_000
+    postings: int = 20_000
 
 
 class Counts:

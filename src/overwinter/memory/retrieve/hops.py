@@ -99,12 +99,12 @@ def hop_scores(
     most_said = max(said.values(), default=0.0) or 1.0
     likest = max((signs.cosines.get(row, signs.floor) for row in entries), default=0.0) - signs.floor
     share = step.start.score * (weights.hop_message if step.start.entry.unit.kind == "message" else weights.hop)
-    scores = {}
+    scored: dict[int, float] = {}
     for row, match in named.items():
         like = max(signs.cosines.get(row, signs.floor) - signs.floor, 0.0) / likest if likest > 0 else 0.0
         total = weights.hop_dense * like + weights.hop_terms * said[row] / most_said
-        scores[row] = share * (total + weights.hop_name * match / most_named)
-    return scores
+        scored[row] = share * (total + weights.hop_name * match / most_named)
+    return scored
 
 
 def _name_match(scores: Mapping[str, float], names: Sequence[Name], corpus: Corpus) -> float:

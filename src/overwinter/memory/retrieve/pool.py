@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from overwinter.memory.index import Index
+from overwinter.memory.names import named_days
 from overwinter.memory.retrieve.question import Reading
 from overwinter.memory.unit import Filter, Unit
 from overwinter.memory.words import stems
@@ -104,8 +105,8 @@ def term_scores(text: str, terms: Sequence[str], spelled: Sequence[str], corpus:
     """BM25 by term, of the stems and spelled names that a text says."""
     counts = count_terms(text, terms)
     if spelled:
-        lowered = text.lower()
-        counts |= {name: often for name in spelled if (often := lowered.count(name))}
+        lowered, days = text.lower(), named_days(text)
+        counts |= {name: often for name in spelled if (often := lowered.count(name) + days.count(name))}
     if not counts:
         return {}
     norm = K1 * (1 - B + B * count_words(text) / corpus.mean_words)

@@ -12,8 +12,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from overwinter.memory.dates import TimeRange, find_dates
+from overwinter.memory.names import named_days
 from overwinter.memory.unit import AsOf, Filter
 from overwinter.memory.words import stem, words
 
@@ -96,7 +98,7 @@ class Reading:
     Attributes:
         terms: stems of its content words, each once, in order.
         asked: the words themselves, as the index is asked for them, in the same order.
-        spelled: ids, paths and code names it spells, folded: `order-17`, `src/a.py`.
+        spelled: ids, paths and code names it spells, folded, and days as YYYY-MM-DD: `order-17`, `src/a.py`.
         names: those of `terms` that are capitalised inside the sentence.
         said: stems of all its words, of stop words too.
         ranges: times it names.
@@ -130,6 +132,8 @@ def read(question: Question) -> Reading:
     ids = tuple(_ID.findall(text))
     ranges = tuple(find_dates(text, question.now_us)) if question.now_us else ()
     asked = _terms(_without(text, ranges)) or ({} if ranges else _terms(text))
+    # "now" says which answer is meant; a unit that happens to say it is not a better one.
+    asked = _terms(_NOW.sub(" ", _without(text, ranges))) or asked
     order = "first" if _FIRST.search(text) else "last" if _LAST.search(text) else "all" if _ALL.search(text) else ""
     as_of = _as_of(text, ranges)
     at = _narrowed(question.at, as_of)
@@ -148,7 +152,7 @@ def read(question: Question) -> Reading:
         route=route,
         terms=terms,
         asked=tuple(asked.values()),
-        spelled=tuple(dict.fromkeys(match.lower() for match in _SPELLED.findall(text))),
+        spelled=tuple(dict.fromkeys([*(match.lower() for match in _SPELLED.findall(text)), *named_days(text)])),
         names=_names(text, terms),
         said=frozenset(stem(word) for word in words(text)),
         ranges=() if as_of else ranges,
@@ -164,7 +168,7 @@ def read(question: Question) -> Reading:
 
 def seen_from(where: Filter, at: AsOf) -> Filter:
     """A filter that also lets through only what had happened, and had been told, at a point of view."""
-    changes: dict[str, int] = {}
+    changes: dict[str, Any] = {}
     if at.valid_us is not None:
         changes["until_us"] = min(at.valid_us + 1, where.until_us if where.until_us is not None else at.valid_us + 1)
     if at.known_us is not None:
@@ -174,7 +178,7 @@ def seen_from(where: Filter, at: AsOf) -> Filter:
 
 def within(where: Filter, span: TimeRange) -> Filter:
     """A filter cut down to a range of time."""
-    changes: dict[str, int] = {}
+    changes: dict[str, Any] = {}
     if span.since_us is not None:
         changes["since_us"] = max(span.since_us, where.since_us if where.since_us is not None else span.since_us)
     if span.until_us is not None:

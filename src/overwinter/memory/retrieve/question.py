@@ -50,7 +50,23 @@ _WHEN = re.compile(
     r"^\W*(?:when|since when|how long|how often|(?:in |on )?(?:what|which) (?:day|date|year|month|week|time))\b",
     re.IGNORECASE,
 )
-_TIME_WORDS = ("happened", "going", "went", "done", "said", "day", "time", "order", "tell", "everything", "anything")
+_TIME_WORDS = (
+    "happened",
+    "talk",
+    "topic",
+    "discuss",
+    "chat",
+    "going",
+    "went",
+    "done",
+    "said",
+    "day",
+    "time",
+    "order",
+    "tell",
+    "everything",
+    "anything",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -45,7 +45,7 @@ class Weights:
     dense_beside: float = 0.15
     session: float = 0.35
     actor: float = 0.2
-    time: float = 0.3
+    time: float = 0.6
     time_decay_us: float = 3 * 86_400e6
     recent: float = 0.05
     claim: float = 0.1

@@ -44,8 +44,9 @@ def _subjects(reading: Reading) -> dict[str, set[str]]:
 
 
 def behind(index: Index, hits: Sequence[Hit], at: AsOf) -> tuple[Claim, ...]:
-    """What the hits' units claim: what holds at the moment first, then what held, each newest first."""
+    """What the hits' units claim, as believed then: what holds at the moment first, then what held, each newest first."""
     found = index.claims_of([hit.unit.id for hit in hits]) if hits else []
+    found = [claim for claim in found if _open_at(claim.known_from_us, claim.known_to_us, at.known_us)]
     return tuple(sorted(found, key=lambda claim: (not holds_at(claim, at), -claim.valid_from_us, claim.id)))
 
 

@@ -66,13 +66,19 @@ def measure(case: str, steps: int, *, keep: Path | None = None) -> Any:
     folder = keep or WORK / case
     if keep is None:
         shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
     script = "bench_journal_loop.py" if case.endswith("_loop") else "bench_journal_cases.py"
+    measured = run_case(script, case, folder, steps)
+    if keep is None:
+        shutil.rmtree(folder)
+    return measured
+
+
+def run_case(script: str, case: str, folder: Path, steps: int) -> Any:
+    """What a recipe's script says of a case, as its last line of JSON."""
+    folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(Path(__file__).with_name(script)), case, str(folder), str(steps)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "BENCH_STARTED": str(time.time())}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
-    if keep is None:
-        shutil.rmtree(folder)
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -204,6 +204,12 @@ One statement per season. The null column is what a perfectly calibrated speaker
 |---|---|---|---|---|---|---|---|
 {bets}
 
+## Its advantage head
+
+`advantage-rules.safetensors` says what other choices would have added in seasons of the rules, for `overwinter credit`: `python
+recipes/train_credit.py`, taught by 581,559 answers of the world about 2,000 seasons that the rules lost (seeds from 600000 and 620000 on).
+The model's weights and figures do not depend on it. `recipes/check_credit.py` checks it on held-out seeds (docs/benchmarks.md).
+
 ## Limits
 
 - It knows one winter of 120 days. In shorter, longer or several winters it plays, worse, and states no chance.

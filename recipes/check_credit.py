@@ -6,19 +6,23 @@ For each lost season of a player, each rule names one decision of the first half
 back there, once what was done is done and once the other thing, and the player itself plays on to the end both ways (a script that has
 lived through the episode so far, or the model). A mistake is confirmed where the other action ends at least `--margin` points better.
 
+    advantage      the choice where the head that was taught by counterfactuals of seasons on other seeds (`train_credit.py`) is surest that
+                   another would have been better: what `overwinter credit` ranks by
+    any, advantage the same head's action at a decision by lot: what knowing the action is worth without knowing the place
     hindsight      the choice that cost most: P(well | s, best sensible action) less P(well | s, what was done)
     regret         the same, in stakes by the policy: log π(best) − log π(done), times the chance of success
     chance         the decision after which the chance of success fell most within eight decisions, choice and luck together
     outcome only   every decision of a lost season bears the same blame: one of them by lot, and the model's best other action
     random         a random decision and a random other action
 
-Seeds: the held-out ones, 0 and up. Intervals are 95 % bootstrap over seasons.
+Seeds: the held-out ones, 0 and up. Intervals are 95 % bootstrap over seasons; differences between rules are paired by season.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +31,7 @@ import numpy as np
 import torch
 
 from overwinter.learn.appraisal import Appraisal, Appraiser, Trace, retrace
+from overwinter.learn.batch import Floats
 from overwinter.learn.counterfactual import WhatIf, scripted_what_if, what_ifs
 from overwinter.learn.reinforce.seat import Seat
 from overwinter.worlds import open_policy, open_world
@@ -35,15 +40,16 @@ from overwinter.worlds.player import player_folder
 
 WORLD = "greenhouse"
 DRAWS = 2000
-CHUNK = 16
+CHUNK, SEASONS = 16, 64
+"""Seasons that are judged, and played, at once."""
 AHEAD = 8
 
 
 def lost_seasons(player: str, judge: Appraiser, count: int, most: int = 2000) -> list[tuple[int, list[str]]]:
     """(seed, actions) of a player's first lost seasons."""
     found: list[tuple[int, list[str]]] = []
-    for start in range(0, most, CHUNK):
-        seeds = range(start, start + CHUNK)
+    for start in range(0, most, SEASONS):
+        seeds = range(start, start + SEASONS)
         played = model_seasons(judge, seeds) if player == "model" else [scripted_season(player, seed) for seed in seeds]
         found += [(seed, actions) for seed, (actions, success) in zip(seeds, played, strict=True) if not success]
         if len(found) >= count:
@@ -83,11 +89,14 @@ def questions(read: Appraisal, rng: np.random.Generator) -> dict[str, tuple[int,
     ahead = np.minimum(np.arange(half) + AHEAD, len(moments))
     fell = chances[:half] - chances[ahead]
     regret = [moment.before * moment.regret for moment in moments[:half]]
+    by_head = next((row for row in read.mistakes(len(moments)) if row < half), 0)
     by_choice = max(range(half), key=lambda row: moments[row].gain)
     by_regret, by_chance = int(np.argmax(regret)), int(np.argmax(fell))
     drawn, other = int(rng.integers(half)), int(rng.integers(half))
     actions = [action for action in moments[other].look.actions if action != moments[other].look.action]
     return {
+        **({"advantage": (by_head, moments[by_head].better)} if read.is_advised else {}),
+        **({"any, advantage": (drawn, moments[drawn].better)} if read.is_advised else {}),
         "hindsight": (by_choice, moments[by_choice].instead),
         "regret": (by_regret, moments[by_regret].likeliest),
         "chance": (by_chance, moments[by_chance].likeliest),
@@ -96,25 +105,71 @@ def questions(read: Appraisal, rng: np.random.Generator) -> dict[str, tuple[int,
     }
 
 
+def _stated(read: Appraisal, asked: dict[str, tuple[int, str]]) -> float:
+    """How sure the head was of the mistake it named; NaN without a head."""
+    advice = read.moments[asked["advantage"][0]].advice if "advantage" in asked else None
+    return math.nan if advice is None else advice.sure
+
+
 def answered(player: str, pairs: Sequence[tuple[Trace, list[tuple[int, str]]]], judge: Appraiser) -> list[list[WhatIf]]:
     if player == "model":
         return what_ifs(pairs, judge.choose)
     return [scripted_what_if(trace, asked, lambda: open_policy(WORLD, player)) for trace, asked in pairs]
 
 
-def report(name: str, found: Sequence[WhatIf], margin: float, rng: np.random.Generator) -> dict[str, object]:
-    gains = np.array([each.gain for each in found])
-    confirmed = gains >= margin
-    rows = rng.integers(0, len(gains), (DRAWS, len(gains)))
-    low, high = np.percentile(confirmed[rows].mean(1), [2.5, 97.5])
-    gain_low, gain_high = np.percentile(gains[rows].mean(1), [2.5, 97.5])
-    turned = np.mean([each.other_success and not each.actual_success for each in found])
+def report(name: str, gains: Floats, best: Floats, margin: float, turned: float) -> dict[str, object]:
+    """One row of the table, and the same as a record. Every row draws the same seasons, so rows can be compared.
+
+    Args:
+        gains: [seasons] what the other action added.
+        best: [seasons] the same of the rule that the others are compared with.
+    """
+    rows = np.random.default_rng(11).integers(0, len(gains), (DRAWS, len(gains)))
+    confirmed, ahead = gains >= margin, (best >= margin).astype(float) - (gains >= margin)
+
+    def span(values: Floats) -> list[float]:
+        return [float(values.mean()), *(float(edge) for edge in np.percentile(values[rows].mean(1), [2.5, 97.5]))]
+
+    share, gain, behind = span(confirmed.astype(float)), span(gains), span(ahead)
+    ahead_words = f"{100 * behind[0]:+.0f} ({100 * behind[1]:+.0f} to {100 * behind[2]:+.0f})"
     print(
-        f"| {name} | {confirmed.mean():.0%} ({low:.0%} to {high:.0%}) | {gains.mean():+.1f} ({gain_low:+.1f} to {gain_high:+.1f}) "
-        f"| {np.mean(gains <= -margin):.0%} | {turned:.0%} |",
+        f"| {name} | {share[0]:.0%} ({share[1]:.0%} to {share[2]:.0%}) | {ahead_words} "
+        f"| {gain[0]:+.1f} ({gain[1]:+.1f} to {gain[2]:+.1f}) | {np.mean(gains <= -margin):.0%} | {turned:.0%} |",
         flush=True,
     )
-    return {"rule": name, "confirmed": float(confirmed.mean()), "low": low, "high": high, "gain": float(gains.mean())}
+    return {"rule": name, "confirmed": share, "first_less_this": behind, "gain": gain, "turned": turned}
+
+
+def check(player: str, judge: Appraiser, seasons: int, margin: float) -> list[dict[str, object]]:
+    """Ask about the lost seasons of a player, and print the table."""
+    began, rng = time.monotonic(), np.random.default_rng(11)
+    lost = lost_seasons(player, judge, seasons)
+    found: dict[str, list[WhatIf]] = {}
+    sure: list[float] = []
+    for start in range(0, len(lost), CHUNK):
+        traces = [retrace(WORLD, seed, actions) for seed, actions in lost[start : start + CHUNK]]
+        reads = [judge.read(trace, player) for trace in traces]
+        asked = [questions(read, rng) for read in reads]
+        sure += [_stated(read, each) for read, each in zip(reads, asked, strict=True)]
+        pairs = [(trace, list(each.values())) for trace, each in zip(traces, asked, strict=True)]
+        for each, answers in zip(asked, answered(player, pairs, judge), strict=True):
+            for rule, answer in zip(each, answers, strict=True):
+                found.setdefault(rule, []).append(answer)
+        print(f"{time.monotonic() - began:6.0f} s  {player}: {start + len(traces)} of {len(lost)}", flush=True)
+    print(f"\n{len(lost)} lost seasons of {player}, played on by itself\n")
+    if not np.isnan(sure).any():
+        print(f"Of what the head named, it had stated a chance of {np.mean(sure):.0%} that it is better.\n")
+    first = next(iter(found))
+    print(
+        f"| rule | confirmed (95 %) | {first} less this, points | gain in score (95 %) | worse | turned into success |"
+    )
+    print("|---|---|---|---|---|---|")
+    gains = {rule: np.array([each.gain for each in answers]) for rule, answers in found.items()}
+    turned = {
+        rule: float(np.mean([each.other_success and not each.actual_success for each in answers]))
+        for rule, answers in found.items()
+    }
+    return [{"player": player, **report(rule, gains[rule], gains[first], margin, turned[rule])} for rule in found]
 
 
 def main() -> None:
@@ -126,23 +181,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    judge, began = Appraiser(player_folder(options.model)), time.monotonic()
-    records = []
-    for player in options.players:
-        lost = lost_seasons(player, judge, options.seasons)
-        rng = np.random.default_rng(11)
-        found: dict[str, list[WhatIf]] = {}
-        for start in range(0, len(lost), CHUNK):
-            traces = [retrace(WORLD, seed, actions) for seed, actions in lost[start : start + CHUNK]]
-            asked = [questions(judge.read(trace), rng) for trace in traces]
-            pairs = [(trace, list(each.values())) for trace, each in zip(traces, asked, strict=True)]
-            for each, answers in zip(asked, answered(player, pairs, judge), strict=True):
-                for rule, answer in zip(each, answers, strict=True):
-                    found.setdefault(rule, []).append(answer)
-            print(f"{time.monotonic() - began:6.0f} s  {player}: {start + len(traces)} of {len(lost)}", flush=True)
-        print(f"\n{len(lost)} lost seasons of {player}, played on by itself\n")
-        print("| rule | confirmed (95 %) | gain in score (95 %) | worse | turned into success |\n|---|---|---|---|---|")
-        records += [{"player": player, **report(rule, answers, options.margin, rng)} for rule, answers in found.items()]
+    judge = Appraiser(player_folder(options.model))
+    records = [row for player in options.players for row in check(player, judge, options.seasons, options.margin)]
     if options.json:
         options.json.write_text(json.dumps(records, indent=2))
 

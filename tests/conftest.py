@@ -18,7 +18,15 @@ settings.register_profile("overwinter", deadline=None)
 settings.load_profile("overwinter")
 
 pytest.register_assert_rewrite(
-    "conformance", "conformance_budgets", "conformance_crashes", "conformance_leases", "journal_kit"
+    "conformance",
+    "conformance_budgets",
+    "conformance_crashes",
+    "conformance_erasure",
+    "conformance_leases",
+    "journal_kit",
+    "loop_memory_kit",
+    "memory_conformance",
+    "memory_kit",
 )
 
 FOLDER_VARIABLE = "OVERWINTER_TEST_POSTGRES_FOLDER"

@@ -14,9 +14,9 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from overwinter.amounts import parse_budget
@@ -38,6 +38,34 @@ class WorldDefaults(BaseModel):
     """Empty: the model that was trained for the world, or else its strongest scripted policy."""
 
 
+class MemoryDefaults(BaseModel):
+    """Table [memory]: whose memory one works with, what makes vectors of it, and how runs with memory use it (docs/working_memory.md)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    namespace: str = Field(default="default", pattern=r"^[\w-][\w.-]{0,89}$")
+    embedder: str = ""
+    """Empty: words only."""
+    core: bool = True
+    repeats: bool = True
+    tools: list[str] | None = None
+    """None: all of them."""
+    recall: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.recall or self.tools is not None:
+            from overwinter.loop.memory.settings import parse_memory
+
+            with _as_value_error():
+                parse_memory(self.as_setup())
+        return self
+
+    def as_setup(self) -> dict[str, Any]:
+        """What the setup of a run with memory says: the namespace, and the rest where it is not as usual."""
+        return {"namespace": self.namespace, **self.model_dump(exclude={"namespace"}, exclude_defaults=True)}
+
+
 class Settings(BaseSettings):
     """Every setting there is; `docs/configuration.md` says more of each."""
 
@@ -51,6 +79,7 @@ class Settings(BaseSettings):
     budget: str = ""
     by: str = ""
     world: WorldDefaults = Field(default_factory=WorldDefaults)
+    memory: MemoryDefaults = Field(default_factory=MemoryDefaults)
     gates: list[dict[str, Any]] = Field(default_factory=list)
     pace: dict[str, Any] = Field(default_factory=dict)
     tools: dict[str, Any] = Field(default_factory=dict)
@@ -208,6 +237,9 @@ def _with_paths_from(folder: Path, table: dict[str, Any]) -> dict[str, Any]:
     for name in ("model", "judge"):
         if isinstance(table.get(name), str):
             table[name] = _model_from(folder, table[name])
+    memory = table.get("memory")
+    if isinstance(memory, dict) and str(memory.get("embedder", "")).startswith("minilm:"):
+        memory["embedder"] = f"minilm:{folder / Path(memory['embedder'].removeprefix('minilm:')).expanduser()}"
     if isinstance(tools, dict):
         for settings in tools.values():
             if isinstance(settings, dict) and isinstance(settings.get("root"), str):

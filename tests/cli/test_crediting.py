@@ -55,6 +55,22 @@ def test_a_person_sees_what_cost_most_and_what_the_world_says(played: Cli, judge
     assert all(row["gain"] == pytest.approx(row["other"] - row["actual"]) for row in asked)
 
 
+def test_of_a_season_the_rules_lost_the_bundled_head_says_what_would_have_helped(cli: Cli, tmp_path: Path) -> None:
+    page = tmp_path / "credit.html"
+    cli("run", "--world", WORLD, "--policy", "rules", "--seed", "5", "--name", "lost")
+    said = cli("credit", "lost", "--top", "2", "--what-if", "1", "--html", str(page))
+    assert said.code == 0, said.err
+    assert "goal not met" in said.out
+    assert "chance that it is better" in said.out
+    assert "chance that it is better" in page.read_text()
+    rows = cli("credit", "lost", "--what-if", "1", "--json").records
+    told = [row["advice"] for row in rows if row.get("advice")]
+    [asked] = [row for row in rows if "what_if" in row]
+    surest = max(told, key=lambda advice: advice["sure"])
+    assert asked["instead"] == surest["action"]
+    assert all(0.0 <= advice["sure"] <= 1.0 for advice in told)
+
+
 def test_what_has_no_credit_says_why(cli: Cli, judge: Path, tmp_path: Path) -> None:
     script = tmp_path / "replies.json"
     script.write_text(json.dumps([{"tool": "finish", "arguments": {"summary": "done"}}]))

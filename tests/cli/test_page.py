@@ -16,7 +16,23 @@ HOSTILE = (
     "</pre></details><script>alert(1)</script><img src=x onerror=alert(2)> \x1b[31m <style>*{display:none}</style>"
 )
 ALLOWED = {
-    *("html", "head", "meta", "title", "style", "body", "main", "header", "footer", "section", "div", "p", "h1", "h2"),
+    *(
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "main",
+        "header",
+        "footer",
+        "section",
+        "div",
+        "p",
+        "h1",
+        "h2",
+        "h3",
+    ),
     *(
         "span",
         "b",

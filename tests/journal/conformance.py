@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import pytest
 from conformance_budgets import BudgetConformance
 from conformance_crashes import CrashConformance
+from conformance_erasure import AdoptionConformance, ErasureConformance
 from conformance_leases import LeaseConformance
 from journal_kit import Place, append_blob, append_texts, begin, branch, forked, observed, started, texts, ticking
 
@@ -296,6 +297,8 @@ class StoreConformance(
     LeaseConformance,
     BudgetConformance,
     CrashConformance,
+    ErasureConformance,
+    AdoptionConformance,
 ):
     """Everything a store promises."""
 

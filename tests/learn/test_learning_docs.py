@@ -19,9 +19,11 @@ PAGE = (ROOT / "docs" / "learning.md").read_text("utf-8")
 FOLDER = BUNDLED_FOLDER / "greenhouse"
 
 
-def test_the_example_makes_a_player(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    teaching, block = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     monkeypatch.chdir(tmp_path)
+    exec(compile(teaching, "docs/learning.md", "exec", dont_inherit=True), {"__name__": "learning_page"})
+    assert "action='heat off'" in capsys.readouterr().out
     exec(compile(block, "docs/learning.md", "exec", dont_inherit=True), {"__name__": "learning_page"})
     assert is_player(tmp_path / "newborn")
     assert 0.0 < Appraiser(tmp_path / "newborn").chance("left 120\n") < 1.0

@@ -90,6 +90,8 @@ def replay(
             found = report.divergence
             at.out.line(f"DIFFERENT from entry {found.seq} ({found.kind}) on: {found.what}", "bold red")
             raise typer.Exit(1)
+        if report.erased_at is not None:
+            at.out.line(f"from entry {report.erased_at} on only gates and keys were compared: it was erased", "yellow")
         at.out.line("ok: today's code does the same at every entry", "bold green")
 
 

@@ -45,6 +45,7 @@ class Judging:
 
 def credit(run: RunName, *, judging: Judging, common: Common) -> None:
     """Which entries of a run earned its outcome, and which cost it."""
+    from overwinter.learn.advantage import MODEL
     from overwinter.learn.appraisal import played, retrace
     from overwinter.loop.session import load_state
 
@@ -56,12 +57,12 @@ def credit(run: RunName, *, judging: Judging, common: Common) -> None:
         model = load_state(at.store, info.run).setup.get("model", {})
         if model.get("kind") != "player":
             note("the judge knows its own play best: of another player's run its chances are rough")
-        read = judge.read(trace)
+        read = judge.read(trace, model["policy"] if model.get("kind") == "policy" else MODEL)
         found = []
         if judging.what_if:
             note(f"playing on from {min(judging.what_if, len(read.moments))} entries, twice each")
             worst = read.mistakes(judging.what_if)
-            found = _played_on(model, trace, [(row, read.moments[row].instead) for row in worst], judge)
+            found = _played_on(model, trace, [(row, read.moments[row].better) for row in worst], judge)
         _tell(at, info, done.entries, read, found, judging)
 
 
@@ -107,16 +108,7 @@ def _tell(
     worst = sorted(range(len(moments)), key=lambda row: moments[row].credit)[: judging.top]
     _table(at, "What raised the chance most", entries, read, best)
     _table(at, "What lowered it most (choice and luck together)", entries, read, worst)
-    mistakes = read.mistakes(judging.top)
-    at.out.line("\nChoices that cost most, whatever luck followed", "bold")
-    at.out.table(
-        ["entry", "did", "worth", "instead", "would be worth"],
-        [
-            [str(entries[row]), m.look.action, f"{m.choice:+.1%}", m.instead, f"{m.choice + m.gain:+.1%}"]
-            for row, m in ((row, moments[row]) for row in mistakes)
-        ],
-        right=["entry", "worth", "would be worth"],
-    )
+    _blame(at, entries, read, read.mistakes(judging.top))
     if found:
         at.out.line("\nWhat would have come of it, played on to the end both ways", "bold")
         at.out.table(
@@ -134,6 +126,31 @@ def _tell(
         at.out.line(f"\nwrote {judging.html}")
 
 
+def _blame(at: Workplace, entries: Sequence[int], read: Appraisal, rows: Sequence[int]) -> None:
+    """The mistakes, in points where a head expects them, else in chances by hindsight."""
+    at.out.line("\nChoices that cost most, whatever luck followed", "bold")
+    moments = [(row, read.moments[row]) for row in rows]
+    if read.is_advised:
+        at.out.table(
+            ["entry", "did", "instead", "expected gain", "chance that it is better"],
+            [
+                [str(entries[row]), m.look.action, m.advice.action, f"{m.advice.points:+.1f}", f"{m.advice.sure:.0%}"]
+                for row, m in moments
+                if m.advice is not None
+            ],
+            right=["entry", "expected gain", "chance that it is better"],
+        )
+        return
+    at.out.table(
+        ["entry", "did", "worth", "instead", "would be worth"],
+        [
+            [str(entries[row]), m.look.action, f"{m.choice:+.1%}", m.instead, f"{m.choice + m.gain:+.1%}"]
+            for row, m in moments
+        ],
+        right=["entry", "worth", "would be worth"],
+    )
+
+
 def _table(at: Workplace, title: str, entries: Sequence[int], read: Appraisal, rows: Sequence[int]) -> None:
     at.out.line(f"\n{title}", "bold")
     at.out.table(
@@ -148,6 +165,11 @@ def _table(at: Workplace, title: str, entries: Sequence[int], read: Appraisal, r
 
 def moment_record(entry: int, moment: Any) -> dict[str, Any]:
     """One decision as a JSON record."""
+    advice = moment.advice and {
+        "action": moment.advice.action,
+        "points": round(moment.advice.points, 3),
+        "sure": round(moment.advice.sure, 4),
+    }
     return {
         "entry": entry,
         "action": moment.look.action,
@@ -158,6 +180,7 @@ def moment_record(entry: int, moment: Any) -> dict[str, Any]:
         "probability": round(moment.chosen, 6),
         "instead": moment.instead,
         "gain": round(moment.gain, 6),
+        "advice": advice,
     }
 
 

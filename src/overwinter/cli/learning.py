@@ -76,7 +76,7 @@ def learn(
             mean, low, high = paired_change(before.score, after.score)
             change = {"before": _mean(before), "after": _mean(after), "change": mean, "low": low, "high": high}
             _tell_change(at, before, after, (mean, low, high))
-        _save(at, learning, lesson, learned, change)
+        _save(at, folder, learning, lesson, learned, change)
 
 
 def _folder_of(at: Workplace, runs: list[str]) -> Path:
@@ -157,7 +157,10 @@ def _mean(played: HeldOut) -> dict[str, float]:
     return {"score": float(played.score.mean()), "success": float(played.success.mean())}
 
 
-def _save(at: Workplace, learning: Learning, lesson: Lesson, learned: Learned, change: Mapping[str, Any]) -> None:
+def _save(
+    at: Workplace, folder: Path, learning: Learning, lesson: Lesson, learned: Learned, change: Mapping[str, Any]
+) -> None:
+    from overwinter.learn.advantage import head_files
     from overwinter.learn.improve import fit_calibration, held_out
     from overwinter.learn.players import save_player
 
@@ -184,6 +187,7 @@ def _save(at: Workplace, learning: Learning, lesson: Lesson, learned: Learned, c
         world=lesson.world.partition(":")[0],
         calibration=calibration,
         training=record,
+        beside=head_files(folder),
     )
     at.out.record({"kind": "learned", "out": str(learning.out), **change})
     at.out.line(f"wrote {learning.out}; play with it: overwinter run --model {learning.out}")

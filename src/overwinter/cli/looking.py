@@ -147,9 +147,10 @@ def clock_text(time_us: int) -> str:
 
 
 def _known_kinds(kinds: list[str] | None) -> list[str] | None:
+    from overwinter.journal import ERASED
     from overwinter.journal.entry import BODIES
 
-    unknown = [kind for kind in kinds or () if kind not in BODIES]
+    unknown = [kind for kind in kinds or () if kind not in BODIES and kind != ERASED]
     if unknown:
         raise UsageError(f"there is no kind of entry {unknown[0]!r}", f"use one of: {', '.join(BODIES)}")
     return kinds
@@ -215,7 +216,8 @@ def _print_report(out: Output, report: Report) -> None:
     problems = [dataclasses.asdict(problem) for problem in report.problems]
     out.record({**dataclasses.asdict(report), "problems": problems, "ok": report.ok})
     collected = f", {report.collected} of them collected" if report.collected else ""
-    out.line(f"run {report.run}: {report.entries} entries, {report.blobs} blobs{collected}")
+    erased = f" ({report.erased} of them erased)" if report.erased else ""
+    out.line(f"run {report.run}: {report.entries} entries{erased}, {report.blobs} blobs{collected}")
     out.line(f"head {report.head or 'unknown'}")
     for problem in report.problems[:SHOWN_PROBLEMS]:
         where = "database" if problem.seq is None else f"entry {problem.seq}"
@@ -229,6 +231,7 @@ def _print_report(out: Output, report: Report) -> None:
 
 def _as_record(at: Workplace, explanation: Explanation) -> dict[str, Any]:
     from overwinter.cli.live import describe_safely
+    from overwinter.loop.why import hits_of
 
     def reasons(rows: Iterable[Reason]) -> Iterator[dict[str, Any]]:
         for row in rows:
@@ -243,11 +246,13 @@ def _as_record(at: Workplace, explanation: Explanation) -> dict[str, Any]:
         "shown": list(reasons(explanation.shown)),
         "shown_ranges": [list(each) for each in explanation.shown_ranges],
         "hidden": explanation.hidden,
+        "recalled": [{"seq": row.entry.seq, "hits": hits_of(row.entry)} for row in explanation.recalled],
     }
 
 
 def _print_explanation(at: Workplace, explanation: Explanation) -> None:
     from overwinter.cli.live import describe_safely
+    from overwinter.loop.why import hit_words, hits_of
 
     entry = explanation.entry
     at.out.parts([(f"#{entry.seq} {entry.kind}  ", "bold"), (describe_safely(at.store, entry), "")])
@@ -269,3 +274,8 @@ def _print_explanation(at: Workplace, explanation: Explanation) -> None:
         at.out.parts(
             [(f"    #{seen.entry.seq} {seen.entry.kind:18} ", "dim"), (describe_safely(at.store, seen.entry), "")]
         )
+    if explanation.recalled:
+        at.out.line("from memory, in that view:")
+    for row in explanation.recalled:
+        for hit in hits_of(row.entry):
+            at.out.parts([(f"    #{row.entry.seq} {row.how:18} ", "dim"), (hit_words(hit), "")])

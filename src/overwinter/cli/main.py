@@ -18,10 +18,13 @@ from overwinter.cli.answers import approve, deny, send, stop
 from overwinter.cli.branching import fork, replay
 from overwinter.cli.crediting import credit
 from overwinter.cli.flags import takes_groups
+from overwinter.cli.forgetting import core, erase, export, grant, import_, policy, write
 from overwinter.cli.generating import generate
 from overwinter.cli.learning import learn
 from overwinter.cli.looking import log, ls, why
 from overwinter.cli.models import bench, convert, info
+from overwinter.cli.remembering import check, diff, rebuild, search, show, stats, timeline
+from overwinter.cli.remembering import why as provenance
 from overwinter.cli.serving import serve
 from overwinter.cli.training import train
 from overwinter.cli.upkeep import doctor, gc
@@ -66,8 +69,30 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 for _command in COMMANDS:
     app.command(_command.__name__)(takes_groups(_command))
 
-GROUPS: Mapping[str, tuple[Callable[..., None], ...]] = {"model": (info, convert, bench)}
-_HELP = {"model": "Model folders: look at one, convert it, measure it."}
+GROUPS: Mapping[str, tuple[Callable[..., None], ...]] = {
+    "memory": (
+        search,
+        show,
+        provenance,
+        timeline,
+        diff,
+        stats,
+        write,
+        core,
+        erase,
+        policy,
+        grant,
+        export,
+        import_,
+        check,
+        rebuild,
+    ),
+    "model": (info, convert, bench),
+}
+_HELP = {
+    "memory": "What runs have ever seen: found again, explained, kept or erased.",
+    "model": "Model folders: look at one, convert it, measure it.",
+}
 for _name, _commands in GROUPS.items():
     _group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP[_name])
     for _command in _commands:

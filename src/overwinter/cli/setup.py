@@ -35,6 +35,12 @@ class Actor:
     judge: Annotated[
         str | None, typer.Option("--judge", metavar="SPEC", help="A model that checks --accept lines; not the actor.")
     ] = None
+    window: Annotated[
+        int | None,
+        typer.Option(
+            "--window", metavar="TOKENS", min=200, help="Most it sees at once; default: what its context leaves."
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +102,12 @@ class Tools:
     tools: Annotated[
         list[Path] | None, typer.Option("--tools", metavar="FILE.py", help="A Python file with @tool functions.")
     ] = None
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Working memory, and recall from what the journal's runs have seen.")
+    ] = False
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", metavar="NAME", help="Whose memory; with this, --memory is meant.")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,14 +162,19 @@ def make_plan(
     given_tools = _tools(settings, tools)
     if given_tools:
         setup["tools"] = given_tools
-    if setup["model"]["kind"] in ("local", "player") and "world" in setup and not given_tools:
+    memory = _memory(settings, tools)
+    if memory is not None:
+        setup["memory"] = memory
+    kind = setup["model"]["kind"]
+    if (kind == "player" or (kind == "local" and memory is None)) and "world" in setup and not given_tools:
         # Nothing to call but the world's actions: the engine lets it utter nothing else.
         setup["controls"] = []
     rules = [*_rules("deny", gates.deny), *_rules("ask", gates.ask), *_rules("allow", gates.allow), *settings.gates]
     if rules:
         setup["gates"] = rules
-    if settings.pace:
-        setup["pace"] = dict(settings.pace)
+    pace = {**settings.pace, **({"window_tokens": actor.window} if actor.window is not None else {})}
+    if pace:
+        setup["pace"] = pace
     goal = _goal(text or world_goal, world_goal, settings, accepted, given_tools)
     return Plan(goal=goal, setup=setup, title=_title(text, setup))
 
@@ -262,6 +279,16 @@ def _tools(settings: Settings, flags: Tools) -> dict[str, Any]:
     if flags.tools:
         tools["modules"] = [str(path.absolute()) for path in flags.tools]
     return tools
+
+
+def _memory(settings: Settings, flags: Tools) -> dict[str, Any] | None:
+    """The table of the configuration, where a flag says that memory is wanted. Raises UsageError for a name that is none."""
+    from overwinter.memory.namespace import check_namespace
+
+    if not flags.memory and flags.namespace is None:
+        return None
+    memory = settings.memory.as_setup()
+    return memory if flags.namespace is None else {**memory, "namespace": check_namespace(flags.namespace)}
 
 
 def _sandbox(folder: Path | None, *, write: bool) -> dict[str, Any]:

@@ -176,8 +176,12 @@ def _is_due(state: RunState, now_us: int) -> bool:
 
 
 def _newest_unfinished(at: Workplace) -> RunInfo:
+    from overwinter.memory.notebook import AT_REST
+
     unfinished = [
-        info for info in at.store.runs() if info.status not in ENDED and not info.run.startswith(RESPONSE_PREFIX)
+        info
+        for info in at.store.runs()
+        if info.status not in ENDED and info.status != AT_REST and not info.run.startswith(RESPONSE_PREFIX)
     ]
     free = [info for info in unfinished if not at.is_worked_on(info)]
     if free:

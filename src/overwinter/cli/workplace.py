@@ -36,6 +36,11 @@ class Workplace:
     def settings(self) -> Settings:
         return self.effective.settings
 
+    @property
+    def namespace(self) -> str:
+        """Whose memory one works with here."""
+        return self.settings.memory.namespace
+
     def command(self, *words: str) -> str:
         """A command to print: what to type to go on, with the options that find the same journal again."""
         more = []
@@ -51,11 +56,14 @@ class Workplace:
         Raises:
             UsageError: none, or several.
         """
+        from overwinter.memory.notebook import AT_REST
+
         try:
             return self.store.info(name)
         except UsageError:
             runs = self.store.runs()
-        found = runs[:1] if name == LAST else [info for info in runs if info.run.startswith(name)]
+        worked = [info for info in runs if info.status != AT_REST]
+        found = worked[:1] if name == LAST else [info for info in runs if info.run.startswith(name)]
         if len(found) == 1:
             return found[0]
         if found:

@@ -72,7 +72,7 @@ class RunResumed(TypedDict):
 
 class RunSuspended(TypedDict):
     reason: str
-    """approval | sleep | budget | in_doubt | stalled | model | stopped"""
+    """approval | sleep | budget | in_doubt | stalled | model | stopped; notebook: nothing works on it"""
     detail: str
     until_us: NotRequired[int]
     event: NotRequired[str]

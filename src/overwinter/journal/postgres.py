@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overwinter.errors import StoreError, UsageError
@@ -54,6 +55,10 @@ class PostgresStore(SqlStore):
         # A server may be set to acknowledge before the disk has it; the journal's promise is the stronger one.
         db.execute("SET synchronous_commit TO on")
         return db
+
+    def connection_settings(self) -> tuple[str, str]:
+        """URL, password included, and schema: what another reader of the same database connects with."""
+        return self._conninfo, self._schema
 
     def _migrate(self) -> None:
         with self._transaction():
@@ -113,6 +118,21 @@ class PostgresStore(SqlStore):
 
     def _lease_clock_us(self) -> int:
         return int(self._execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")[0][0])
+
+    def _holds(self, column: str) -> str:
+        return f"position(? in {column}) > 0"
+
+    def scrub(self) -> tuple[str, ...]:
+        # FULL: an ordinary vacuum marks dead rows as free and leaves their bytes where they are.
+        for table in ("entries", "blobs", "inbox", "caches", "runs"):
+            self._execute(f"VACUUM FULL {self._schema}.{table}")
+        return (
+            "the server's write-ahead log until its segments are recycled, and where it is archived",
+            "standbys that lag behind, and backups of the server",
+        )
+
+    def files(self) -> list[Path]:
+        return []
 
     def check_integrity(self) -> list[str]:
         # Postgres keeps no whole-database check for ordinary users; the chain and the blob hashes cover our tables.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from overwinter.journal.entry import Draft
+import dataclasses
+
 from overwinter.journal.store import BudgetLine, Store, status_after
+from overwinter.journal.tombstone import kind_of
 
 
 def budgets_from_entries(store: Store) -> dict[str, dict[str, BudgetLine]]:
@@ -14,10 +16,10 @@ def budgets_from_entries(store: Store) -> dict[str, dict[str, BudgetLine]]:
     added: list[tuple[str, dict[str, int]]] = []
     for info in store.runs():
         for entry in store.read(info.run, info.fork_seq + 1):
-            body = entry.body
-            if entry.kind in {"run.started", "run.forked"} and info.run in info.budgets:
+            body, kind = entry.body, kind_of(entry)
+            if kind in {"run.started", "run.forked"} and info.run in info.budgets:
                 caps[info.run] = dict(body["caps"])
-            if entry.kind == "budget.changed":
+            if kind == "budget.changed":
                 added.append((body["budget"], body["add"]))
             settle = body.get("settle", {"reserved": {}, "spent": {}})
             for budget in info.budgets:
@@ -45,7 +47,7 @@ def status_from_entries(store: Store, run: str) -> str:
     """The run's status, from its own entries."""
     status = "new"
     for entry in store.read(run, store.info(run).fork_seq + 1):
-        status = status_after(Draft(kind=entry.kind, body=entry.body)) or status
+        status = status_after(dataclasses.replace(entry, kind=kind_of(entry))) or status
     return status
 
 

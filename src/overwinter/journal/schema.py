@@ -30,6 +30,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             run TEXT NOT NULL, name TEXT NOT NULL, seq BIGINT NOT NULL, data {blob} NOT NULL,
             PRIMARY KEY (run, name))""",
     ),
+    # 2: an entry may be a tombstone (`journal.tombstone`). Nothing changes in the tables, but a program that does not know of
+    # them would report damage where something was erased; it is told to be updated instead.
+    (),
 )
 """One tuple of statements per schema version, starting with version 1."""
 

@@ -12,12 +12,11 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any
 
 from overwinter.errors import BudgetExhausted, LeaseLost, StoreError, UsageError
+from overwinter.journal.adoption import SqlAdoption
 from overwinter.journal.canonical import canonical, digest, parse_object
-from overwinter.journal.entry import GENESIS, Draft, Entry, seal, unseal
+from overwinter.journal.entry import GENESIS, Draft, Entry, seal
 from overwinter.journal.lease import is_dead
 from overwinter.journal.rows import (
     RUN_COLUMNS,
@@ -31,6 +30,7 @@ from overwinter.journal.rows import (
     run_info,
 )
 from overwinter.journal.store import BudgetLine, BudgetState, Lease, Letter, NewRun, RawEntry, RunInfo, status_after
+from overwinter.journal.tombstone import reopen
 
 PAGE_ROWS = 1000
 
@@ -39,7 +39,7 @@ def wall_clock_us() -> int:
     return time.time_ns() // 1000
 
 
-class SqlStore(abc.ABC):
+class SqlStore(SqlAdoption):
     """Everything of the Store protocol that does not depend on the database."""
 
     def __init__(self, url: str, clock_us: Callable[[], int] = wall_clock_us) -> None:
@@ -48,19 +48,7 @@ class SqlStore(abc.ABC):
         # One connection, used by the loop's thread and by the thread that renews the lease.
         self._lock = threading.RLock()
 
-    # What a dialect supplies
-
-    @abc.abstractmethod
-    def _execute(self, sql: str, args: Sequence[Any] = ()) -> list[Row]:
-        """Run one statement; all its rows. Translates driver errors into StoreError."""
-
-    @abc.abstractmethod
-    def _transaction(self) -> AbstractContextManager[None]:
-        """A write transaction: durable when it ends, rolled back when it raises. Holds `self._lock`."""
-
-    @abc.abstractmethod
-    def _lock_run(self, run: str) -> Row | None:
-        """The run's row (`RUN_COLUMNS`), locked until the transaction ends."""
+    # What a dialect supplies, beside what `SqlErasure` asks for
 
     @abc.abstractmethod
     def _lock_budgets(self, budgets: Sequence[str]) -> None:
@@ -84,38 +72,41 @@ class SqlStore(abc.ABC):
     def create(self, new: NewRun) -> RunInfo:
         check_name(new.run)
         with self._transaction():
-            fence = self._clear_unborn(new.run)
-            head_seq, head_hash, head_time_us = -1, GENESIS, 0
-            if new.parent is not None:
-                head_seq, head_hash, head_time_us = self._fork_point(new.parent, new.fork_seq)
-            budgets = ((new.run,) if new.caps is not None else ()) + new.shared
-            for name in new.shared:
-                self.info(name)
-            made = self._execute(
-                f"INSERT INTO runs ({RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 'new', ?, ?, '', ?, 0) "
-                "ON CONFLICT (run) DO NOTHING RETURNING 1",
-                (
-                    new.run,
-                    new.parent,
-                    new.fork_seq,
-                    canonical(budgets).decode(),
-                    head_seq,
-                    head_hash,
-                    head_time_us,
-                    new.title,
-                    self.clock_us(),
-                    fence,
-                ),
-            )
-            if not made:
-                raise _taken(new.run)
-            for resource, cap in (new.caps or {}).items():
-                check_amount(resource, cap)
-                self._execute(
-                    "INSERT INTO budgets (budget, resource, cap, spent, reserved) VALUES (?, ?, ?, 0, 0)",
-                    (new.run, resource, cap),
-                )
+            self._create(new)
         return self.info(new.run)
+
+    def _create(self, new: NewRun) -> None:
+        fence = self._clear_unborn(new.run)
+        head_seq, head_hash, head_time_us = -1, GENESIS, 0
+        if new.parent is not None:
+            head_seq, head_hash, head_time_us = self._fork_point(new.parent, new.fork_seq)
+        budgets = ((new.run,) if new.caps is not None else ()) + new.shared
+        for name in new.shared:
+            self.info(name)
+        made = self._execute(
+            f"INSERT INTO runs ({RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 'new', ?, ?, '', ?, 0) "
+            "ON CONFLICT (run) DO NOTHING RETURNING 1",
+            (
+                new.run,
+                new.parent,
+                new.fork_seq,
+                canonical(budgets).decode(),
+                head_seq,
+                head_hash,
+                head_time_us,
+                new.title,
+                self.clock_us(),
+                fence,
+            ),
+        )
+        if not made:
+            raise _taken(new.run)
+        for resource, cap in (new.caps or {}).items():
+            check_amount(resource, cap)
+            self._execute(
+                "INSERT INTO budgets (budget, resource, cap, spent, reserved) VALUES (?, ?, ?, 0, 0)",
+                (new.run, resource, cap),
+            )
 
     def _clear_unborn(self, run: str) -> int:
         """Make room for a new run where one of that name has no entry and no living owner: its process died in between.
@@ -168,15 +159,7 @@ class SqlStore(abc.ABC):
         letters: Collection[str] = (),
     ) -> list[Entry]:
         with self._transaction():
-            row = self._lock_run(run)
-            if row is None:
-                raise UsageError(f"run {run!r} does not exist in {self.url}", "list the runs with `overwinter ls`")
-            info = run_info(row)
-            if info.fence != fence:
-                raise LeaseLost(
-                    f"run {run!r} was taken over: this process holds fencing number {fence}, the newest is {info.fence}",
-                    f"see who owns it with `overwinter ls`, go on there, or `overwinter resume {run} --take-over`",
-                )
+            info = self._owned(run, fence)
             for hash_, data in (blobs or {}).items():
                 self._insert_blob(hash_, data)
             self._check_refs(drafts, blobs or {})
@@ -220,7 +203,7 @@ class SqlStore(abc.ABC):
         expected = max(start, 0)
         for owner, first, last in segments:
             for seq, data, hash_ in self._rows(owner, max(start, first), min(end, last + 1), kinds):
-                entry = unseal(as_bytes(data), str(hash_))
+                entry = reopen(as_bytes(data), str(hash_))
                 if entry.seq != seq or (kinds is None and seq != expected):
                     raise _missing(run, expected if kinds is None else seq)
                 expected = seq + 1

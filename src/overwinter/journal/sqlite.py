@@ -161,6 +161,25 @@ class SqliteStore(SqlStore):
     def _lease_clock_us(self) -> int:
         return self.clock_us()
 
+    def _holds(self, column: str) -> str:
+        return f"instr({column}, ?) > 0"
+
+    def scrub(self) -> tuple[str, ...]:
+        with self._lock:
+            self._execute("PRAGMA secure_delete = ON")
+            # VACUUM copies what is alive into a temporary file and from there over the log into place: a kill at any moment leaves
+            # the journal as it was or as it shall be. Only then is the log, which holds the old pages too, cut to nothing.
+            self._execute("VACUUM")
+            busy = self._execute("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
+        if busy:
+            problem = f"another process reads {self.path}, so its log could not be cut: erased text may be left in it"
+            raise StoreError(problem, "end that process, then erase again: it completes what is left")
+        return ()
+
+    def files(self) -> list[Path]:
+        names = [self.path.name + end for end in ("", "-wal", "-shm", "-journal")]
+        return [path for path in map(self.path.with_name, names) if path.exists()]
+
     def check_integrity(self) -> list[str]:
         try:
             return [str(row[0]) for row in self._execute("PRAGMA integrity_check") if row[0] != "ok"]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from overwinter.journal.entry import Amounts, Draft, Entry
@@ -97,6 +98,22 @@ class RawEntry:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """Something the store holds, as it would be read: blobs and caches decompressed.
+
+    Attributes:
+        place: "entry", "blob", "letter", "cache" or "title".
+        name: the run of an entry or title, the hash of a blob, the id of a letter, RUN/NAME of a cache.
+        seq: of an entry, else -1.
+    """
+
+    place: str
+    name: str
+    data: bytes
+    seq: int = -1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Letter:
     """Something for a run from outside its process: an answer to an approval, an event, an instruction to stop."""
 
@@ -152,7 +169,8 @@ class Store(Protocol):
         """Entries of the run's whole line (parents first), start ≤ seq < stop, in order, in bounded memory.
 
         It ends at the head as it is at the first entry. StoreError at a damaged entry, and at a missing one if all `kinds` are
-        read: what has been yielded is what was written.
+        read: what has been yielded is what was written. An erased entry comes as kind "erased" with its original hash; its body
+        says what `kind` it was, `by` which entry it was erased, and what `journal.tombstone` keeps.
         """
         ...
 
@@ -180,6 +198,58 @@ class Store(Protocol):
 
     def drop_blobs(self, hashes: Iterable[str]) -> int:
         """Forget the content of blobs but not that they were there; bytes freed."""
+        ...
+
+    def erase(
+        self,
+        run: str,
+        seqs: Collection[int],
+        *,
+        by: int,
+        fence: int,
+        blobs: Collection[str] = (),
+        letters: Collection[str] = (),
+    ) -> int:
+        """Put tombstones in the place of entries that `run` owns; how many were none yet. Use `journal.erase.erase`.
+
+        In the same transaction go the content of `blobs`, the `letters`, the caches of the run and of all its forks, and its
+        title if its first entry is among them. UsageError unless entry `by` is an `entries.erased` entry that lists each of them
+        with its hash; LeaseLost with an old fencing number.
+        """
+        ...
+
+    def adopt(
+        self,
+        new: NewRun,
+        entries: Sequence[RawEntry],
+        *,
+        blobs: Mapping[str, bytes] | None = None,
+        collected: Collection[str] = (),
+    ) -> int:
+        """Take in entries of a run as they were sealed elsewhere, in one transaction; how many were new here.
+
+        The run is made if it is missing; what is here of it already must be the beginning of what comes. `collected` are blobs
+        whose content was collected or erased there. Budgets are booked as the entries say.
+
+        UsageError if another run of that name is here or a blob is missing; StoreError if a hash or the chain does not fit.
+        """
+        ...
+
+    def scrub(self) -> tuple[str, ...]:
+        """Write the store's files anew, so that nothing that was erased or dropped is left in them; where it may be left all the
+        same, in words. Takes as long as copying the journal. StoreError while another process reads or writes."""
+        ...
+
+    def files(self) -> list[Path]:
+        """The files of the store that can be looked into from here, logs included; none for a server's."""
+        ...
+
+    def contents(self) -> Iterator[Stored]:
+        """Everything the store holds, one after another, for a search that trusts no index."""
+        ...
+
+    def mentions(self, text: bytes) -> list[tuple[str, int]]:
+        """(run, seq) of the entries whose stored bytes contain `text`; blobs are not looked into."""
         ...
 
     def acquire(self, run: str, owner: str, ttl_s: float, *, take_over: bool = False) -> Lease:
@@ -219,7 +289,7 @@ class Store(Protocol):
     def close(self) -> None: ...
 
 
-def status_after(draft: Draft) -> str | None:
+def status_after(draft: Draft | Entry) -> str | None:
     """The run's status once `draft` is appended; None where it does not change."""
     body: Mapping[str, Any] = draft.body
     if draft.kind in {"run.started", "run.forked", "run.resumed"}:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from overwinter.errors import StoreError
 from overwinter.journal.canonical import parse_object
-from overwinter.journal.entry import GENESIS, SCHEMA_VERSION
+from overwinter.journal.entry import GENESIS, SCHEMA_VERSION, Entry
 from overwinter.journal.store import RawEntry, RunInfo, Store
+from overwinter.journal.tombstone import ERASED, is_tombstone, named_by, reopen, witness_of
 
 _KEYS = frozenset({"run", "seq", "kind", "time_us", "body", "refs", "prev"})
 
@@ -37,7 +38,8 @@ class Report:
 
     Attributes:
         head: hash of the last good entry. Keep it elsewhere, and nobody can cut the end of the journal unnoticed either.
-        collected: blobs whose content a retention policy removed; their hashes still hold the chain together.
+        collected: blobs whose content a retention policy or an erasure removed; their hashes still hold the chain together.
+        erased: entries whose content was erased, each named with its hash by an `entries.erased` entry.
     """
 
     run: str
@@ -46,6 +48,7 @@ class Report:
     collected: int
     head: str
     problems: tuple[Problem, ...] = field(default=())
+    erased: int = 0
 
     @property
     def ok(self) -> bool:
@@ -62,11 +65,15 @@ def verify(store: Store, run: str, *, expect_head: str | None = None) -> Report:
     info = store.info(run)
     prev, last, at_head, entries, seen_head = GENESIS, -1, GENESIS, 0, expect_head is None
     refs: dict[str, int] = {}
+    tombstones: list[Entry] = []
     for raw in store.raw(run):
         entries += 1
-        found = list(_check_entry(raw, prev))
+        if raw.kind == ERASED and raw.data is not None and is_tombstone(raw.data):
+            found = list(_check_tombstone(raw, prev, tombstones))
+        else:
+            found = list(_check_entry(raw, prev))
         problems += [Problem(seq=raw.seq, what=what) for what in found]
-        if not found and raw.data is not None:
+        if not found and raw.kind != ERASED and raw.data is not None:
             for ref in parse_object(raw.data)["refs"]:
                 refs.setdefault(ref, raw.seq)
         # The chain is followed by the stored hash, so that one damaged entry is one finding and not all that follow.
@@ -79,13 +86,22 @@ def verify(store: Store, run: str, *, expect_head: str | None = None) -> Report:
         problems.append(
             Problem(seq=None, what=f"the expected head {expect_head} is not in the chain: its end was cut or rewritten")
         )
+    problems += _check_witnesses(store, tombstones)
     collected = 0
     for ref, seq in refs.items():
         what = _check_blob(store, ref)
         collected += what == "collected"
         if what not in {"", "collected"}:
             problems.append(Problem(seq=seq, what=what))
-    return Report(run=run, entries=entries, blobs=len(refs), collected=collected, head=prev, problems=tuple(problems))
+    return Report(
+        run=run,
+        entries=entries,
+        blobs=len(refs),
+        collected=collected,
+        head=prev,
+        problems=tuple(problems),
+        erased=len(tombstones),
+    )
 
 
 def _check_entry(raw: RawEntry, prev: str) -> Iterator[str]:
@@ -113,6 +129,49 @@ def _check_entry(raw: RawEntry, prev: str) -> Iterator[str]:
         yield f"stands at {'/'.join(map(str, place))} but was written as {said}"
     if prev and entry["prev"] != prev:
         yield f"does not follow the entry before it: prev is {str(entry['prev'])[:12]}…, that entry's hash is {prev[:12]}…"
+
+
+def _check_tombstone(raw: RawEntry, prev: str, good: list[Entry]) -> Iterator[str]:
+    """Like `_check_entry`; one that is in order so far joins `good`, and its witness is asked later."""
+    try:
+        entry = reopen(raw.data or b"", raw.hash)
+    except StoreError as error:
+        yield error.problem
+        return
+    if (entry.run, entry.seq) != (raw.run, raw.seq):
+        yield f"stands at {raw.run}/{raw.seq} but is the tombstone of {entry.run}/{entry.seq}"
+    elif prev and entry.prev != prev:
+        yield f"is a tombstone that does not follow the entry before it: prev is {entry.prev[:12]}…, not {prev[:12]}…"
+    else:
+        good.append(entry)
+
+
+def _check_witnesses(store: Store, tombstones: Sequence[Entry]) -> Iterator[Problem]:
+    """What is wrong with erasures: nothing, if an intact entry of the run that owned each of them lists its hash."""
+    known: dict[tuple[str, int], frozenset[tuple[int, str]] | str] = {}
+    for entry in tombstones:
+        said = f"was replaced by a tombstone, and no entry of run {entry.run!r} says that it was erased"
+        witness = witness_of(entry)
+        if witness is None or witness[0] != entry.run:
+            yield Problem(seq=entry.seq, what=f"{said}: the tombstone names {entry.body['by']!r}")
+            continue
+        if witness not in known:
+            known[witness] = _named_by(store, witness)
+        named = known[witness]
+        if isinstance(named, str):
+            yield Problem(seq=entry.seq, what=f"{said}: entry {witness[1]}: {named}")
+        elif (entry.seq, entry.hash) not in named:
+            yield Problem(seq=entry.seq, what=f"{said}: entry {witness[1]} does not list its hash")
+
+
+def _named_by(store: Store, witness: tuple[str, int]) -> frozenset[tuple[int, str]] | str:
+    """What a witness lists, or why it cannot be read."""
+    run, seq = witness
+    try:
+        found = next(store.read(run, seq, seq + 1), None)
+    except StoreError as error:
+        return error.problem
+    return "it is missing" if found is None else named_by(found, run)
 
 
 def _check_head(info: RunInfo, found: str, *, behind: bool) -> Iterator[Problem]:

@@ -13,20 +13,25 @@ return-conditional form of Hindsight Credit Assignment (arXiv 1912.02503), knowi
     credit = V(s') - V(s)                        what happened, choice and luck together; sums to outcome - V(s₀)
 
 Whose behaviour h was learned from cancels in the ratio, so it may be older than the player that is judged.
+
+Which choices were mistakes is a question of its own, and a head that was taught by counterfactuals answers it best (`advantage`). Where the
+model's folder has one for the player, the mistakes of a lost episode are ranked by it, all others by hindsight.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from overwinter.errors import UsageError
-from overwinter.journal import Store
+from overwinter.journal import ERASED, Store
+from overwinter.journal.tombstone import kind_of
+from overwinter.learn.advantage import MODEL, AdvantageHead, Advice
 from overwinter.learn.batch import Floats
 from overwinter.learn.players import Student
 from overwinter.learn.reinforce.decision import Candidates, Decision
@@ -87,6 +92,7 @@ class Moment:
         gain: how much better its chance is than that of what was done.
         likeliest: what else the model itself would have done first, looks apart.
         regret: log π(likeliest) - log π(done), from 0 to `EVIDENCE_NATS` times three: how strange the choice is to the model.
+        advice: what the advantage head would rather have seen done; None without a head, or where nothing else could be done.
     """
 
     look: Look
@@ -98,6 +104,12 @@ class Moment:
     gain: float
     likeliest: str
     regret: float
+    advice: Advice | None = None
+
+    @property
+    def better(self) -> str:
+        """What should have been done instead, by the ranking of mistakes."""
+        return self.instead if self.advice is None else self.advice.action
 
     @property
     def credit(self) -> float:
@@ -112,9 +124,17 @@ class Appraisal:
     trace: Trace
     moments: tuple[Moment, ...]
 
+    @property
+    def is_advised(self) -> bool:
+        """Whether an advantage head ranks the mistakes."""
+        return any(moment.advice is not None for moment in self.moments)
+
     def mistakes(self, count: int) -> list[int]:
-        """The decisions that cost most, worst first: by what another choice promised, not by the luck that followed."""
-        return sorted(range(len(self.moments)), key=lambda i: -self.moments[i].gain)[:count]
+        """The worst decisions first: by how sure the head is of something better, or without one by the chance it promised."""
+        if not self.is_advised:
+            return sorted(range(len(self.moments)), key=lambda i: -self.moments[i].gain)[:count]
+        sure = [-math.inf if m.advice is None else m.advice.sure for m in self.moments]
+        return sorted(range(len(sure)), key=lambda i: -sure[i])[:count]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,6 +161,9 @@ def played(store: Store, run: str) -> Played:
     world = started.body.get("setup", {}).get("world")
     if not world:
         raise UsageError(f"run {run!r} plays no world", "name a run that plays a world (--world)")
+    gone = [entry.seq for entry in store.read(run, kinds=[ERASED]) if kind_of(entry) == "effect.receipt"]
+    if gone:
+        raise UsageError(f"entry {gone[0]} of run {run!r}, what the world answered, was erased", "name another run")
     done = [
         (entry.seq, str(entry.body["data"]["action"]))
         for entry in store.read(run, kinds=["effect.receipt"])
@@ -188,13 +211,17 @@ class Appraiser:
 
     def __init__(self, folder: Path) -> None:
         self.card = Card.read(folder)
+        self._folder = folder
         student = Student(folder)
         self._form, self._policy = student.form, student.policy
         assert self._form.outcome is not None
         self._outcome = self._form.outcome
 
-    def read(self, trace: Trace) -> Appraisal:
+    def read(self, trace: Trace, player: str = MODEL) -> Appraisal:
         """Appraise every decision of an episode.
+
+        Args:
+            player: who would have gone on after another choice: the name of the script that made the episode, or `MODEL`, this one.
 
         Raises:
             UsageError: the episode is of another kind of world, or empty.
@@ -215,6 +242,11 @@ class Appraiser:
             _moment(look, (before, after), plain[row], (well[row], badly[row]))
             for row, (look, before, after) in enumerate(zip(trace.looks, chances, [*chances[1:], end], strict=True))
         ]
+        # Heads are taught by lost episodes: of one that went well, or goes on, they expect too much.
+        head = AdvantageHead.read(self._folder, player) if trace.success == 0.0 else None
+        if head is not None:
+            told = head.told(trace)
+            moments = [replace(moment, advice=told.best(row)) for row, moment in enumerate(moments)]
         return Appraisal(trace=trace, moments=tuple(moments))
 
     def chance(self, page: str) -> float:
@@ -222,11 +254,15 @@ class Appraiser:
         _, odds = self._score([self._decision(page, ("",), "")], None)
         return self.card.calibrated(float(odds[0]))
 
+    def shares(self, looks: Sequence[tuple[str, tuple[str, ...]]]) -> list[Floats]:
+        """Of each (page, actions), how likely the model is to take each action."""
+        plain, _ = self._score([self._decision(page, actions, actions[0]) for page, actions in looks], None)
+        found = [np.exp(row[: len(actions)]) for row, (_, actions) in zip(plain, looks, strict=True)]
+        return [each / each.sum() for each in found]
+
     def choose(self, looks: Sequence[tuple[str, tuple[str, ...]]]) -> list[str]:
         """What the model does on each (page, actions): its likeliest action."""
-        decisions = [self._decision(page, actions, actions[0]) for page, actions in looks]
-        plain, _ = self._score(decisions, None)
-        return [actions[int(np.argmax(row[: len(actions)]))] for row, (_, actions) in zip(plain, looks, strict=True)]
+        return [actions[int(np.argmax(row))] for row, (_, actions) in zip(self.shares(looks), looks, strict=True)]
 
     def _decision(self, page: str, actions: tuple[str, ...], action: str) -> Decision:
         prompt = self._form.prompt(page)

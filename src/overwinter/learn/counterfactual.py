@@ -61,7 +61,7 @@ def what_if(trace: Trace, questions: Sequence[tuple[int, str]], choose: Choose) 
 def what_ifs(asked: Sequence[tuple[Trace, Sequence[tuple[int, str]]]], choose: Choose) -> list[list[WhatIf]]:
     """The same for many traces at once, all arms in lock-step: the model answers a hundred pages as fast as ten."""
     arms = [
-        _arm(trace, at, action)
+        arm_after(trace, at, action)
         for trace, questions in asked
         for at, instead in questions
         for action in (trace.looks[at].action, instead)
@@ -75,8 +75,8 @@ def _end(seat: Seat, seen: Seen) -> Outcome:
     return Outcome(success=False, score=0.0) if seen.truncated else seat.world.outcome()
 
 
-def _arm(trace: Trace, at: int, action: str) -> tuple[Seat, Seen]:
-    """The world put back before decision `at`, and `action` done."""
+def arm_after(trace: Trace, at: int, action: str) -> tuple[Seat, Seen]:
+    """A seat for `play_on`: the world put back before decision `at`, and `action` done."""
     seat = Seat(open_world(trace.world), open_notebook(trace.world), max_steps=len(trace.looks) + PATIENCE)
     seat.reset(trace.seed)
     for before in trace.actions[:at]:

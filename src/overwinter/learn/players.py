@@ -6,6 +6,7 @@ tokens and an answer of one. Below the lines lie plain bytes, so that the tokeni
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ def save_player(
     calibration: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     card: str = "",
+    beside: Iterable[Path] = (),
 ) -> None:
     """Write a player's folder: all of it or nothing.
 
@@ -67,6 +69,7 @@ def save_player(
         calibration: `{"world": …, "scale": …, "shift": …}`, or None where its bets were never calibrated.
         training: the record of how it was made, as JSON values.
         card: the model card, in Markdown.
+        beside: files that are copied into it, such as advantage heads: they read pages, so they outlive a change of weights.
     """
     with new_folder(folder) as partial:
         save(decoder, partial, tokenizer=tokenizer)
@@ -76,3 +79,5 @@ def save_player(
             write_json(partial / TRAINING, dict(training))
         if card:
             (partial / CARD).write_text(card, "utf-8")
+        for path in beside:
+            shutil.copyfile(path, partial / path.name)

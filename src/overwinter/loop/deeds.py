@@ -8,6 +8,7 @@ from typing import Any
 from overwinter.journal import Draft, Packer
 from overwinter.journal.canonical import canonical
 from overwinter.loop.controls import CONTROLS
+from overwinter.loop.memory.deeds import MEMORY_DEEDS, Deed
 from overwinter.loop.model import Message
 from overwinter.loop.session import Session
 from overwinter.loop.state import is_visible
@@ -24,20 +25,26 @@ def control_drafts(session: Session, name: str, arguments: dict[str, Any], call_
     """The deed and its receipt, for one append."""
     packer = Packer()
     try:
-        drafts, text = _HANDLERS[name](session, arguments, call_id)
+        if name in MEMORY_DEEDS:
+            deed = MEMORY_DEEDS[name](session, arguments, packer)
+        else:
+            drafts, text = _HANDLERS[name](session, arguments, call_id)
+            deed = Deed(text=text, before=drafts)
+            if "wait" in CONTROLS[name].tags:
+                deed.data["waiting"] = True
         ok, error = True, None
     except ValueError as reason:
-        drafts, text, ok, error = [], str(reason), False, "arguments"
-    waiting = bool(ok and "wait" in CONTROLS[name].tags)
+        deed, ok, error = Deed(text=str(reason)), False, "arguments"
     body = {
         "intent": -1,
         "call_id": call_id,
         "ok": ok,
-        "text": packer.text(text),
-        "data": {"waiting": True} if waiting else {},
+        "text": packer.text(deed.text),
+        "data": deed.data,
         "error": error,
     }
-    return [*drafts, Draft(kind="effect.receipt", body=body, refs=packer.take_refs())], packer
+    receipt = Draft(kind="effect.receipt", body=body, refs=packer.take_refs())
+    return [*deed.before, receipt, *deed.after], packer
 
 
 def _finish(session: Session, arguments: dict[str, Any], call_id: str) -> tuple[list[Draft], str]:

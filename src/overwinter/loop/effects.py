@@ -21,6 +21,7 @@ from overwinter.errors import ToolError
 from overwinter.journal import Draft, Entry, Packer
 from overwinter.loop.deeds import control_drafts
 from overwinter.loop.gates import ALLOW, Question
+from overwinter.loop.memory.repeats import answer_from_journal, repeated
 from overwinter.loop.session import Session
 from overwinter.loop.state import OpenCall
 from overwinter.loop.world import ACT, SAVE_EVERY
@@ -29,7 +30,7 @@ from overwinter.tools import Effect, Tool, ToolContext, ToolResult, failure, ide
 MIN_WALL_MS = 1
 REPEAT = "repeat"
 """In place of a gate's rule: the call was let through before the process died."""
-OUR_DATA = frozenset({"world", "waiting"})
+OUR_DATA = frozenset({"world", "waiting", "recalled", "repeated", "read", "compressed"})
 """Keys of a receipt's data that the loop goes by; a server that answers {"world": …} must not be taken for a simulator."""
 
 
@@ -45,6 +46,10 @@ def begin_call(session: Session, call: OpenCall) -> Iterator[Entry]:
     except ToolError as error:
         known = call.tool in session.parts.toolbox
         yield from refuse(session, call, failure("arguments" if known else "unknown", str(error)))
+        return
+    answered = None if call.decision == ALLOW else repeated(session, tool, arguments, effect)
+    if answered is not None:
+        yield from answer_from_journal(session, call, answered)
         return
     if call.decision == ALLOW:
         # A person approved it.

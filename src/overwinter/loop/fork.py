@@ -17,6 +17,7 @@ from overwinter.loop.run import new_name
 from overwinter.loop.session import Session, load_state
 from overwinter.loop.setup import check_fields
 from overwinter.loop.state import is_visible
+from overwinter.memory.namespace import namespace_of
 
 
 def fork(
@@ -79,6 +80,12 @@ def _check(store: Store, parent: str, seq: int, changes: Mapping[str, Any]) -> N
     check_fields(changes)
     if next(store.read(parent, seq, seq + 1), None) is None:
         raise UsageError(f"run {parent!r} has no entry {seq}", f"choose one with `overwinter log {parent}`")
+    named = changes.get("memory", {}).get("namespace")
+    if named is not None and named != namespace_of(store, parent):
+        raise UsageError(
+            f"run {parent!r} belongs to the namespace {namespace_of(store, parent)!r}, and so do its forks",
+            "leave the namespace out, or start a run of its own",
+        )
     if changes and "code" in next(store.read(parent, 0, 1)).body["setup"]:
         raise UsageError(
             f"run {parent!r} was started with parts made in code, so a setup cannot change them",

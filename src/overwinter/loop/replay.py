@@ -9,6 +9,9 @@ Nothing outside is touched and no remote model is asked. What is checked, entry 
     gates        asked again about the same call
     worlds       stepped again, observations compared
     keys         idempotency keys computed again
+
+Behind an entry that was erased there is nothing to render, ask or step from: only gates, keys and the reading of recorded answers
+go on, and the report says from where.
 """
 
 from __future__ import annotations
@@ -19,8 +22,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from overwinter.errors import ModelError, OverwinterError
-from overwinter.journal import Entry, Store, unpack
+from overwinter.errors import ModelError, OverwinterError, UsageError
+from overwinter.journal import ERASED, Entry, Store, unpack
 from overwinter.loop.gates import Gates, Question, speculative_rules
 from overwinter.loop.model import Completion, Constraint, Limits, View
 from overwinter.loop.parse import read_calls
@@ -50,6 +53,7 @@ class ReplayReport:
         views, samples, calls: how many were compared: renderings, model answers asked for again, actions and gates.
         tokens: tokens of those answers that were compared by id and log-probability, not only as text.
         read_only_samples: answers of models that cannot be asked again here.
+        erased_at: the first erased entry that something was shown or done by, None if there is none.
     """
 
     run: str
@@ -60,6 +64,7 @@ class ReplayReport:
     calls: int
     tokens: int
     divergence: Divergence | None
+    erased_at: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -82,6 +87,10 @@ def replay(
     try:
         for entry in store.read(run):
             if replayer is None:
+                if entry.kind == ERASED:
+                    raise UsageError(
+                        f"the beginning of run {run!r} was erased", "there is nothing left to replay it from"
+                    )
                 replayer = _Replayer(store, parts or build_parts(entry.body["setup"]), parts_in_code=parts is not None)
             what = replayer.check(entry, state)
             if what:
@@ -105,11 +114,13 @@ def replay(
         calls=counts.calls,
         tokens=counts.tokens,
         divergence=divergence,
+        erased_at=counts.erased_at,
     )
 
 
 class _Counts:
     views = samples = read_only = calls = tokens = 0
+    erased_at: int | None = None
 
 
 class _Replayer(_Counts):
@@ -133,6 +144,12 @@ class _Replayer(_Counts):
         }
 
     def check(self, entry: Entry, state: RunState) -> str:
+        if entry.kind == ERASED and self.erased_at is None and (is_visible(entry) or entry.body["kind"] == "compacted"):
+            self.erased_at = entry.seq
+        if self.erased_at is not None:
+            self._asked = None
+            if self.parts.world is not None or entry.kind == "sample.intent":
+                return ""
         check = self._checks.get(entry.kind)
         if check is None or entry.body.get("purpose", ACTING) != ACTING:
             return ""

@@ -73,7 +73,7 @@ class Run:
             if {resource: line.cap for resource, line in store.budget(name).items()} != caps:
                 # Both created it, which is no harm while nobody has written; now it has the other one's budget.
                 raise UsageError(f"another process is starting run {name!r}", "choose another name")
-            run._first_entries(goal, dict(setup or {"code": made.toolbox.fingerprint()}), caps)
+            run._first_entries(goal, dict(setup or _setup_of(made)), caps)
         except BaseException:
             run.close()
             raise
@@ -177,6 +177,12 @@ class Run:
             drafts.append(world.first_observation(packer))
         session.append(drafts, packer)
         session.fresh = True
+
+
+def _setup_of(parts: Parts) -> dict[str, Any]:
+    """What the journal says of parts that were made in code: their fingerprint, and the memory they work with."""
+    memory = {"memory": parts.memory.as_setup()} if parts.memory is not None else {}
+    return {"code": parts.toolbox.fingerprint(), **memory}
 
 
 def _refuse_unborn(store: Store, run: str) -> None:

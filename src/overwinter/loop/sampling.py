@@ -9,6 +9,8 @@ from typing import Any
 
 from overwinter.errors import BudgetExhausted, ModelError
 from overwinter.journal import Draft, Entry, Packer
+from overwinter.loop.memory.recall import before_step
+from overwinter.loop.memory.view import runtime_handle
 from overwinter.loop.model import Completion, Constraint, Limits, Model, View
 from overwinter.loop.parse import read_calls
 from overwinter.loop.session import Parts, Session
@@ -32,7 +34,8 @@ def next_view(session: Session) -> Iterator[Entry]:
         draft = session.view.compaction(session.state, packer, left, legal)
         if draft is None:
             return
-        yield from session.append([draft], packer)
+        made = [] if session.view.memory is None else [runtime_handle(session.store, session.state, draft)]
+        yield from session.append([*made, draft], packer)
 
 
 def take_step(session: Session) -> Iterator[Entry]:
@@ -42,6 +45,7 @@ def take_step(session: Session) -> Iterator[Entry]:
         BudgetExhausted: what is left does not hold the view and a useful answer; nothing was written.
         ModelError: the model cannot answer; the failure is journalled.
     """
+    yield from before_step(session)
     yield from next_view(session)
     left = session.left()
     legal = session.parts.world.legal_actions() if session.parts.world is not None else ()
@@ -156,6 +160,7 @@ def _intent_body(
             "left": left,
             "digest": measured.digest,
             "tokens": measured.tokens,
+            **_memory_shown(session),
         },
         "limits": {"max_tokens": limits.max_tokens, "temperature": limits.temperature, "seed": limits.seed},
         "constraint": {
@@ -168,6 +173,14 @@ def _intent_body(
     if purpose != ACTING:
         body["purpose"] = purpose
     return body
+
+
+def _memory_shown(session: Session) -> dict[str, Any]:
+    """What the journal says of working memory beside the ranges shown: the window that `tokens` is a part of, core and pins."""
+    if session.view.memory is None:
+        return {}
+    state = session.state
+    return {"window": session.view.window_tokens, "core": state.core, "pinned": list(state.pinned)}
 
 
 def _completed(session: Session, view: View, completion: Completion, purpose: str, began: float) -> Iterator[Entry]:

@@ -6,19 +6,25 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from overwinter.errors import BudgetExhausted, LeaseLost, OverwinterError, StoreError, UsageError
-from overwinter.journal import Draft, Entry, Lease, Packer, Store
+from overwinter.journal import ERASED, Draft, Entry, Lease, Packer, Store
 from overwinter.journal.canonical import canonical, parse_object
 from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
 from overwinter.loop.controls import CONTROLS
 from overwinter.loop.gates import Gates, speculative_rules
+from overwinter.loop.memory.recaller import Recaller
+from overwinter.loop.memory.settings import MemorySettings
 from overwinter.loop.model import Model
 from overwinter.loop.state import RunState, is_visible
 from overwinter.loop.tokens import PromptChain
 from overwinter.loop.view import ViewBuilder
 from overwinter.loop.world import ACT, WorldSession
 from overwinter.tools import Tool, Toolbox
+
+if TYPE_CHECKING:
+    from overwinter.loop.memory.finder import Finder
 
 CACHE = "state"
 CACHE_EVERY = 1000
@@ -57,6 +63,9 @@ class Parts:
     Attributes:
         judge: the model that judges claims; None where no criterion needs one. Not the actor.
         controls: the tools of the loop itself (finish, sleep, …), by name; all of them unless chosen.
+        memory: working memory and recall; None for a run without. Its tools have to be among the controls
+            (`loop.memory.tools.controls_with`).
+        recaller: where recall looks; None opens the index of the run's namespace when it is needed.
     """
 
     model: Model
@@ -66,6 +75,8 @@ class Parts:
     gates: Gates = field(default_factory=Gates)
     judge: Model | None = None
     pace: Pace = field(default_factory=Pace)
+    memory: MemorySettings | None = None
+    recaller: Recaller | None = None
 
     def __post_init__(self) -> None:
         shared = sorted(name for name in self.controls if name in self.toolbox)
@@ -78,9 +89,9 @@ class Parts:
         return self.world is not None and not self.controls and all(tool.name == ACT for tool in self.toolbox)
 
     def close(self) -> None:
-        """Close tools and models, the later ones also when an earlier one fails."""
+        """Close tools, models and memory's index, the later ones also when an earlier one fails."""
         with ExitStack() as stack:
-            for each in (self.judge, self.model, self.toolbox):
+            for each in (self.judge, self.model, self.toolbox, self.recaller):
                 if each is not None:
                     stack.callback(each.close)
 
@@ -104,6 +115,9 @@ class Session:
         self._renewer = threading.Thread(target=self._renew_forever, name=f"lease-{lease.run}", daemon=True)
         self.view = view_builder(store, parts)
         self._cached_at = state.head_seq
+        self.memory_problem = ""
+        """Why memory could not be asked last time; said once, not with every step."""
+        self._finder: Finder | None = None
 
     @classmethod
     def open(cls, store: Store, run: str, build: Callable[[RunState], Parts], *, take_over: bool = False) -> Session:
@@ -151,6 +165,37 @@ class Session:
     @property
     def owner(self) -> str:
         return self._lease.owner
+
+    @property
+    def recaller(self) -> Recaller | None:
+        """Where recall looks; the index of the run's namespace, opened when it is first needed. None in a run without memory.
+
+        The namespace is the one the line began with: a fork's setup cannot name another.
+        """
+        if self.parts.memory is not None and self.parts.recaller is None:
+            from overwinter.loop.memory.index import open_recaller
+            from overwinter.memory.namespace import namespace_of
+
+            namespace = namespace_of(self.store, self.run)
+            if namespace is not None:
+                self.parts.recaller = open_recaller(self.store, namespace, self.parts.memory.embedder)
+        return self.parts.recaller
+
+    @property
+    def finder(self) -> Finder:
+        """Words of this run, for `find`."""
+        if self._finder is None:
+            from overwinter.loop.memory.finder import Finder
+
+            self._finder = Finder(self.store)
+        return self._finder
+
+    def owner_of(self, seq: int) -> str:
+        """The run that owns an entry of this run's line: itself, or a parent it was forked from."""
+        info = self.store.info(self.run)
+        while info.parent is not None and seq <= info.fork_seq:
+            info = self.store.info(info.parent)
+        return info.run
 
     def append(
         self, drafts: Iterable[Draft], packer: Packer | None = None, letters: Collection[str] = ()
@@ -280,6 +325,11 @@ def restore_world(store: Store, state: RunState, world: WorldSession | None, mod
     if state.world_saved is not None:
         saved = next(store.read(state.run, state.world_saved, state.world_saved + 1))
         start = state.world_saved + 1
+        if saved.kind == ERASED:
+            raise StoreError(
+                f"the state of the world at entry {saved.seq} was erased by {saved.body['by']}",
+                "fork the run at another entry",
+            )
     try:
         world.restore(store, saved, store.read(state.run, start, kinds=["effect.receipt"]))
     except KeyError as error:
@@ -308,4 +358,9 @@ def view_builder(store: Store, parts: Parts) -> ViewBuilder:
     """The view of a run with these parts: the window is what the model's context leaves beside the completion."""
     room = room_for_view(parts.model, parts.pace)
     schemas = [*parts.toolbox.schemas(), *Toolbox(parts.controls.values()).schemas()] if not parts.only_acts else []
-    return ViewBuilder(store, parts.model, min(parts.pace.window_tokens or room, room), schemas)
+    memory = None
+    if parts.memory is not None:
+        from overwinter.loop.memory.view import MemoryView
+
+        memory = MemoryView(store, parts.memory, parts.model.count_tokens)
+    return ViewBuilder(store, parts.model, min(parts.pace.window_tokens or room, room), schemas, memory)

@@ -5,7 +5,8 @@ journal (and the secrets, which never enter it).
      "world": {"name": "greenhouse", "seed": 7},
      "tools": {"files": {"root": "work", "write": true}, "mcp": [{"name": "time", "command": ["mcp-server-time"]}]},
      "gates": [{"decision": "ask", "tool": "act", "consequential": true}],
-     "pace": {"max_tokens": 512}}
+     "pace": {"max_tokens": 512},
+     "memory": {"namespace": "garden"}}
 """
 
 from __future__ import annotations
@@ -22,12 +23,16 @@ from overwinter.errors import ToolError, UsageError
 from overwinter.journal.canonical import canonical, digest
 from overwinter.loop.controls import CONTROLS
 from overwinter.loop.gates import Gates, parse_rules
+from overwinter.loop.memory.settings import parse_memory
+from overwinter.loop.memory.tools import controls_with
 from overwinter.loop.model import Model
 from overwinter.loop.session import Pace, Parts
 from overwinter.loop.world import WorldSession, open_world_session
 from overwinter.tools import Effect, Tool, Toolbox
 
-SETUP_FIELDS = frozenset({"model", "judge", "world", "tools", "gates", "pace", "speculative", "code", "controls"})
+SETUP_FIELDS = frozenset(
+    {"model", "judge", "world", "tools", "gates", "pace", "speculative", "code", "controls", "memory"}
+)
 
 
 def build_parts(setup: Mapping[str, Any]) -> Parts:
@@ -53,6 +58,7 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
     unknown = sorted(set(names) - CONTROLS.keys())
     if unknown:
         raise UsageError(f"unknown controls {unknown}", f"use: {', '.join(CONTROLS)}")
+    memory = parse_memory(setup["memory"]) if "memory" in setup else None
     gates, pace = Gates(rules=parse_rules(setup.get("gates", ()))), build_pace(setup.get("pace", {}))
     with ExitStack() as stack:
         # What holds a process or a connection comes last, and is given back if something after it cannot be built.
@@ -65,7 +71,20 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
         toolbox = _toolbox(setup.get("tools", {}), world)
         stack.callback(toolbox.close)
         controls = {name: CONTROLS[name] for name in names}
-        parts = Parts(model=model, toolbox=toolbox, controls=controls, world=world, gates=gates, judge=judge, pace=pace)
+        if memory is not None:
+            # Where nothing can be called but a world's actions, memory's tools cannot be called either.
+            memory = memory if names else dataclasses.replace(memory, tools=())
+            controls = controls_with(memory, controls)
+        parts = Parts(
+            model=model,
+            toolbox=toolbox,
+            controls=controls,
+            world=world,
+            gates=gates,
+            judge=judge,
+            pace=pace,
+            memory=memory,
+        )
         stack.pop_all()
     return parts
 

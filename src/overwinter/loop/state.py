@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from overwinter.errors import StoreError
-from overwinter.journal import Entry
+from overwinter.journal import ERASED, Entry
 from overwinter.journal.canonical import canonical, digest
+from overwinter.journal.tombstone import kind_of
 from overwinter.loop.stall import HISTORY, Turn
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 ACTING, JUDGING = "act", "judge"
 """What a sample is for: the actor's next step, or a checker's finding (then the criterion's id follows, after a colon)."""
 CHECK_SOURCE = "check "
@@ -32,14 +33,33 @@ VISIBLE = frozenset(
         "verdict",
         "sleep.ended",
         "budget.changed",
+        "recalled",
     }
 )
 """Kinds that a view renders. The others steer the run; the model sees their consequences."""
+GONE = "[erased]"
+"""What stands for a text that was erased, wherever one is shown."""
+AGENT = "agent"
+"""Who a compaction is by that the actor asked for."""
+CORE = "core"
+"""Who a `recalled` entry of core blocks is by: it is not a turn, it stands at the head of every view."""
+RECENT_HANDLES = 20
+ANSWERED_MAX = 512
+"""Answers of pure calls that are remembered since something last changed, in runs with memory."""
 
 
 def is_visible(entry: Entry) -> bool:
-    """Whether a view renders this entry. What a judge was asked and answered is not the actor's to see."""
-    return entry.kind in VISIBLE and entry.body.get("purpose", ACTING) == ACTING
+    """Whether a view renders this entry as a turn. What a judge was asked and answered is not the actor's to see, and neither is a
+    look-up that found nothing."""
+    kind = kind_of(entry)
+    if kind == "recalled":
+        return entry.kind != ERASED and entry.body["by"] != CORE and bool(entry.body["hits"])
+    return kind in VISIBLE and entry.body.get("purpose", ACTING) == ACTING
+
+
+def call_signature(tool: str, arguments: Any) -> str:
+    """Equal for the same call with the same canonical arguments."""
+    return digest(canonical([tool, arguments]))[:24]
 
 
 def judged(purpose: str) -> str:
@@ -65,6 +85,8 @@ class OpenCall:
     happened: bool | None = None
     """What a person said of a call in doubt; None while open."""
     attempt: int = 0
+    signature: str = ""
+    """`call_signature` of the arguments as they were carried out."""
 
     def as_json(self) -> dict[str, Any]:
         return {"id": self.id, "tool": self.tool, "arguments": self.arguments}
@@ -89,6 +111,13 @@ class RunState:
         events: names received since the actor was last asked; what came after the question may wake a sleep that answers it.
         checked: what a check of the open claim has brought already, criterion → entry.
         forked_at: the last run.forked entry, -1 in a run of its own.
+        observed_at: the last entry that says how the world stands.
+        handles: name → version → the entry that made it; `recent_handles` the newest, as name@version; `pinned` those in view.
+        agent_summary: the last compaction that the actor asked for, or None.
+        core: the `recalled` entry of the core blocks in view, or None.
+        recall_due: the newest entry that a look-up before the next step is about, or None.
+        recalled: what memory brought into the view, entry → units.
+        answered: `call_signature` → receipt, of the pure calls made since something last changed.
     """
 
     run: str
@@ -129,6 +158,15 @@ class RunState:
     committed_branch: str = ""
     checked: dict[str, int] = field(default_factory=dict)
     forked_at: int = -1
+    observed_at: int | None = None
+    handles: dict[str, dict[str, int]] = field(default_factory=dict)
+    recent_handles: list[str] = field(default_factory=list)
+    pinned: list[str] = field(default_factory=list)
+    agent_summary: int | None = None
+    core: int | None = None
+    recall_due: int | None = None
+    recalled: dict[str, list[str]] = field(default_factory=dict)
+    answered: dict[str, int] = field(default_factory=dict)
 
     def apply(self, entry: Entry) -> None:
         """Take in the next entry. Raises StoreError if it is not the next one."""
@@ -167,6 +205,7 @@ class RunState:
 
 def _started(state: RunState, entry: Entry) -> None:
     state.goal, state.acceptance, state.setup = entry.body["goal"], entry.body["acceptance"], entry.body["setup"]
+    state.recall_due = entry.seq
 
 
 def _forked(state: RunState, entry: Entry) -> None:
@@ -201,7 +240,7 @@ def _sample_intent(state: RunState, entry: Entry) -> None:
     state.sample, state.sample_reserve, state.sample_time_us = entry.seq, entry.body["reserve"], entry.time_us
     state.sample_purpose = entry.body.get("purpose", ACTING)
     if state.sample_purpose == ACTING:
-        state.events = []
+        state.events, state.recall_due = [], None
 
 
 def _sample_completion(state: RunState, entry: Entry) -> None:
@@ -243,6 +282,9 @@ def _effect_intent(state: RunState, entry: Entry) -> None:
         call.intent, call.attempt = entry.seq, entry.body["attempt"]
         call.effect, call.key = entry.body["effect"], entry.body["key"]
         call.doubt = call.happened = None
+        call.signature = call_signature(call.tool, entry.body["call"]["arguments"])
+    if entry.body["effect"] != "pure":
+        state.answered = {}
     if entry.body["reserve"]:
         # A later attempt goes on under the reservation of the first.
         state.intent_reserve, state.intent_time_us = entry.body["reserve"], entry.time_us
@@ -266,14 +308,58 @@ def _effect_receipt(state: RunState, entry: Entry) -> None:
     if call is None:
         return
     state.calls.remove(call)
+    _remember(state, entry, call)
     if not body["data"].get("waiting"):
         signature = digest(canonical([call.tool, call.arguments]))[:12]
         _turn(state, signature, digest(canonical([body["ok"], body["text"]]))[:12], ok=body["ok"])
 
 
+def _remember(state: RunState, entry: Entry, call: OpenCall) -> None:
+    """What working memory keeps of a receipt."""
+    body = entry.body
+    data = body["data"]
+    if body["intent"] >= 0:
+        state.recall_due = entry.seq
+    if data.get("recalled"):
+        state.recalled[str(entry.seq)] = [hit["unit"] for hit in data["recalled"]]
+    if data.get("world"):
+        if body["ok"]:
+            state.observed_at = entry.seq
+    elif "memory" in state.setup and body["ok"] and call.effect == "pure" and not data.get("waiting"):
+        state.answered[call.signature] = entry.seq
+        if len(state.answered) > ANSWERED_MAX:
+            # By number, not by order of storing: a state read back from its cache has the same dictionary in another order.
+            del state.answered[min(state.answered, key=state.answered.__getitem__)]
+
+
 def _compacted(state: RunState, entry: Entry) -> None:
+    last = entry.body["last"]
     state.compacted = entry.seq
-    state.items = [seq for seq in state.items if seq > entry.body["last"]]
+    state.items = [seq for seq in state.items if seq > last]
+    state.recalled = {seq: units for seq, units in state.recalled.items() if int(seq) > last}
+    if entry.body["by"] == AGENT:
+        state.agent_summary = entry.seq
+
+
+def _recalled(state: RunState, entry: Entry) -> None:
+    units = [hit["unit"] for hit in entry.body["hits"]]
+    if entry.body["by"] == CORE:
+        state.core = entry.seq if units else None
+        return
+    state.recall_due = None
+    if units:
+        state.recalled[str(entry.seq)] = units
+
+
+def _handle_made(state: RunState, entry: Entry) -> None:
+    name, version = entry.body["name"], entry.body["version"]
+    state.handles.setdefault(name, {})[str(version)] = entry.seq
+    state.recent_handles = [*state.recent_handles, f"{name}@{version}"][-RECENT_HANDLES:]
+
+
+def _handle_pinned(state: RunState, entry: Entry) -> None:
+    name = entry.body["name"]
+    state.pinned = [each for each in state.pinned if each != name] + ([name] if entry.body["pinned"] else [])
 
 
 def _commitment_opened(state: RunState, entry: Entry) -> None:
@@ -286,7 +372,7 @@ def _commitment_closed(state: RunState, entry: Entry) -> None:
 
 def _sleep_started(state: RunState, entry: Entry) -> None:
     state.sleeping, state.sleeping_seq = entry.body, entry.seq
-    state.turns, state.stalls = [], 0
+    state.turns, state.stalls, state.answered = [], 0, {}
 
 
 def _sleep_ended(state: RunState, _: Entry) -> None:
@@ -296,6 +382,7 @@ def _sleep_ended(state: RunState, _: Entry) -> None:
 def _event_received(state: RunState, entry: Entry) -> None:
     if entry.body["name"] not in state.events:
         state.events.append(entry.body["name"])
+    state.recall_due, state.answered = entry.seq, {}
 
 
 def _stall_noticed(state: RunState, entry: Entry) -> None:
@@ -307,6 +394,8 @@ def _done_claimed(state: RunState, entry: Entry) -> None:
 
 
 def _observed(state: RunState, entry: Entry) -> None:
+    if state.claim is None:
+        state.observed_at = state.recall_due = entry.seq
     if state.claim is not None and entry.body["source"].startswith(CHECK_SOURCE):
         state.checked[entry.body["source"].removeprefix(CHECK_SOURCE)] = entry.seq
 
@@ -323,6 +412,35 @@ def _world_saved(state: RunState, entry: Entry) -> None:
 
 def _branch_committed(state: RunState, entry: Entry) -> None:
     state.committed_branch = entry.body["branch"]
+
+
+def _erased(state: RunState, entry: Entry) -> None:
+    """What an erased entry still does: a tombstone keeps numbers, amounts and fixed words, no texts."""
+    body, kind = entry.body, entry.body["kind"]
+    match kind:
+        case "run.started":
+            state.goal, state.setup = GONE, body.get("setup", {})
+        case "sample.completion":
+            state.sample = None
+            if is_visible(entry):
+                state.completion, state.calls = (
+                    entry.seq,
+                    [OpenCall(id=c["id"], tool="erased", arguments={}) for c in body["calls"]],
+                )
+        case "gate.decision" | "effect.intent":
+            call = state.call(body["call"]["id"])
+            if call is not None and kind == "gate.decision":
+                call.gate, call.decision = entry.seq, body["decision"]
+            elif call is not None:
+                call.intent, call.attempt, call.effect = entry.seq, body["attempt"], body["effect"]
+        case "effect.receipt":
+            state.calls = [call for call in state.calls if call.id != body["call_id"]]
+        case "commitment.opened":
+            state.commitments[str(entry.seq)] = {"text": GONE, "due": ""}
+        case "approval.answered" | "event.received" | "observed" | "recalled" | "handle.made" | "handle.pinned":
+            pass  # their words are gone; an open run's step is never erased
+        case _ if kind in _HANDLERS:
+            _HANDLERS[kind](state, entry)
 
 
 def _turn(state: RunState, call: str, result: str, *, ok: bool) -> None:
@@ -360,4 +478,8 @@ _HANDLERS: dict[str, Callable[[RunState, Entry], None]] = {
     "verdict": _verdict,
     "world.saved": _world_saved,
     "branch.committed": _branch_committed,
+    "recalled": _recalled,
+    "handle.made": _handle_made,
+    "handle.pinned": _handle_pinned,
+    ERASED: _erased,
 }

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from overwinter.errors import UsageError
-from overwinter.journal import Entry, Store, unpack
+from overwinter.journal import ERASED, Entry, Store, unpack
+from overwinter.journal.tombstone import kind_of
+from overwinter.loop.memory.recall import day_text
 from overwinter.loop.session import load_state
 from overwinter.loop.state import is_visible
 from overwinter.loop.view import render
+from overwinter.memory.working.handles import ranges_text
 
 _CAUSES: dict[str, tuple[tuple[str, str], ...]] = {
     "sample.completion": (("intent", "was asked for by"),),
@@ -28,6 +32,7 @@ _CAUSES: dict[str, tuple[tuple[str, str], ...]] = {
     "run.suspended": (("waits_for", "waits for"),),
 }
 SHOWN_MAX = 8
+_FENCE = re.compile(r'</?data .*fence="\w+">$')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +54,7 @@ class Explanation:
         reasons: its causes, nearest first, down to the model's question.
         shown: the latest entries that the model saw when it decided, newest first.
         shown_ranges, hidden: all that was shown, as closed ranges, and how many entries were not.
+        recalled: what memory had brought into that view, newest first: core blocks and items from other runs and times.
     """
 
     entry: Entry
@@ -56,6 +62,7 @@ class Explanation:
     shown: tuple[Reason, ...]
     shown_ranges: tuple[tuple[int, int], ...]
     hidden: int
+    recalled: tuple[Reason, ...] = ()
 
 
 def why(store: Store, run: str, seq: int | None = None) -> Explanation:
@@ -87,15 +94,39 @@ def why(store: Store, run: str, seq: int | None = None) -> Explanation:
         shown=_shown(store, run, ranges),
         shown_ranges=ranges,
         hidden=asked.body["view"]["hidden"] if asked else 0,
+        recalled=_recalled(store, run, ranges, asked.body["view"].get("core") if asked else None),
     )
+
+
+def hits_of(entry: Entry) -> list[dict[str, Any]]:
+    """What memory brought by this entry: unit, cite, score and the rest; [] where it brought nothing."""
+    found = entry.body.get("hits") if entry.kind == "recalled" else entry.body.get("data", {}).get("recalled")
+    return list(found or ())
+
+
+def hit_words(hit: dict[str, Any]) -> str:
+    """One item that memory brought, in words: where it was said, when, by whom, and how sure the index was."""
+    parts = [str(hit["cite"])]
+    if "told_us" in hit:
+        parts.append(f"told {day_text(hit['told_us'])} by {hit['actor']} ({hit['trust']})")
+        parts.append(f"score {hit['score']:.2f}")
+    if hit.get("relevance") is not None:
+        parts.append(f"relevance {hit['relevance']:.2f}")
+    return ", ".join(parts)
 
 
 def describe(store: Store, entry: Entry) -> str:
     """One entry in one line of words."""
     body = entry.body
+    if entry.kind == ERASED:
+        return f"{body['kind']}, erased by {body['by']}"
     if entry.kind == "effect.receipt":
         # Not as the model sees it: a fence says nothing to a person.
-        return ("" if body["ok"] else f"{body['error']}: ") + _one_line(unpack(store, body["text"]))
+        text = "\n".join(line for line in unpack(store, body["text"]).splitlines() if not _FENCE.match(line))
+        return ("" if body["ok"] else f"{body['error']}: ") + _one_line(text)
+    if entry.kind == "recalled":
+        said = "; ".join(map(hit_words, body["hits"])) or "nothing"
+        return f"{body['by']}: {said}" + (f" — for: {_one_line(body['query'], 80)}" if body["query"] else "")
     if is_visible(entry) or entry.kind == "compacted":
         message = render(store, entry)
         calls = " ".join(f"{call.tool}({call.arguments})" for call in message.tool_calls)
@@ -103,6 +134,11 @@ def describe(store: Store, entry: Entry) -> str:
     match entry.kind:
         case "effect.intent":
             return f"{_call(body['call'])} — {body['effect']}, let through by {body['rule']}"
+        case "handle.made":
+            made = f"{body['name']}@{body['version']}, entries {ranges_text(body['entries'])}"
+            return f"{made}: {_one_line(body['description'])}"
+        case "handle.pinned":
+            return f"{body['name']} {'stays in view' if body['pinned'] else 'no longer stays in view'}"
         case "gate.decision":
             return f"{_call(body['call'])} — {body['decision']} by rule {body['rule']}"
         case "approval.answered":
@@ -122,7 +158,7 @@ def describe(store: Store, entry: Entry) -> str:
 
 
 def _causes(store: Store, run: str, entry: Entry) -> list[tuple[Entry, str]]:
-    fields = _CAUSES.get(entry.kind, ())
+    fields = _CAUSES.get(kind_of(entry), ())
     found = [
         (entry.body[field], how)
         for field, how in fields
@@ -155,6 +191,22 @@ def _shown(store: Store, run: str, ranges: tuple[tuple[int, int], ...]) -> tuple
         ]
         rows += [Reason(entry=e, how="was in view", text=describe(store, e), depth=1) for e in reversed(entries)]
     return tuple(rows[:SHOWN_MAX])
+
+
+def _recalled(store: Store, run: str, ranges: tuple[tuple[int, int], ...], core: int | None) -> tuple[Reason, ...]:
+    rows: list[Reason] = []
+    for first, last in reversed(ranges):
+        entries = list(store.read(run, first, last + 1, ["recalled", "effect.receipt"]))
+        rows += [
+            Reason(entry=e, how="was recalled", text=describe(store, e), depth=1)
+            for e in reversed(entries)
+            if hits_of(e)
+        ]
+    rows = [row for row in rows if row.entry.seq != core][:SHOWN_MAX]
+    if core is not None:
+        entry = _read(store, run, core)
+        rows.append(Reason(entry=entry, how="is core", text=describe(store, entry), depth=1))
+    return tuple(rows)
 
 
 def _default(store: Store, run: str) -> int:

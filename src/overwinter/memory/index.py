@@ -1,5 +1,5 @@
 """The Index protocol: where derived rows of one namespace live. SQLite (one file a namespace), Postgres, and `plain` in memory;
-`tests/memory/conformance.py` is the suite that any further one has to pass.
+`tests/memory/memory_conformance.py` is the suite that any further one has to pass.
 
 What an index promises:
 
@@ -73,6 +73,10 @@ class Index(Protocol):
         """Store claims with evidence and dependencies; one of the same id is replaced (its intervals may have been closed)."""
         ...
 
+    def remove_claims(self, ids: Collection[str]) -> None:
+        """Remove claims, their evidence and dependencies: versions that settling anew no longer gives. Unknown ids are passed over."""
+        ...
+
     def put_spans(self, spans: Sequence[Span]) -> None:
         """Store digests; one of the same level and period is replaced."""
         ...
@@ -107,6 +111,10 @@ class Index(Protocol):
         """How many units there are."""
         ...
 
+    def next_place(self, run: str, session: str) -> int:
+        """How many units of a run the session holds: the place of the next."""
+        ...
+
     def unit(self, id_: str) -> Unit | None: ...
 
     def units(self, rows: Sequence[int]) -> list[Unit]:
@@ -126,11 +134,11 @@ class Index(Protocol):
         ...
 
     def lexical(self, terms: Sequence[str], where: Filter, k: int) -> list[Found]:
-        """The `k` best units by BM25 over stemmed words, any of `terms`; best first, ties by row."""
+        """The `k` best units by BM25 over stemmed words and names of things (`names.py`), any of `terms`; best first, ties by row."""
         ...
 
     def document_frequency(self, terms: Sequence[str]) -> dict[str, int]:
-        """In how many units each term occurs (after stemming)."""
+        """In how many units each term occurs (after stemming); of a term of several words, any of them, of a name, the name."""
         ...
 
     def session_scores(self, terms: Sequence[str], k: int) -> dict[str, float]:

@@ -20,7 +20,7 @@ from typing import Any
 
 import overwinter
 from overwinter.errors import UsageError
-from overwinter.journal import Draft, Entry, Lease, NewRun, Packer, RunInfo, Store, unpack
+from overwinter.journal import ERASED, Draft, Entry, Lease, NewRun, Packer, RunInfo, Store, unpack
 from overwinter.journal.canonical import canonical, digest
 from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
 from overwinter.loop.tokens import PromptChain, prompt_ids, read_tokens
@@ -222,6 +222,8 @@ class ResponseStore:
         lease = self._store.acquire(id_, self._owner, DEFAULT_TTL_S)
         try:
             turns = self._fold(self._store.read(id_))
+            if not turns:
+                raise UsageError(f"response {id_!r} was erased", "ask again, as a new one")
             turn = turns[-1]
             body = {"fence": lease.fence, "owner": self._owner, "state": "running"}
             drafts = [Draft(kind="run.resumed", body=body)]
@@ -256,6 +258,8 @@ class ResponseStore:
     def _fold(self, entries: Iterable[Entry]) -> list[Turn]:
         turns: list[Turn] = []
         for entry in entries:
+            if entry.kind == ERASED:
+                return []  # what is left of it cannot be answered from
             if entry.kind in {"run.started", "run.forked"}:
                 about = entry.body["setup"].get(SETUP)
                 if about is None:

@@ -11,13 +11,14 @@ Invariants:
 - `terminated` (the world's own end) and `truncated` (a limit on steps) are never mixed.
 - Importing this package is cheap: worlds and the optional packages behind them load when opened.
 
-Reading order: world.py, greenhouse/ and household/ (the bundled worlds), gym.py (adapters both ways), minigrid.py and
+Reading order: world.py, greenhouse/, household/ and archive/ (the bundled worlds), gym.py (adapters both ways), minigrid.py and
 minigrid_policy.py, text_game.py with textworld_express.py and scienceworld.py (worlds from packages nobody here wrote),
 isolated.py (a world in another process), gold.py and random_policy.py (players of any world), rng.py.
 
 Names of worlds:
     greenhouse, greenhouse:winters=3, greenhouse:days=30,winters=2
     household, household:split=unseen, household:family=heat,steps=30
+    archive, archive:letters=24,documents=400    facts of the first letters are needed hundreds of steps later
     minigrid:BabyAI-GoToLocal-v0     any id that MiniGrid registers
     gym:CartPole-v1                  any registered environment with discrete actions
     textworld-express:cookingworld   text games with train, dev and test seeds; needs Java
@@ -52,6 +53,7 @@ __all__ = [
 _POLICIES = {
     "greenhouse": ("random", "rules", "expert"),
     "household": ("random", "rules", "searcher", "expert"),
+    "archive": ("random", "clerk"),
     "minigrid": ("random", "explorer"),
     "gym": ("random",),
     "textworld-express": ("random", "gold"),
@@ -70,6 +72,11 @@ def open_world(name: str) -> World:
         from .household import Household, parse
 
         return Household(parse(name))
+    if kind == "archive":
+        from .archive import Archive
+        from .archive import parse as parse_archive
+
+        return Archive(parse_archive(name))
     if kind == "isolated" and rest:
         from .isolated import isolate
 
@@ -78,7 +85,7 @@ def open_world(name: str) -> World:
         return _open_adapter(kind, rest)
     raise UsageError(
         f"there is no world called {name!r}",
-        "try greenhouse, household, minigrid:BabyAI-GoToLocal-v0, gym:CartPole-v1, textworld-express:coin or scienceworld:boil",
+        "try greenhouse, household, archive, minigrid:BabyAI-GoToLocal-v0, gym:CartPole-v1, textworld-express:coin or scienceworld:boil",
     )
 
 
@@ -122,6 +129,10 @@ def open_policy(world_name: str, policy_name: str) -> Policy:
         from .random_policy import RandomPolicy
 
         return RandomPolicy()
+    if kind == "archive":
+        from .archive import ClerkPolicy
+
+        return ClerkPolicy()
     if kind == "greenhouse":
         return _greenhouse_policy(world_name.removeprefix("isolated:"), policy_name)
     if kind == "minigrid":

@@ -115,6 +115,21 @@ class Policy(Protocol):
     def act(self, observation: Observation, actions: Sequence[str]) -> str: ...
 
 
+@runtime_checkable
+class Reader(Protocol):
+    """A scripted player that reads a view, as a language model does, instead of an observation's facts; it keeps nothing in between."""
+
+    name: str
+
+    def read(self, texts: Sequence[str], tools: Sequence[str], actions: Sequence[str]) -> str:
+        """One of `actions`, or a call of one of `tools` as JSON text.
+
+        Args:
+            texts: the turns of the view, oldest first; the last is the status line.
+        """
+        ...
+
+
 def state_key(world: World, observation: Observation | None = None) -> int:
     """A signed 64-bit key of the state that `world` is in: equal keys, equal states as far as a policy can tell.
 

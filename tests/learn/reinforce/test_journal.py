@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from reinforce_kit import Corridor
 
 from overwinter.errors import UsageError
+from overwinter.journal import Entry
 from overwinter.journal.sqlite import SqliteStore
 from overwinter.journal.tokens import prompt_ids, read_tokens
 from overwinter.learn.reinforce.decision import batch_of, flat
@@ -118,3 +119,19 @@ def test_mixed_weights_are_reported(store: SqliteStore, tiny_model: Path, tmp_pa
     assert reading.is_mixed
     assert set(reading.models) == {one.identity, other.identity}
     assert [episode.decisions[0].version for episode in reading.episodes] == [0, -1]
+
+
+def test_a_runs_cost_is_taken_off_its_last_reward(store: SqliteStore, tiny_model: Path) -> None:
+    work(store, LocalModel(Config(path=str(tiny_model))), "r", temperature=1.0)
+    plain = read_episodes(store, ["r"]).episodes[0]
+    seen: list[int] = []
+
+    def cost(entries: Iterable[Entry]) -> float:
+        seen.append(sum(1 for _ in entries))
+        return 0.25
+
+    charged = read_episodes(store, ["r"], penalty=cost).episodes[0]
+    assert seen == [store.info("r").head_seq + 1]
+    assert charged.total_reward == plain.total_reward - 0.25
+    assert charged.decisions[:-1] == plain.decisions[:-1]
+    assert charged.success == plain.success

@@ -48,17 +48,13 @@ def credit_page(run: str, entries: Sequence[int], read: Appraisal, found: Sequen
         f"{escape(trace.world)}, seed {trace.seed}, score {trace.score:.1f}. Marks stand at the three choices that cost most. "
         "The chance is the judging model's; credits sum to the outcome less the chance at the start."
     )
-    blamed = [
-        (entries[row], m.look.action, f"{m.choice:+.1%}", m.instead, f"{m.choice + m.gain:+.1%}")
-        for row, m in ((row, moments[row]) for row in mistakes)
-    ]
     moved = sorted(range(len(moments)), key=lambda row: -abs(moments[row].credit))[:ROWS]
     moves = [
         (entries[row], m.look.action, f"{m.before:.0%}", f"{m.after:.0%}", f"{m.credit:+.1%}")
         for row, m in ((row, moments[row]) for row in sorted(moved))
     ]
     tables = [
-        _table("Choices that cost most", ("entry", "did", "worth", "instead", "would be worth"), blamed),
+        _blamed(entries, read, mistakes),
         _table(
             "What moved the chance most, choice and luck together", ("entry", "did", "before", "after", "credit"), moves
         ),
@@ -73,6 +69,22 @@ def credit_page(run: str, entries: Sequence[int], read: Appraisal, found: Sequen
         f'<title>{title}</title><style>{css}{STYLE}</style></head><body><main class="page"><h1>{title}</h1><p>{intro}</p>'
         f"{curve.html()}{''.join(tables)}</main></body></html>\n"
     )
+
+
+def _blamed(entries: Sequence[int], read: Appraisal, rows: Sequence[int]) -> str:
+    """In points where a head expects them, else in chances by hindsight."""
+    moments, title = [(entries[row], read.moments[row]) for row in rows], "Choices that cost most"
+    if read.is_advised:
+        advised = [
+            (entry, m.look.action, m.advice.action, f"{m.advice.points:+.1f}", f"{m.advice.sure:.0%}")
+            for entry, m in moments
+            if m.advice is not None
+        ]
+        return _table(title, ("entry", "did", "instead", "expected gain", "chance that it is better"), advised)
+    by_hindsight = [
+        (entry, m.look.action, f"{m.choice:+.1%}", m.instead, f"{m.choice + m.gain:+.1%}") for entry, m in moments
+    ]
+    return _table(title, ("entry", "did", "worth", "instead", "would be worth"), by_hindsight)
 
 
 STYLE = "table.credit{border-collapse:collapse;width:100%}table.credit td,table.credit th{padding:.25em .8em .25em 0;text-align:left}"

@@ -14,6 +14,8 @@ FIRST_ROWS, LAST_ROWS, MARKED_ROWS = 300, 1500, 1000
 """Entries the timeline holds: the first, the last, and between them those that a person decided or should know of."""
 CURVE_POINTS = 400
 MARKS_MAX = 60
+RECALLS, HANDLES = 200, 200
+"""Newest look-ups and handles that the page can show."""
 
 MARKED = frozenset(
     {
@@ -107,6 +109,14 @@ class Digest:
     verdict: Entry | None = None
     rows: list[Entry] = field(default_factory=list)
     processes: int = 1
+    recalls: deque[Entry] = field(default_factory=lambda: deque(maxlen=RECALLS))
+    """What memory brought: `recalled` entries, and receipts of the tools that look beyond the run; `recalled` counts all."""
+    handles: deque[Entry] = field(default_factory=lambda: deque(maxlen=HANDLES))
+    context: Curve = field(default_factory=lambda: Curve(mean=True))
+    window: int = 0
+    recalled: int = 0
+    repeated: int = 0
+    compressed_by_agent: int = 0
     damage: str = ""
     """Why reading ended early, "" if it did not."""
     standing: str = ""
@@ -150,6 +160,7 @@ def _take(digest: Digest, entry: Entry) -> None:
     for resource, amount in body.get("settle", {}).get("spent", {}).items():
         curve = digest.spent.setdefault(resource, Curve())
         curve.add(entry.seq, curve.last + amount)
+    _take_memory(digest, entry)
     match entry.kind:
         case "run.started":
             digest.started = entry
@@ -174,6 +185,26 @@ def _take(digest: Digest, entry: Entry) -> None:
                 if question.asked.seq == about:
                     question.answer = entry
                     break
+
+
+def _take_memory(digest: Digest, entry: Entry) -> None:
+    body = entry.body
+    match entry.kind:
+        case "sample.intent" if "window" in body["view"]:
+            digest.window = body["view"]["window"]
+            digest.context.add(entry.seq, body["view"]["tokens"])
+        case "recalled" if body["hits"]:
+            digest.recalls.append(entry)
+            digest.recalled += 1
+        case "effect.receipt" if body["data"].get("recalled"):
+            digest.recalls.append(entry)
+            digest.recalled += 1
+        case "effect.receipt" if "repeated" in body["data"]:
+            digest.repeated += 1
+        case "handle.made":
+            digest.handles.append(entry)
+        case "compacted":
+            digest.compressed_by_agent += body["by"] == "agent"
 
 
 def _read_caps(store: Store, digest: Digest) -> None:

@@ -15,6 +15,7 @@ from overwinter.cli.live import call_text, describe_safely, payload_text
 from overwinter.cli.output import one_line, visible
 from overwinter.cli.page.charts import Chart
 from overwinter.cli.page.digest import Digest, Question
+from overwinter.cli.page.memory import context_chart, memory_section
 from overwinter.cli.pauses import status_words, wait_text
 from overwinter.journal import Entry, Store
 
@@ -51,12 +52,28 @@ GROUPS: tuple[tuple[str, str, bool, frozenset[str]], ...] = (
             }
         ),
     ),
+    (
+        "memory",
+        "Memory",
+        True,
+        frozenset({"recalled", "handle.made", "handle.pinned", "core.changed", "noted", "compacted"}),
+    ),
     ("verdict", "Verdict", True, frozenset({"done.claimed", "verdict", "run.ended"})),
     (
         "books",
         "Bookkeeping",
         False,
-        frozenset({"sample.intent", "effect.intent", "world.saved", "compacted", "blobs.collected"}),
+        frozenset(
+            {
+                "sample.intent",
+                "effect.intent",
+                "world.saved",
+                "blobs.collected",
+                "policy.set",
+                "grant.changed",
+                "entries.erased",
+            }
+        ),
     ),
 )
 """Filters: (class, name, shown at first, kinds)."""
@@ -78,6 +95,7 @@ def render_page(store: Store, digest: Digest) -> str:
             _goal(digest),
             _charts(digest),
             _questions(digest),
+            memory_section(store, digest),
             _timeline(store, digest),
             _footer(digest),
         )
@@ -215,6 +233,7 @@ def _curves(digest: Digest) -> Iterator[Chart]:
                 marks=digest.resumed,
                 style="b",
             )
+    yield from context_chart(digest)
     if digest.score.points:
         low = min(0.0, digest.score.bottom)
         yield Chart(

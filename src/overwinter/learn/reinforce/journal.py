@@ -17,20 +17,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from overwinter.errors import UsageError
-from overwinter.journal import Entry, Store
+from overwinter.journal import ERASED, Entry, Store
 from overwinter.journal.canonical import canonical
 from overwinter.journal.tokens import PromptReader, read_tokens
+from overwinter.journal.tombstone import kind_of
 from overwinter.learn.reinforce.decision import Decision, Episode, key_of
 from overwinter.learn.reinforce.policy import OutcomeIds
 
 KINDS = (
     "run.started", "run.forked", "sample.intent", "sample.completion", "effect.intent", "effect.receipt", "world.saved",
-    "verdict", "run.ended",
+    "verdict", "run.ended", ERASED,
 )  # fmt: skip
 ACTING = "act"
 
@@ -61,6 +62,7 @@ def read_episodes(
     version: int = 0,
     outcome: OutcomeIds | None = None,
     allow_refusals: bool = False,
+    penalty: Callable[[Iterable[Entry]], float] | None = None,
 ) -> Reading:
     """The runs as episodes.
 
@@ -68,6 +70,8 @@ def read_episodes(
         weights: name and hash of the model that is trained, as the journal writes them. Decisions it made get `version`, others -1.
         outcome: tokens of the outcome line, where prompts have one: its last place in a prompt becomes the decision's slot.
         allow_refusals: leave out runs that cannot be learned from, and say why, instead of raising.
+        penalty: what a run's entries cost, taken off the reward of its last decision: all of an episode's decisions, and so all the
+            segments between its compressions, share it. `overwinter.memory.working.reward.cost_of` is Memex's.
 
     Raises:
         UsageError: a run has an answer without token ids, prompt ids or log-probabilities, or no answer at all.
@@ -77,7 +81,7 @@ def read_episodes(
     for run in runs:
         try:
             reader = _RunReader(store, run, weights, version, outcome)
-            episodes.append(reader.episode())
+            episodes.append(_charged(reader.episode(), penalty(store.read(run)) if penalty is not None else 0.0))
         except UsageError as error:
             if not allow_refusals:
                 raise
@@ -85,6 +89,13 @@ def read_episodes(
             continue
         models.update(reader.models)
     return Reading(episodes=tuple(episodes), models=dict(models), refused=refused)
+
+
+def _charged(episode: Episode, cost: float) -> Episode:
+    if not cost:
+        return episode
+    last = episode.decisions[-1]
+    return replace(episode, decisions=(*episode.decisions[:-1], replace(last, reward=last.reward - cost)))
 
 
 @dataclass(kw_only=True)
@@ -157,6 +168,12 @@ class _RunReader:
         if self.outcome is None or self.outcome.unknown not in prompt[1:]:
             return None
         return len(prompt) - 1 - prompt[::-1].index(self.outcome.unknown)
+
+    def _on_erased(self, entry: Entry) -> None:
+        if kind_of(entry) in KINDS:
+            raise UsageError(
+                f"entry {entry.seq} of run {self.run!r} was erased ({entry.body['kind']})", "leave the run out"
+            )
 
     # --- entries --------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The settings of the guard, with the source of each number. docs/stability.md has the same as tables."""
+"""The settings of the guard, with the source of each number; docs/stability.md says when they matter."""
 
 from __future__ import annotations
 

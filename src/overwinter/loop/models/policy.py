@@ -1,7 +1,8 @@
 """A scripted policy behind the Model protocol: the baseline that plays until a trained model does better.
 
 It reads the observation's facts, never the world's hidden state, and answers with the action's words; so its runs have the
-same journal as a language model's, and are text-only.
+same journal as a language model's, and are text-only. A `Reader` reads the turns of the view instead and nothing else, and may call
+tools.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from overwinter.errors import ModelError
 from overwinter.loop.model import Completion, Constraint, Limits, Usage, View
-from overwinter.worlds.world import Observation, Policy, World
+from overwinter.worlds.world import Observation, Policy, Reader, World
 
 
 class PolicyModel:
@@ -48,8 +49,11 @@ class PolicyModel:
     def sample(self, view: View, n: int, constraint: Constraint, limits: Limits) -> Sequence[Completion]:  # noqa: ARG002
         if not view.legal_actions:
             raise ModelError(f"{self.name} plays worlds only, and this run has none", "choose a model with --model")
-        observation = Observation(text="", data=dict(view.observation))
-        action = self._policy.act(observation, view.legal_actions)
+        if isinstance(self._policy, Reader):
+            texts = [message.text for message in view.messages]
+            action = self._policy.read(texts, [tool["function"]["name"] for tool in view.tools], view.legal_actions)
+        else:
+            action = self._policy.act(Observation(text="", data=dict(view.observation)), view.legal_actions)
         return [Completion(text=action, model=self.name, usage=Usage())] * n
 
     def score(self, view: View, continuations: Sequence[str]) -> Sequence[Sequence[float]]:  # noqa: ARG002

@@ -1,0 +1,1 @@
+"""Think: what the confidence of a run means, and how it is spent: voting, search, recall, consistency."""

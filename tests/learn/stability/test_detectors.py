@@ -181,6 +181,20 @@ def test_outputs_grow_in_every_training_that_begins_and_later_in_sick_ones() -> 
     assert looked_at(late=3.0)[0] == 2100
 
 
+def test_a_gradient_that_hardly_varies_may_be_half_as_long_again() -> None:
+    def steady(norm: float) -> list[str]:
+        def signals(step: int, draw: np.random.Generator) -> dict[str, float]:
+            return {
+                "loss": 2.5 + draw.normal(0, 0.05),
+                "gradient_norm": norm if step == 200 else 0.6 + draw.normal(0, 0.03),
+            }
+
+        return [alarm.detector for _, alarm in watch(signals, 210)]
+
+    assert steady(0.95) == []
+    assert steady(2.0) == ["spike.gradient_norm"]
+
+
 def test_a_loss_that_stays_high_is_found_and_falling_is_not() -> None:
     def loss(step: int, draw: np.random.Generator) -> dict[str, float]:
         return {"loss": 2 + 2 * float(np.exp(-step / 50)) + draw.normal(0, 0.05) + 0.012 * max(0, step - 300)}

@@ -21,6 +21,8 @@ class GuardConfig:
     window: int = 128
     window_least: int = 64
     spike_sigma: float = 6.0
+    spike_factor: float = 3.0
+    """A long gradient must also be so many times the mean, or clipping is the answer to it."""
     points: int = 3
     """Consecutive points that a trend needs before it is an alarm."""
 

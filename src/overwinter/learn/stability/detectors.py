@@ -144,24 +144,24 @@ class NotFinite(Stateful):
 class Spike(Stateful):
     """A value many sigmas above what is usual: skip.
 
-    Norms of gradients have a heavy upper tail, in reinforcement learning above all; with `log` the logarithm must be as far off too.
+    Norms of gradients have a heavy upper tail; with a `factor` the logarithm must be as far off too, and the value so many times the mean.
     A spike is grave from `margin` above the mean on: clipping digests a long gradient, but not a batch that teaches the wrong thing.
     """
 
-    def __init__(self, signal: str, sigma: float, *, log: bool = False, margin: float | None = None) -> None:
+    def __init__(self, signal: str, sigma: float, *, factor: float | None = None, margin: float | None = None) -> None:
         super().__init__()
-        self.name, self.signal, self.sigma, self.log, self.margin = f"spike.{signal}", signal, sigma, log, margin
+        self.name, self.signal, self.sigma, self.factor, self.margin = f"spike.{signal}", signal, sigma, factor, margin
 
     def observe(self, reading: Reading) -> Alarm | None:
         z = reading.z.get(self.signal)
         if z is None or z <= self.sigma:
             return None
-        if self.log:
-            logs = np.log(np.maximum(reading.history.windows[self.signal].values(), 1e-30))
-            if math.log(reading.values[self.signal]) - logs.mean() <= self.sigma * logs.std():
-                return None
         mean, std = reading.history.windows[self.signal].moments
         value = reading.values[self.signal]
+        if self.factor is not None:
+            logs = np.log(np.maximum(reading.history.windows[self.signal].values(), 1e-30))
+            if value < self.factor * mean or math.log(value) - logs.mean() <= self.sigma * logs.std():
+                return None
         grave = self.margin is not None and value > mean + self.margin
         evidence = {"value": value, "z": z, "mean": mean, "std": std}
         return Alarm(

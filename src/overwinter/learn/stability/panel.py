@@ -42,7 +42,7 @@ def build_detectors(config: GuardConfig) -> list[Detector]:
     found: list[Detector] = [
         NotFinite(),
         Spike(LOSS, config.spike_sigma, margin=config.loss_margin),
-        Spike(GRADIENT_NORM, config.spike_sigma, log=True),
+        Spike(GRADIENT_NORM, config.spike_sigma, factor=config.spike_factor),
         *_levels(config),
         drift("entropy", directions=(-1, 1)),
         drift("length", directions=(-1, 1)),

@@ -211,7 +211,9 @@ def test_a_guard_skips_goes_back_and_stops(tmp_path: Path) -> None:
     outcome = trainer.run()
     assert (outcome.finished, outcome.cause) == (False, "a test")
     assert guard.stepped == 3
-    assert {"kind": "guard", "step": 1, "action": "stop", "cause": "a test"} in events, "a step that ended it was not taken"
+    assert {"kind": "guard", "step": 1, "action": "stop", "cause": "a test"} in events, (
+        "a step that ended it was not taken"
+    )
 
 
 def test_a_gradient_that_is_not_finite_is_an_error(tmp_path: Path) -> None:

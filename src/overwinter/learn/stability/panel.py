@@ -39,6 +39,7 @@ def build_detectors(config: GuardConfig) -> list[Detector]:
         points=points,
         patience=config.tighten_patience,
     )
+    jumped = partial(Jump, sigma=config.jump_sigma, points=points, patience=config.tighten_steps)
     found: list[Detector] = [
         NotFinite(),
         Spike(LOSS, config.spike_sigma, margin=config.loss_margin),
@@ -47,10 +48,9 @@ def build_detectors(config: GuardConfig) -> list[Detector]:
         drift("entropy", directions=(-1, 1)),
         drift("length", directions=(-1, 1)),
         drift("kl", directions=(1,)),
-        *(
-            Jump(name, sigma=config.jump_sigma, points=points, patience=config.tighten_steps)
-            for name in ("reward", SUCCESS, "cap_hit_share")
-        ),
+        jumped("reward"),
+        jumped(SUCCESS, least=config.success_drop),
+        jumped("cap_hit_share", least=0.2),
         Collapse(share=config.collapse_share, steps=config.trend_steps, points=points),
         LengthRunaway(slope=config.length_slope, steps=config.trend_steps, points=points),
         FormatCollapse(drop=config.format_drop, points=points),

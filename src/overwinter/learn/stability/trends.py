@@ -18,6 +18,9 @@ import numpy as np
 
 from overwinter.learn.stability.detectors import SUCCESS, Alarm, Reading, Remedy, Stateful, Trend
 
+ERRORS = 7.0
+"""Standard errors that a fall of success must exceed: the best of thousands of means is itself a lucky one."""
+
 
 class Drift(Stateful):
     """CUSUM of the z-score: S ← max(0, S + z − k), an alarm at S > h after at least `points` points.
@@ -96,11 +99,12 @@ class Jump(Stateful):
     will show what comes of it (`SuccessFell`); else there is no witness, and the training goes on with care.
     """
 
-    def __init__(self, signal: str, *, sigma: float, points: int, patience: int) -> None:
+    def __init__(self, signal: str, *, sigma: float, points: int, patience: int, least: float = 0.0) -> None:
         super().__init__()
         self.name, self.signal, self.sigma, self.points = f"jump.{signal}", signal, sigma, points
-        self.patience = patience
-        """Steps after which a new level that was only told is what is usual."""
+        self.patience, self.least = patience, least
+        """Steps after which a new level that was only told is what is usual; and how far a jump goes at least: noise of a share that is
+        usually nearly 0 grows with it."""
 
     def observe(self, reading: Reading) -> Alarm | None:
         value = reading.values.get(self.signal)
@@ -111,7 +115,7 @@ class Jump(Stateful):
             values = window.values()
             base = float(values[-10:].mean())
             noise = max(float(np.sqrt(np.square(np.diff(values)).mean() / 2)), 1e-3 * abs(base), 1e-9)
-            if abs(value - base) <= self.sigma * noise:
+            if abs(value - base) <= max(self.sigma * noise, self.least):
                 return None
             self.state = {"base": base, "half": (value - base) / 2, "count": 0, "since": reading.step}
             self.state["sigmas"] = (value - base) / noise
@@ -142,7 +146,7 @@ class Jump(Stateful):
 
 
 class SuccessFell(Stateful):
-    """Success, once learned, is lost: the mean of ten lies below the best mean of twenty by `drop` and five standard errors.
+    """Success, once learned, is lost: the mean of ten lies below the best mean of twenty by `drop` and seven standard errors.
 
     The witness of everything that is wrong with a reward: whatever the cause, this is what must not go on. A value `sigma` deviations
     of the noise below the ten before is no witness: that is a jump, of the world or of the weights, and `Jump` has it refused.
@@ -169,7 +173,7 @@ class SuccessFell(Stateful):
         now, best = float(values[-10:].mean()), self.state.get("best", -math.inf)
         if (mean := float(values[-20:].mean())) > best:
             best = mean
-        limit = best - max(self.drop, 5 * noise / math.sqrt(10))
+        limit = best - max(self.drop, ERRORS * noise / math.sqrt(10))
         good = self.state.get("good", reading.step)
         if now > best - self.drop / 2:
             good = reading.step

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench_memory_data import as_unit
-from overwinter.memory.retrieve import Config, Question, Searcher
+from overwinter.memory.retrieve import Config, Question, Searcher, Weights
 from overwinter.memory.sqlite import SqliteIndex
 from overwinter.memory.unit import Unit
 from overwinter.memory.vectors import VectorScan
@@ -80,13 +80,17 @@ def open_index(folder: Path, turns: Sequence[str], count: int) -> SqliteIndex:
     return index
 
 
-def measure(index: SqliteIndex, questions: Sequence[str], dense: bool) -> dict[str, float]:
-    """Milliseconds of `search`: median and 95th percentile by the clock, and processor time per search."""
+def measure(index: SqliteIndex, questions: Sequence[str], dense: bool, follow: bool = False) -> dict[str, float]:
+    """Milliseconds of `search`: median and 95th percentile by the clock, and processor time per search.
+
+    `follow`: further rounds start from turns too, as they do from documents.
+    """
     scan = None
     if dense:
         scan = VectorScan(index, MODEL)
         scan.refresh()
-    searcher = Searcher(index, _Fixed(vectors_near(64, 5)) if dense else None, scan, Config(abstain=False))
+    config = Config(abstain=False, weights=Weights(hop_message=1.0) if follow else Weights())
+    searcher = Searcher(index, _Fixed(vectors_near(64, 5)) if dense else None, scan, config)
     for text in questions[:WARM_UP]:
         searcher.search(Question(text=text))
     timed = questions[WARM_UP:]
@@ -106,9 +110,10 @@ def rows(folder: Path, turns: Sequence[str], questions: Sequence[str], counts: S
     found = []
     for count in counts:
         index = open_index(folder, turns, count)
-        for dense in (False, True):
-            times = measure(index, questions, dense)
-            name = "words and vectors" if dense else "words"
+        for name, dense, follow in (
+            ("words", False, False), ("words and vectors", True, False), ("words and vectors, a second round", True, True)
+        ):  # fmt: skip
+            times = measure(index, questions, dense, follow)
             found.append([f"{count:,}", name, *(f"{times[key]:.0f}" for key in ("p50", "p95", "cpu"))])
             print("  ", *found[-1], flush=True)
         index.close()

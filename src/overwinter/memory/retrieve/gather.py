@@ -29,11 +29,11 @@ class Limits:
             two at least. Below it the search is exact.
     """
 
-    lexical: int = 120
-    dense: int = 100
+    lexical: int = 80
+    dense: int = 80
     timed: int = 60
     recent: int = 20
-    beside: int = 100
+    beside: int = 60
     postings: int = 20_000
 
 

@@ -63,15 +63,16 @@ def names_in(text: str, said: Collection[str]) -> tuple[Name, ...]:
 
 def steps(ranked: Sequence[Scored], reading: Reading, weights: Weights, beam: int) -> list[Step]:
     """Where a next round starts: from the best units, as far as they leave something open and bring in a name."""
-    if len(reading.terms) < LEAST_TERMS or not (weights.hop or weights.hop_message):
+    if len(reading.terms) < LEAST_TERMS:
         return []
-    actors = {stem(word) for each in ranked[:beam] for word in words(each.entry.unit.actor)}
+    best = [each for each in ranked[:beam] if _share(each, weights) and each.score > 0]
+    actors = {stem(word) for each in best for word in words(each.entry.unit.actor)}
     found = []
-    for each in ranked[:beam]:
+    for each in best:
         left = tuple(term for term in reading.terms if term not in each.entry.terms)
         # Who speaks is named at every turn, and leads everywhere.
         names = names_in(each.entry.unit.text, reading.said | actors)
-        if len(left) >= LEAST_OPEN and names and each.score > 0:
+        if len(left) >= LEAST_OPEN and names:
             found.append(Step(start=each, open_terms=left, names=names))
     return found
 
@@ -98,13 +99,17 @@ def hop_scores(
     }
     most_said = max(said.values(), default=0.0) or 1.0
     likest = max((signs.cosines.get(row, signs.floor) for row in entries), default=0.0) - signs.floor
-    share = step.start.score * (weights.hop_message if step.start.entry.unit.kind == "message" else weights.hop)
+    share = step.start.score * _share(step.start, weights)
     scored: dict[int, float] = {}
     for row, match in named.items():
         like = max(signs.cosines.get(row, signs.floor) - signs.floor, 0.0) / likest if likest > 0 else 0.0
         total = weights.hop_dense * like + weights.hop_terms * said[row] / most_said
         scored[row] = share * (total + weights.hop_name * match / most_named)
     return scored
+
+
+def _share(start: Scored, weights: Weights) -> float:
+    return weights.hop_message if start.entry.unit.kind == "message" else weights.hop
 
 
 def _name_match(scores: Mapping[str, float], names: Sequence[Name], corpus: Corpus) -> float:

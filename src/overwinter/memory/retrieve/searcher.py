@@ -41,7 +41,7 @@ class Config:
         weights, calibration: None: the index's own where they were refitted, else the shipped ones.
         rounds: rounds of search at most, 1 to 3.
         beam: units of a round that the next may start from.
-        hop_candidates: units looked at from each of them.
+        hop_candidates: units looked at from all of them together.
         abstain: return nothing where nothing seems relevant.
     """
 
@@ -50,7 +50,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     rounds: int = 2
     beam: int = 3
-    hop_candidates: int = 60
+    hop_candidates: int = 100
     abstain: bool = True
 
 
@@ -156,15 +156,15 @@ class Searcher:
         for step in todo:
             spelling |= {part: word for name in step.names for part, word in name if part not in spelling}
         corpus = self._counts.corpus(spelling)
-        for step in todo:
-            terms = rarest(
-                self._counts.saying([*step.words, *(spelling[term] for term in step.open_terms)]),
-                self.config.limits.postings // 4,
-            )
-            found = self.index.lexical(terms, reading.where, self.config.hop_candidates) if terms else []
-            new = [hit.row for hit in found if hit.row not in entries]
-            for row, unit in fetch(self.index, new, reading.where).items():
-                entries[row] = entry_of(row, unit, reading, weighed.corpus)
+        # One search for all steps: which of them leads to what is found is told by the scores.
+        asked = dict.fromkeys(
+            word for step in todo for word in (*step.words, *(spelling[term] for term in step.open_terms))
+        )
+        terms = rarest(self._counts.saying(asked), self.config.limits.postings // 4)
+        found = self.index.lexical(terms, reading.where, self.config.hop_candidates) if terms else []
+        new = [hit.row for hit in found if hit.row not in entries]
+        for row, unit in fetch(self.index, new, reading.where).items():
+            entries[row] = entry_of(row, unit, reading, weighed.corpus)
         cosines = dense[0].scores(entries, dense[1]) if dense else {}
         signs = replace(weighed.signs, cosines=cosines)
         scored = {each.entry.row: each for each in weighed.order}

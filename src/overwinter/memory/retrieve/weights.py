@@ -31,7 +31,7 @@ class Weights:
         asks: the unit is a question itself, which states nothing.
         when: the question asks for a time, and the unit names one.
         hop, hop_message: what a further round may score, in shares of the score of the unit it starts from, which is a document or a
-            tool's result, or a message. 0: no further rounds.
+            tool's result, or a message. 0: none starts there. In talk names lead everywhere and cost more than they find.
         hop_dense, hop_terms, hop_name: parts of that score: likeness to the question, the question's terms that are not yet
             accounted for, the name that leads there.
         diversity: 1 ranks by score alone; below, likeness to better hits costs the rest.
@@ -53,7 +53,7 @@ class Weights:
     asks: float = 0.08
     when: float = 0.08
     hop: float = 1.0
-    hop_message: float = 0.7
+    hop_message: float = 0.0
     hop_dense: float = 0.3
     hop_terms: float = 0.4
     hop_name: float = 0.6

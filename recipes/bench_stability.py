@@ -347,7 +347,7 @@ def grid_table(records: Sequence[dict[str, Any]]) -> str:
             )
     head = ("setting", "by", *(f"lr {rate:g}" for rate in RATES), "diverged", "sensitivity")
     return (
-        "**Learning rates** (mean loss; sensitivity is the mean of min(loss, loss at the start) less the best of the row):\n\n"
+        "**Learning rates** (mean of min(loss, loss at the start); sensitivity is the mean of these less the best of the row):\n\n"
         + table(head, rows)
     )
 

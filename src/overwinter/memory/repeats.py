@@ -5,7 +5,9 @@ copies of one invention in an audited store. So what was recalled in a run is re
 later text of the agent or of tools that shares `SHORTEST` characters in a row with it is marked.
 
 Any stretch of 2 · BLOCK − 1 characters holds a whole block of the recalled text, so looking up every window of BLOCK characters
-finds all that are long enough; each find is then grown to both sides and measured.
+finds all that are long enough; each find is then grown to both sides and measured. Behind a find the search goes on a block before its
+end, not at its next character, or a long run of dashes would cost its length squared: of text that repeats itself, fewer than `BLOCK`
+characters at the edge of a find may stay unmarked.
 """
 
 from __future__ import annotations

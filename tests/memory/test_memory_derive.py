@@ -314,6 +314,17 @@ def test_repeats_are_found_to_the_character(data: Any) -> None:
     assert not known
 
 
+@given(st.randoms(use_true_random=False), st.integers(SHORTEST, 130))
+def test_what_does_not_repeat_itself_is_found_exactly(dice: Any, length: int) -> None:
+    shared = "".join(dice.choice("abcdefgh") for _ in range(length))
+    noise = ["".join(dice.choice("ij") for _ in range(dice.randrange(150))) for _ in range(4)]
+    known = Recalled()
+    known.add(0, f"{noise[0]}k{shared}l{noise[1]}")
+    text = f"{noise[2]}m{shared}n{noise[3]}"
+    first = len(noise[2]) + 1
+    assert (first, first + length) in known.repeated(text)
+
+
 # Names
 
 

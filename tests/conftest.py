@@ -39,8 +39,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     # The process that pytest-xdist's workers report to ends last.
-    if not _is_worker(config):
-        pg_server.stop(Path(os.environ.pop(FOLDER_VARIABLE)))
+    folder = os.environ.pop(FOLDER_VARIABLE, None) if not _is_worker(config) else None
+    if folder is not None:
+        pg_server.stop(Path(folder))
 
 
 def _is_worker(config: pytest.Config) -> bool:

@@ -43,9 +43,13 @@ def shared_url(folder: Path) -> str:
 
 
 def stop(folder: Path) -> None:
-    """End the server if one was started, and remove everything it wrote."""
+    """End the server if one was started, and remove everything it wrote.
+
+    A server that was killed with its session cannot be stopped; one that will not stop ends by itself once its folder is gone.
+    """
     if (folder / "started").exists():
-        _run(folder, "pg_ctl", "stop", "-D", str(folder / "data"), "-m", "immediate", "-w")
+        command = [str(_binaries(folder) / "pg_ctl"), "stop", "-D", str(folder / "data"), "-m", "immediate", "-w"]
+        subprocess.run(command, user=_server_user(), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     shutil.rmtree(folder, ignore_errors=True)
 
 

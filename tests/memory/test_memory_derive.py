@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -314,8 +315,10 @@ def test_repeats_are_found_to_the_character(data: Any) -> None:
     assert not known
 
 
-@given(st.randoms(use_true_random=False), st.integers(SHORTEST, 130))
-def test_what_does_not_repeat_itself_is_found_exactly(dice: Any, length: int) -> None:
+@given(st.integers(0, 10**6), st.integers(SHORTEST, 130))
+def test_what_does_not_repeat_itself_is_found_exactly(seed: int, length: int) -> None:
+    # Not Hypothesis' own dice: it likes to throw the same number always, and such text repeats itself.
+    dice = random.Random(seed)
     shared = "".join(dice.choice("abcdefgh") for _ in range(length))
     noise = ["".join(dice.choice("ij") for _ in range(dice.randrange(150))) for _ in range(4)]
     known = Recalled()

@@ -6,7 +6,7 @@ writes the new keys and values to their blocks and reads, for each sequence, the
 
 Exact to the last bit, whoever shares the step. oneDNN and MKL choose the order of their sums by the shape of a product, so shapes
 are chosen here such that the order never changes (float32 on a CPU; `probe.py` checks it on the machine at hand):
-  - the query heads that share a key head are rows of one product, and their number is a multiple of QUERY_TILE;
+  - the query heads that share a key head are rows of one product, and their number is a multiple of `query_tile`;
   - keys are padded to whole blocks, and to lengths at which a sum over keys is cut in the same places as for all longer ones.
 
 Shapes: T tokens of the step, R sequences of a group, L new tokens of each, S keys, N blocks, H query heads, K key heads, G = H/K,
@@ -31,11 +31,12 @@ from overwinter.engine.mirror import Mirror, Mirrors
 from overwinter.engine.paged import PagedStore
 from overwinter.model.attend import Look
 
-QUERY_TILE = 4
+QUERY_TILES = (4, 8, 16)
+"""Queries that a product takes at once where heads are up to 64, up to 128 and more numbers wide: with fewer, it sums otherwise."""
 KEY_TILE = 512
 """Keys that torch's attention takes at once."""
-EVEN_SPLIT = (192, 384)
-"""MKL sums up to the first number in one piece, between the two in halves, and from the second on in pieces of that size."""
+EVEN_KEYS = 192
+"""MKL sums up to so many in one piece. Above, some processors cut in halves and others do not, but all cut whole tiles alike."""
 SHORT_KEYS = 128
 """Sequences up to here share a group, whatever their lengths: the padding costs less than another call."""
 
@@ -53,9 +54,14 @@ def padded_keys(keys: int, block_size: int) -> int:
     """The least length that holds `keys`, is whole blocks, and splits as every longer one does."""
     padded = -(-keys // block_size) * block_size
     rest = padded % KEY_TILE
-    if EVEN_SPLIT[0] < rest < EVEN_SPLIT[1]:
-        padded += EVEN_SPLIT[1] - rest
+    if rest > EVEN_KEYS:
+        padded += KEY_TILE - rest
     return -(-padded // block_size) * block_size
+
+
+def query_tile(width: int) -> int:
+    """The least number of queries that are summed as any multiple of them is, for heads `width` numbers wide."""
+    return QUERY_TILES[0] if width <= 64 else QUERY_TILES[1] if width <= 128 else QUERY_TILES[2]
 
 
 @dataclass(kw_only=True)
@@ -81,10 +87,10 @@ class Group:
         picked_NHC = q_THC if self.is_whole_step else q_THC[self.rows_RL.reshape(-1)]
         q_RLKGC = picked_NHC.reshape(sequences, length, kv_heads, group, width)
         q_RKQC = q_RLKGC.permute(0, 2, 3, 1, 4).reshape(sequences, kv_heads, queries, width)
-        if queries % QUERY_TILE:
-            q_RKQC = functional.pad(q_RKQC, (0, 0, 0, -queries % QUERY_TILE))
+        if queries % query_tile(width):
+            q_RKQC = functional.pad(q_RKQC, (0, 0, 0, -queries % query_tile(width)))
         k_RSKC, v_RSKC = self._past(store, layer, kv_T2KC)
-        mask = self._mask(look, group, q_RKQC.dtype)
+        mask = self._mask(look, q_RKQC.shape[2], group, q_RKQC.dtype)
         y_RKQC = look.attend(q_RKQC, k_RSKC.transpose(1, 2), v_RSKC.transpose(1, 2), mask)[:, :, :queries]
         y_RKGLC = y_RKQC.reshape(sequences, kv_heads, group, length, width)
         return y_RKGLC.permute(0, 3, 1, 2, 4).reshape(sequences * length, heads, width)
@@ -95,13 +101,13 @@ class Group:
         new_R2KC = kv_T2KC if self.is_whole_step else kv_T2KC[self.rows_RL[:, 0]]
         return self.mirror.read(store, layer, self.blocks_RN, self.keys, (self.positions_RL[:, 0], new_R2KC))
 
-    def _mask(self, look: Look, group: int, dtype: torch.dtype) -> Tensor:
+    def _mask(self, look: Look, queries: int, group: int, dtype: torch.dtype) -> Tensor:
         """One for all layers that look alike: additive, or boolean where the logits are softened by hand [R1QS]."""
         key = (look, group, dtype)
         if key not in self._masks:
             positions_RS = torch.arange(self.keys, device=self.positions_RL.device).expand(len(self.positions_RL), -1)
             queries_RQ = self.positions_RL.repeat(1, group)
-            queries_RQ = functional.pad(queries_RQ, (0, -queries_RQ.shape[1] % QUERY_TILE))
+            queries_RQ = functional.pad(queries_RQ, (0, queries - queries_RQ.shape[1]))
             visible_R1QS = look.visible(queries_RQ, positions_RS)
             if look.softcap is None:
                 zeros = torch.zeros(visible_R1QS.shape, dtype=dtype, device=visible_R1QS.device)

@@ -106,10 +106,11 @@ def dialogues(answers: Iterable[Answer]) -> dict[str, Any] | None:
     """Confidence over the turns of dialogues; None where none state any.
 
     `turns`: per turn how many dialogues reached it, accuracy, mean confidence and ECE of the answer as it would have been given
-    then. `info_ece`: the ECE within each tenth of the information told, weighted by how many answers lie there. `tau`: mean of
-    Kendall's tau of confidence against turn, over dialogues in which it moves.
+    then; `modalities`: the same by what a turn brought. `info_ece`: the ECE within each tenth of the information told, weighted by
+    how many answers lie there. `tau`: mean of Kendall's tau of confidence against turn, over dialogues in which it moves.
     """
     held = [answer for answer in answers if answer.turns]
+    by_modality = defaultdict[str, list[tuple[float, float]]](list)
     by_turn, by_level = (
         defaultdict[int, list[tuple[float, float]]](list),
         defaultdict[int, list[tuple[float, float]]](list),
@@ -124,6 +125,7 @@ def dialogues(answers: Iterable[Answer]) -> dict[str, Any] | None:
             if turn.get("correct") in (0.0, 1.0):
                 pair = turn["stated"], turn["correct"]
                 by_turn[turn["turn"]].append(pair)
+                by_modality[turn.get("modality", "text")].append(pair)
                 by_level[min(int(turn["information"] * LEVELS), LEVELS - 1)].append(pair)
     if not by_turn:
         return None
@@ -135,6 +137,7 @@ def dialogues(answers: Iterable[Answer]) -> dict[str, Any] | None:
         "info_ece": math.fsum(len(pairs) * _ece(pairs) for pairs in by_level.values()) / total,
         "tau": float(np.mean(taus)) if taus else None,
         "tau_dialogues": len(taus),
+        "modalities": {name: _at(pairs) for name, pairs in sorted(by_modality.items())},
     }
 
 
@@ -144,9 +147,12 @@ def _ece(pairs: Sequence[tuple[float, float]]) -> float:
 
 
 def _at_turn(turn: int, pairs: Sequence[tuple[float, float]]) -> Mapping[str, Any]:
+    return {"turn": turn, **_at(pairs)}
+
+
+def _at(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
     said, right = zip(*pairs, strict=True)
     return {
-        "turn": turn,
         "dialogues": len(pairs),
         "accuracy": float(np.mean(right)),
         "confidence": float(np.mean(said)),

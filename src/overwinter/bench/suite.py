@@ -30,7 +30,7 @@ class Item:
     Attributes:
         gold: what counts as right, JSON; its form is the suite's business.
         options: letter → text, of multiple choice.
-        facts: what a dialogue may tell when it is asked.
+        opening, facts: what a dialogue tells at once, and what it may tell when it is asked.
         slices: facts to report by: specialty, difficulty, modality …
         images: pictures that belong to the question. Models here read text: they are not shown, and the slice "modality" says so.
         suite: which suite it belongs to, where several are run as one.
@@ -43,6 +43,7 @@ class Item:
     facts: tuple[str, ...] = ()
     slices: Mapping[str, str] = field(default_factory=dict)
     images: tuple[str, ...] = ()
+    opening: str = ""
     suite: str = ""
 
 

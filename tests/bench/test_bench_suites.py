@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from overwinter.bench import suite as suite_module
 from overwinter.bench.answers import Answer
 from overwinter.bench.suite import STYLES, Item, Suite, choose, families, find, items_digest, register, suites
 from overwinter.bench.suites.concordance import credit, figures, mode, weighted_kappa
@@ -213,7 +214,8 @@ def test_a_draw_is_the_seed_s_and_keeps_the_order() -> None:
         choose([*items, items[0]], None, 0)
 
 
-def test_a_suite_of_one_s_own_is_registered_once() -> None:
+def test_a_suite_of_one_s_own_is_registered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite_module, "_SUITES", suites())
     suite = Suite(name="mine-alone", family="mine", about="", load=lambda *_: [])
     assert register(suite) is register(suite)
     with pytest.raises(UsageError, match="already"):

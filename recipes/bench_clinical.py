@@ -210,12 +210,11 @@ def cost_table(recordings: dict[tuple[str, str], Recording]) -> str:
         made = summarise(recording, draws=20)
         cost = made["cost"]
         base = recordings[model, "zero_shot"]
-        found = compared(base, recording) if method != "zero_shot" else None
-        difference = (
-            "–"
-            if found is None
-            else f"{found['difference']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f}), p {found['p']:.1g}"
-        )
+        difference, common = "–", "–"
+        if method != "zero_shot":
+            found = compared(base, recording)
+            bounds = f"{found['low']:+.3f} to {found['high']:+.3f}"
+            difference, common = f"{found['difference']:+.3f} ({bounds}), p {found['p']:.1g}", str(found["questions"])
         tokens = cost["tokens_per_right"]
         rows.append(
             [
@@ -225,10 +224,20 @@ def cost_table(recordings: dict[tuple[str, str], Recording]) -> str:
                 f"{cost['mean']['tokens_in'] + cost['mean']['tokens_out']:,.0f}",
                 "–" if tokens is None else f"{tokens:,.0f}",
                 difference,
+                common,
             ]
         )
     return table(
-        ["model", "method", "accuracy", "tokens an answer", "tokens a right answer", "difference to zero-shot"], rows
+        [
+            "model",
+            "method",
+            "accuracy",
+            "tokens an answer",
+            "tokens a right answer",
+            "difference to zero-shot",
+            "on common questions",
+        ],
+        rows,
     )
 
 

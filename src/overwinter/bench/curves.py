@@ -41,7 +41,9 @@ def votes(recording: Recording, *, seed: int = 0) -> list[dict[str, Any]]:
         scores = [_vote(answers, k, rng) for answers in items.values()]
         made = statistics.mean(scores)
         cost = {name: k * _mean(recording.answers, name) for name in RESOURCES}
-        found.append({"samples": k, "value": made.value, "low": made.low, "high": made.high, **cost})
+        found.append(
+            {"samples": k, "value": made.value, "low": max(made.low, 0.0), "high": min(made.high, 1.0), **cost}
+        )
     return found
 
 

@@ -65,7 +65,15 @@ def _safe(text: object) -> str:
 def _overview(summaries: Sequence[Summary]) -> str:
     rows = [(s["name"], f"{s['score']['questions']}" if s["score"] else "", s["score"]) for s in summaries]
     low, high = _bounds([made for _, _, made in rows if made])
-    return f"<section><h2>Score</h2>{charts.forest(rows, low=low, high=high)}</section>"
+    costs = [
+        (s["name"], s["cost"]["mean"]["tokens_in"] + s["cost"]["mean"]["tokens_out"], s["score"])
+        for s in summaries
+        if s["score"]
+    ]
+    drawn = [charts.price(costs), *charts.together([(s["name"], s["budget"]["caps"]) for s in summaries])]
+    shown = "".join(drawn)
+    more = f'<section class="drawings">{shown}</section>' if shown else ""
+    return f"<section><h2>Score</h2>{charts.forest(rows, low=low, high=high)}</section>{more}"
 
 
 def _bounds(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
@@ -107,7 +115,7 @@ def _recording(summary: Summary, *, alone: bool) -> str:
             f'{title}<p class="meta">{about}</p>{caution}',
             _tiles(summary),
             _extra(summary),
-            _diagrams(summary),
+            _diagrams(summary, alone),
             _signals(summary["calibration"]),
             _slices(summary["slices"]),
         ]
@@ -163,12 +171,12 @@ def _extra(summary: Summary) -> str:
     return f'<section><h2>Of this suite</h2><div class="wide"><table class="figures">{cells}</table></div></section>'
 
 
-def _diagrams(summary: Summary) -> str:
+def _diagrams(summary: Summary, alone: bool) -> str:
     signals = {name: made for name, made in summary["calibration"].items() if made.get("probability")}
     drawn = [charts.reliability(name, made) for name, made in list(signals.items())[:DIAGRAMS]]
     drawn.append(charts.risk_coverage(signals))
     drawn.append(charts.votes(summary["budget"]["votes"]))
-    drawn += charts.caps(summary["budget"]["caps"])
+    drawn += charts.caps(summary["budget"]["caps"]) if alone else []
     if summary["dialogues"] is not None:
         drawn.append(charts.over_turns(summary["dialogues"]))
     shown = [each for each in drawn if each]

@@ -37,9 +37,10 @@ class Axis:
 
 
 def share_axis(title: str, low: float = 0.0, high: float = 1.0) -> Axis:
-    """An axis of shares."""
-    count = 4
-    ticks = [low + (high - low) * i / count for i in range(count + 1)]
+    """An axis of shares, its ticks at round numbers."""
+    step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.25) if (high - low) / step < 5.5 or step == 0.25)
+    first = math.ceil(low / step - 1e-9)
+    ticks = [place * step for place in range(first, math.floor(high / step + 1e-9) + 1)]
     return Axis(
         low=low, high=high, title=title, ticks=ticks, form=lambda value: f"{value:.2f}".rstrip("0").rstrip(".") or "0"
     )
@@ -89,7 +90,11 @@ class Plot:
         drawn = " ".join(f"{'M' if i == 0 else 'L'}{x:.1f},{y:.1f}" for i, (x, y) in enumerate(map(self.at, points)))
         self._parts.append(f'<path class="p-line {style}" d="{drawn}"/>')
         if name:
-            self._legend.append((style, name))
+            self.key(style, name)
+
+    def key(self, style: str, name: str) -> None:
+        """A line of the legend."""
+        self._legend.append((style, name))
 
     def dot(self, point: Point, style: str, words: str, *, size: float = 4) -> None:
         x, y = self.at(point)
@@ -199,7 +204,7 @@ def votes(rows: Sequence[Mapping[str, Any]]) -> str:
     by_tokens = all(row["tokens"] > 0 for row in rows)
     costs = [row["tokens"] if by_tokens else row["samples"] for row in rows]
     low, high = _zoom([row["low"] for row in rows], [row["high"] for row in rows])
-    x = cost_axis("tokens a question" if by_tokens else "samples a question", costs)
+    x = cost_axis("tokens a question" if by_tokens else "samples a question", [0.87 * min(costs), 1.15 * max(costs)])
     plot = Plot(
         "What more samples buy",
         x,
@@ -236,6 +241,51 @@ def caps(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
         plot.line(points, "b")
         drawn.append(plot.html())
     return drawn
+
+
+def together(found: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """The curves of several recordings in one chart for each resource, up to four."""
+    drawn = []
+    for resource, words in RESOURCES.items():
+        lines = [(name, caps[resource]["points"]) for name, caps in found if resource in caps][: len(COLOURS)]
+        if len(lines) < 2:
+            continue
+        costs = [cap for _, points in lines for cap, _ in points]
+        plot = Plot(
+            f"Under a cap on {words.split(' an ')[0]}",
+            cost_axis(f"{words}, at most", costs),
+            share_axis("score", high=_above(max(value for _, points in lines for _, value in points))),
+            note="What costs more counts as wrong.",
+        )
+        for (name, points), style in zip(lines, COLOURS, strict=False):
+            # Beyond its dearest answer a curve stays where it is.
+            plot.line([*map(tuple, points), (max(costs), points[-1][1])], style, name=name)
+        drawn.append(plot.html())
+    return drawn
+
+
+def price(rows: Sequence[tuple[str, float, Mapping[str, Any]]]) -> str:
+    """Score against tokens an answer, a dot for each recording."""
+    shown = [row for row in rows if row[1] > 0]
+    if len(shown) < 2:
+        return ""
+    costs = [cost for _, cost, _ in shown]
+    low, high = _zoom([made["low"] for _, _, made in shown], [made["high"] for _, _, made in shown])
+    x = cost_axis("tokens an answer", [0.8 * min(costs), 1.25 * max(costs)])
+    plot = Plot(
+        "What a score costs",
+        x,
+        share_axis("score", low, high),
+        note="Bars: 95 % intervals over questions. Up and left is better.",
+    )
+    few = len(shown) <= len(COLOURS)
+    for place, (name, cost, made) in enumerate(shown):
+        style = COLOURS[place] if few else "a"
+        plot.bar(cost, made["low"], made["high"], style)
+        plot.dot((cost, made["value"]), style, f"{name}: {made['value']:.3f} at {amount(cost)} tokens", size=5)
+        if few:
+            plot.key(style, name)
+    return plot.html()
 
 
 def over_turns(found: Mapping[str, Any]) -> str:

@@ -3,8 +3,9 @@
 python recipes/check_lm_eval.py --model path/to/model --lm-eval path/to/lm_eval
 
 It starts the server, writes a small task (which of four endings follows a sentence, and text until a full stop), runs lm-eval on it, and
-computes the same log-probabilities with the engine itself. Both have to choose the same endings. lm-eval is installed by hand, in
-an environment of its own (`pip install "lm_eval[api]"`): it brings more packages than all of overwinter.
+computes the same log-probabilities with the engine itself. Both have to choose the same endings; and the samples that lm-eval wrote,
+read by `overwinter bench import`, have to give its scores. lm-eval is installed by hand, in an environment of its own
+(`pip install "lm_eval[api]"`): it brings more packages than all of overwinter.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from overwinter.bench.imports import read_log
 from overwinter.engine import Engine
 
 SENTENCES = [
@@ -103,7 +105,14 @@ def run_lm_eval(program: str, url: str, name: str, folder: Path) -> dict[str, An
         sample = json.loads(line)
         sums = [float(answer[0]) for answer in sample["filtered_resps"]]
         chosen[sample["doc_id"]] = sums.index(max(sums))
-    return {"results": results["results"], "chosen": [chosen[at] for at in range(len(SENTENCES))]}
+    imported = {}
+    for path in (folder / "out").rglob("samples_*.jsonl"):
+        recording = read_log(path)
+        imported[recording.header.suite] = sum(answer.correct or 0.0 for answer in recording.answers) / len(
+            recording.answers
+        )
+    order = [chosen[at] for at in range(len(SENTENCES))]
+    return {"results": results["results"], "chosen": order, "imported": imported}
 
 
 def main() -> None:
@@ -129,6 +138,10 @@ def main() -> None:
     for task, scores in theirs["results"].items():
         print(task, {key: value for key, value in scores.items() if isinstance(value, float)})
     print(f"endings chosen: lm-eval over HTTP {theirs['chosen']}, the engine itself {ours}")
+    scores = {task: made.get("acc,none", made.get("exact_match,none")) for task, made in theirs["results"].items()}
+    print(f"scores: lm-eval {scores}, its samples imported {theirs['imported']}")
+    if scores != theirs["imported"]:
+        sys.exit("they differ: what was imported is not what lm-eval counted")
     if theirs["chosen"] != ours:
         sys.exit("they differ: the server's log-probabilities are not the engine's")
 

@@ -162,7 +162,6 @@ class OneTurn:
 # The registry
 
 _SUITES: dict[str, Suite] = {}
-_MODULES = ("synthetic", "reasoning", "clinical", "dialogues", "concordance", "worlds", "memories")
 _loaded = False
 
 
@@ -179,9 +178,13 @@ def suites() -> dict[str, Suite]:
     global _loaded  # noqa: PLW0603 - the registry is one for the process
     if not _loaded:
         _loaded = True
-        for name in _MODULES:
-            import_module(f"overwinter.bench.suites.{name}")
         from importlib.metadata import entry_points
+        from pkgutil import iter_modules
+
+        from overwinter.bench import suites as folder
+
+        for module in iter_modules(folder.__path__):
+            import_module(f"{folder.__name__}.{module.name}")
 
         for entry in entry_points(group="overwinter.suites"):
             register(entry.load())

@@ -1,6 +1,6 @@
 """Clinical benchmarks rescored from the recorded outputs of real models: accuracy, self-agreement, calibration, cost; no model is asked.
 
-    python recipes/bench_clinical.py --data ../shared/data            # about two minutes; prints the tables
+    python recipes/bench_clinical.py --data ../shared/data            # about a minute; prints the tables
     python recipes/bench_clinical.py --data ../shared/data --write    # and puts them into docs/benchmarks.md
     python recipes/bench_clinical.py --data ../shared/data --answers OUT   # only the recorded answers, for `overwinter bench`
 
@@ -249,8 +249,12 @@ def cross_table(recordings: dict[str, Recording], draws: int) -> str:
     return table(["set", "n", *AGREEMENT], rows)
 
 
-def report(data: Path, quick: bool) -> str:
-    draws = 20 if quick else 500
+DRAWS = 20
+"""No table shows a bootstrapped interval, so few are drawn."""
+
+
+def report(data: Path) -> str:
+    draws = DRAWS
     clinical = data / "clinical"
     craft = craft_md(clinical / "craft_md")
     print("CRAFT-MD", file=sys.stderr)
@@ -283,13 +287,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds clinical/")
     parser.add_argument("--answers", type=Path, help="write the recorded answers into this folder, and stop")
-    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--write", action="store_true")
     chosen = parser.parse_args()
     if chosen.answers is not None:
         write_recordings(chosen.data, chosen.answers)
         return
-    text = report(chosen.data, chosen.quick)
+    text = report(chosen.data)
     print(text)
     if chosen.write:
         write_between(PAGE, BEGIN, END, text)

@@ -128,6 +128,9 @@ def test_a_suite_is_put_to_a_model_and_its_run_scored(cli: Cli, script) -> None:
     ).records
     assert len({record["item"] for record in records[:-1]}) == 8
     assert records[-1]["answers"] == 8
+    replayed = cli("bench", "replay", "b1", "--json").record
+    assert (replayed["differences"], replayed["compared"]) == (0, 24)
+    assert cli("bench", "replay", "b1", "--ask").code == 0
     other = cli("resume", "b1")
     assert other.code == 2
 

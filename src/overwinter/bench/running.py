@@ -18,7 +18,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -163,7 +163,7 @@ class AskedRun(Ledger):
                 "shown": shown,
                 "hidden": seq - sum(last - first + 1 for first, last in shown),
                 "left": {},
-                "digest": digest(canonical([list(each) for each in said])),
+                "digest": question_digest(said),
                 "tokens": tokens,
             },
             "limits": {"max_tokens": room, "temperature": config.temperature, "seed": seed},
@@ -297,6 +297,11 @@ class AskedRun(Ledger):
         if key not in self._open:
             self._open[key] = self._attempt(self.items[item], sample)
         return self._open[key]
+
+
+def question_digest(said: Sequence[tuple[str, str]]) -> str:
+    """The hash of a conversation as it was put to a model."""
+    return digest(canonical([list(each) for each in said]))
 
 
 def _seed(base: int, attempt: Attempt, turns: int) -> int:

@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
 
+from overwinter.cli.benching_answers import (
+    Data,
+    Report,
+    Rescoring,
+    compare,
+    import_,
+    no_store,
+    read_source,
+    say_figures,
+    score,
+    with_suite,
+)
 from overwinter.cli.flags import Common, RunName, takes_groups
-from overwinter.cli.output import Output, Progress, note
+from overwinter.cli.output import Output, Progress, note, one_line
 from overwinter.cli.workplace import Workplace, workplace
 from overwinter.errors import BudgetExhausted, ModelError, UsageError
 
 if TYPE_CHECKING:
-    from overwinter.bench.answers import Recording
     from overwinter.bench.plan import Plan
     from overwinter.bench.playing import PlayedRun
     from overwinter.bench.running import AskedRun
-    from overwinter.bench.suite import Suite
     from overwinter.cli.benching_models import LoopAsker, LoopPlayer
 
 _MODEL = "a model folder, ORG/NAME, http://HOST:PORT/v1#MODEL, bundled or policy:NAME (worlds)"
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="DIR", help="The folder that holds the suites' data; searched below, too."),
-]
-Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Also a report as one page.")]
-Draws = Annotated[int, typer.Option("--draws", metavar="NUMBER", min=20, help="Bootstrap draws of each interval.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,28 +86,6 @@ class Asking:
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="The run's name; made up if not given.")
     ] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What becomes of the figures."""
-
-    html: Html = None
-    save: Annotated[
-        Path | None, typer.Option("--save", metavar="FILE", help="Also the answers, as a file (.jsonl or .jsonl.gz).")
-    ] = None
-    draws: Draws = 1000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rescoring:
-    """Scoring what is not scored yet."""
-
-    suite: Annotated[
-        str | None, typer.Option("--suite", metavar="NAME", help="The suite that scores; default: the one it names.")
-    ] = None
-    data: Data = None
-    anew: Annotated[bool, typer.Option("--anew", help="Score again what is scored already.")] = False
 
 
 def run(
@@ -249,92 +231,43 @@ def _work(
 def _conclude(at: Workplace, run: str, report: Report) -> None:
     from overwinter.bench.recorded import recording
 
-    _say(at, [_with_suite(recording(at.store, run, texts=report.save is not None))], report)
+    say_figures(at, [with_suite(recording(at.store, run, texts=report.save is not None))], report)
 
 
-def _say(at: Workplace, read: Sequence[tuple[Recording, Suite | None]], report: Report) -> None:
-    """Figures to the terminal, and to the files that were asked for."""
-    from overwinter.bench.answers import write_answers
-    from overwinter.bench.report import summarise
-    from overwinter.cli.benching_words import say
-
-    made = []
-    for found, suite in read:
-        progress = Progress(f"intervals of {found.name}")
-        summary = summarise(found, draws=report.draws, progress=progress)
-        progress.done()
-        made.append(summary)
-        figures = suite.figures if suite is not None else None
-        summary["extra"] = {} if figures is None else dict(figures(found.answers))
-        summary["caution"] = suite.caution if suite is not None else ""
-    if report.save is not None:
-        write_answers(report.save, read[0][0].header, read[0][0].answers)
-    if report.html is not None:
-        from overwinter.cli.page.bench import write_bench_page
-
-        write_bench_page(report.html, made)
-    for summary in made:
-        at.out.record(summary)
-        say(at.out, summary)
-    for written in filter(None, (report.save, report.html)):
-        at.out.line(f"written: {written}", "dim")
-
-
-def _with_suite(found: Recording, name: str = "") -> tuple[Recording, Suite | None]:
-    """A recording and the suite that it names, where there is such a suite."""
-    from overwinter.bench.suite import find
-
-    try:
-        return found, find(name or found.header.suite)
-    except UsageError:
-        return found, None
-
-
-# Recorded answers
-
-
-def score(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE...", help="Files of recorded answers, or runs of `bench`.")
-    ],
+def replay(
+    run: RunName,
     *,
-    rescoring: Rescoring,
-    report: Report,
+    ask: Annotated[
+        bool, typer.Option("--ask", help="Put each question to the model again, and compare the answers.")
+    ] = False,
+    data: Data = None,
     common: Common,
 ) -> None:
-    """Figures of recorded answers: score, calibration, cost, slices, with intervals."""
-    with workplace(common, read_only=True) if _any_run(sources) else _no_store(common) as at:
-        _say(at, [_read(at, source, rescoring) for source in sources], report)
+    """Go through a benchmark again: do its questions and verdicts still follow from its journal?"""
+    from overwinter.bench.plan import plan_of
+    from overwinter.bench.replaying import Replay
 
-
-def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help="A file of recorded answers, or a run of `bench`.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another, with answers to the same questions.")],
-    *,
-    by: Annotated[
-        str, typer.Option("--by", metavar="WHAT", help="score, or brier:SIGNAL (the error of a confidence).")
-    ] = "score",
-    effect: Annotated[
-        float, typer.Option("--effect", metavar="NUMBER", help="The smallest difference that would matter.")
-    ] = 0.03,
-    rescoring: Rescoring,
-    html: Html = None,
-    common: Common,
-) -> None:
-    """Compare two systems question by question: difference, interval, p, and how many questions it would take."""
-    from overwinter.bench.report import compared, summarise
-    from overwinter.cli.benching_words import say_comparison
-
-    with workplace(common, read_only=True) if _any_run([first, second]) else _no_store(common) as at:
-        a, b = (_read(at, source, rescoring)[0] for source in (first, second))
-        found = compared(a, b, by=by, effect=effect)
-        at.out.record(found)
-        say_comparison(at.out, found)
-        if html is not None:
-            from overwinter.cli.page.bench import write_bench_page
-
-            write_bench_page(html, [summarise(each, draws=200) for each in (a, b)], [found])
-            at.out.line(f"report written to {html}", "dim")
+    with workplace(common, read_only=True) as at:
+        name = at.resolve(run).run
+        plan = plan_of(at.store, name, data=data)
+        with _actor(at, plan, 0) if ask and not plan.suite.world else nullcontext() as asker:
+            replaying, progress, found = (
+                Replay(at.store, name, plan, cast("LoopAsker | None", asker)),
+                Progress(f"replay of {name}"),
+                0,
+            )
+            for each in replaying.differences(progress):
+                found += 1
+                at.out.record({"run": name, **asdict(each)})
+                at.out.line(f"#{each.entry} {each.item} sample {each.sample}: another {each.what}", "red")
+                at.out.line(f"  then {one_line(each.then)}\n  now  {one_line(each.now)}")
+            progress.done()
+        at.out.record({"run": name, "compared": replaying.checked, "differences": found})
+        at.out.line(
+            f"{replaying.checked} questions, answers and verdicts compared: {found or 'none'} {'differ' if found != 1 else 'differs'}"
+        )
+    if found:
+        raise typer.Exit(1)
 
 
 def suites(*, common: Common) -> None:
@@ -357,78 +290,11 @@ def suites(*, common: Common) -> None:
     out.table(["SUITE", "FAMILY", "NEEDS", "ABOUT"], rows)
 
 
-def import_(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="The log of another harness, or published outputs.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Recorded answers (.jsonl or .jsonl.gz).")],
-    *,
-    form: Annotated[
-        str | None, typer.Option("--form", metavar="NAME", help="Its form; default: seen from the file.")
-    ] = None,
-    only: Annotated[
-        str | None, typer.Option("--only", metavar="PART", help="Of files with several systems: which one.")
-    ] = None,
-    common: Common,
-) -> None:
-    """Turn logs of lm-eval or Inspect, or published outputs, into recorded answers."""
-    from overwinter.bench.answers import write_answers
-    from overwinter.bench.imports import read_log
-
-    found = read_log(source, form=form, only=only)
-    write_answers(target, found.header, found.answers)
-    out = Output(as_json=common.json)
-    out.record(
-        {"answers": len(found.answers), "suite": found.header.suite, "model": found.header.model, "to": str(target)}
-    )
-    out.line(f"{len(found.answers)} answers of {found.header.model or 'an unnamed model'} written to {target}")
-
-
-import_.__name__ = "import"  # a word of Python, but the right one for the command
-
-
 def _score_file(suite: str, questions: Questions, asking: Asking, report: Report, common: Common) -> None:
     assert asking.answers is not None
     rescoring = Rescoring(suite=suite, data=questions.data, anew=asking.anew)
-    with _no_store(common) as at:
-        _say(at, [_read(at, str(asking.answers), rescoring)], report)
-
-
-def _any_run(sources: Sequence[str]) -> bool:
-    return any(not _is_file(source) for source in sources)
-
-
-def _is_file(source: str) -> bool:
-    """A run's name never looks like a file of answers."""
-    return Path(source).exists() or source.endswith((".jsonl", ".jsonl.gz"))
-
-
-@contextmanager
-def _no_store(common: Common) -> Iterator[Workplace]:
-    """A workplace for what reads files only: scoring a file must not make a journal."""
-    from overwinter.cli.workplace import load_settings
-    from overwinter.journal import open_store
-
-    effective, store = load_settings(common), open_store(":memory:")
-    try:
-        yield Workplace(common=common, effective=effective, store=store, out=Output(as_json=common.json))
-    finally:
-        store.close()
-
-
-def _read(at: Workplace, source: str, rescoring: Rescoring) -> tuple[Recording, Suite | None]:
-    """A file of answers or a run, scored where its suite can."""
-    from overwinter.bench.answers import read_answers
-    from overwinter.bench.recorded import recording
-    from overwinter.bench.rescoring import rescored
-    from overwinter.bench.suite import find
-
-    found = read_answers(Path(source)) if _is_file(source) else recording(at.store, at.resolve(source).run)
-    named = rescoring.suite or found.header.suite
-    found, suite = _with_suite(found, named)
-    if rescoring.suite and suite is None:
-        find(rescoring.suite)
-    if suite is not None and (rescoring.anew or any(answer.correct is None for answer in found.answers)):
-        found = rescored(found, suite, rescoring.data, anew=rescoring.anew)
-    return found, suite
+    with no_store(common) as at:
+        say_figures(at, [read_source(at, str(asking.answers), rescoring)], report)
 
 
 # The group
@@ -443,7 +309,7 @@ class _RunByDefault(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (run, resume, score, compare, suites, import_)
+COMMANDS: tuple[Callable[..., None], ...] = (run, resume, replay, score, compare, suites, import_)
 bench_app = typer.Typer(
     cls=_RunByDefault,
     no_args_is_help=True,

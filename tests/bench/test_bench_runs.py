@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from bench_kit import GUESS, SUMS, Guess, Solver, begin, go_on, plan, sums
 
-from overwinter.bench.asking import Played
+from overwinter.bench.asking import Asked, Played
 from overwinter.bench.ledger import create
-from overwinter.bench.plan import plan_of
+from overwinter.bench.plan import make_plan, plan_of
 from overwinter.bench.playing import PlayedRun
 from overwinter.bench.recorded import recording
-from overwinter.bench.suite import Item, Suite
+from overwinter.bench.replaying import Replay
+from overwinter.bench.running import AskedRun, ruled
+from overwinter.bench.suite import Item, Scored, Suite
+from overwinter.bench.suites.forms import judge_words
 from overwinter.errors import BudgetExhausted, ModelError, UsageError
 from overwinter.journal import open_store, unpack, verify
 
@@ -96,8 +101,6 @@ def test_a_budget_ends_it_and_more_lets_it_go_on(store) -> None:
         list(run.work())
     done = len(recording(store, "b").answers)
     assert 0 < done < 6
-    from overwinter.bench.running import AskedRun
-
     with AskedRun(store, "b", made, Solver()).go_on({"tokens": 1000}) as run:
         list(run.work())
     assert len(recording(store, "b").answers) == 6
@@ -279,3 +282,85 @@ def test_only_benchmarks_have_a_plan(store) -> None:
     store.create(NewRun(run="other"))
     with pytest.raises(UsageError, match="is no benchmark"):
         plan_of(store, "other")
+
+
+# Judges
+
+
+def _same(item: Item, result: Scored) -> str:
+    return "" if result.answer is None or result.correct == 1.0 else f"Is {result.answer} the same as {item.gold}?"
+
+
+JUDGED = replace(SUMS, judge=_same)
+
+
+def _about(asked: Asked) -> str:
+    """A right number, one in words, a wrong one, and none, in turn."""
+    a, b = map(int, re.findall(r"\d+", asked.said[0][1])[:2])
+    return ["Answer: {0}", "Answer: 7{0}", "Answer: 8{0}", "I pass"][a % 4].format(a + b)
+
+
+def _ruling(asked: Asked) -> str:
+    return "Yes." if " 7" in asked.said[0][1] else "No, it is not."
+
+
+def test_a_judge_is_asked_where_words_do_not_decide(store) -> None:
+    judge = Solver(_ruling)
+    made = plan(JUDGED)
+    create(store, "b", made, {})
+    with AskedRun(store, "b", made, Solver(_about), judge).begin({}) as run:
+        results = {item.id: result for item, _, result in run.work()}
+    assert len(judge.asked) == 3
+    assert [results[f"q{n}"].correct for n in range(6)] == [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]
+    entries = list(store.read("b"))
+    assert [entry.body["source"] for entry in entries if entry.kind == "observed"].count("judge:sums") == 3
+    finding = next(
+        e.body["findings"][0] for e in entries if e.kind == "verdict" and e.body["findings"][0]["id"] == "q1"
+    )
+    assert finding["judge"] == {"said": "Yes.", "words_alone": 0.0}
+    found = recording(store, "b")
+    assert found.header.judge == "solver-1"
+    assert found.answers[1].text.startswith("Answer: 7")
+    assert found.answers[1].tokens_out == 4
+    assert list(Replay(store, "b", made).differences()) == []
+    assert not verify(store, "b").problems
+
+
+@pytest.mark.parametrize("fail_at", [0, 2])
+def test_a_judge_that_fails_is_asked_again_and_the_model_is_not(store, fail_at: int) -> None:
+    made, solver = plan(JUDGED), Solver(_about)
+    create(store, "b", made, {})
+    with (
+        AskedRun(store, "b", made, solver, Solver(_ruling, fail_at=fail_at)).begin({}) as run,
+        pytest.raises(ModelError),
+    ):
+        list(run.work())
+    second = Solver(_about)
+    with AskedRun(store, "b", made, second, Solver(_ruling)).go_on() as run:
+        list(run.work())
+    assert len(solver.asked) + len(second.asked) == 6
+    assert [answer.correct for answer in recording(store, "b").answers] == [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]
+    assert sum(entry.kind == "observed" for entry in store.read("b")) == 9
+    assert store.budget("b")["tokens"].reserved == 0
+
+
+def test_what_no_judge_can_read_the_words_decide(store) -> None:
+    judge = Solver(_ruling)
+    judge.context_tokens = 1
+    made = plan(JUDGED)
+    create(store, "b", made, {})
+    with AskedRun(store, "b", made, Solver(_about), judge).begin({}) as run:
+        assert [result.correct for _, _, result in run.work()] == [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    assert not judge.asked
+    with pytest.raises(UsageError, match="scored without a judge"):
+        make_plan("arithmetic", made.config, data=None, count=1, model={}, judge={"kind": "scripted"})
+
+
+def test_synonyms_are_for_the_judge() -> None:
+    item = Item(id="x", question="What is it?", gold="Hodgkin lymphoma")
+    assert judge_words(item, Scored(answer="hodgkin lymphoma", correct=1.0)) == ""
+    assert judge_words(item, Scored(answer=None, correct=0.0)) == ""
+    assert "Hodgkin lymphoma" in judge_words(item, Scored(answer="hodgkins disease", correct=0.0))
+    assert ruled(Scored(answer="a", correct=0.0), "yes").correct == 1.0
+    assert ruled(Scored(answer="a", correct=0.0), "Thinking… no? Yes").correct == 1.0
+    assert ruled(Scored(answer="a", correct=0.0), "unclear").correct == 0.0

@@ -38,6 +38,8 @@ class Header:
     language: str = ""
     run: str = ""
     """The journal they come from."""
+    judge: str = ""
+    """The model that judged where words do not decide."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

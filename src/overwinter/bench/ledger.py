@@ -41,7 +41,11 @@ class Ledger:
         body = {
             "goal": self.plan.title,
             "acceptance": [],
-            "setup": {SETUP: self.plan.as_json(), "model": dict(self.plan.model)},
+            "setup": {
+                SETUP: self.plan.as_json(),
+                "model": dict(self.plan.model),
+                **({"judge": dict(self.plan.judge)} if self.plan.judge is not None else {}),
+            },
             "budgets": [self.run],
             "caps": dict(caps),
             "version": overwinter.__version__,

@@ -47,7 +47,7 @@ class Plan:
     """A benchmark before it is begun.
 
     Attributes:
-        model: the setup of the model, in the loop's form, JSON.
+        model, judge: the setup of the model, and of who judges where words do not decide, in the loop's form, JSON.
         data: the folder the questions come from; "" for none.
         count: how many of the suite's questions were drawn; None for all.
     """
@@ -56,6 +56,7 @@ class Plan:
     items: Sequence[Item]
     config: Config
     model: Mapping[str, Any] = field(default_factory=dict)
+    judge: Mapping[str, Any] | None = None
     data: str = ""
     count: int | None = None
 
@@ -78,12 +79,22 @@ class Plan:
         }
 
 
-def make_plan(name: str, config: Config, *, data: Path | None, count: int | None, model: Mapping[str, Any]) -> Plan:
+def make_plan(
+    name: str,
+    config: Config,
+    *,
+    data: Path | None,
+    count: int | None,
+    model: Mapping[str, Any],
+    judge: Mapping[str, Any] | None = None,
+) -> Plan:
     """Load a suite's questions. Raises UsageError where there is no such suite, or its data is missing."""
     suite = find(name)
     items = choose(suite.load(data, config.seed), count, config.seed)
     folder = "" if data is None else str(data.absolute())
-    return Plan(suite=suite, items=items, config=config, model=model, data=folder, count=count)
+    if judge is not None and suite.judge is None:
+        raise UsageError(f"{name!r} is scored without a judge", "leave out --judge")
+    return Plan(suite=suite, items=items, config=config, model=model, judge=judge, data=folder, count=count)
 
 
 def plan_of(store: Store, run: str, *, parallel: int = 1, data: Path | None = None) -> Plan:
@@ -93,7 +104,9 @@ def plan_of(store: Store, run: str, *, parallel: int = 1, data: Path | None = No
     names = set(Config.__dataclass_fields__) - {"parallel"}
     config = Config(**{name: kept[name] for name in names}, parallel=parallel)
     folder = data or (Path(kept["data"]) if kept["data"] else None)
-    made = make_plan(kept["suite"], config, data=folder, count=kept["count"], model=setup["model"])
+    made = make_plan(
+        kept["suite"], config, data=folder, count=kept["count"], model=setup["model"], judge=setup.get("judge")
+    )
     if made.suite.version != kept["version"]:
         raise UsageError(
             f"run {run!r} was begun with version {kept['version']} of suite {kept['suite']!r}; this is version {made.suite.version}",

@@ -9,7 +9,7 @@ from typing import Any
 
 from overwinter.bench.answers import Answer, Header, Recording
 from overwinter.bench.plan import SETUP, setup_of
-from overwinter.bench.running import item_of_purpose
+from overwinter.bench.running import is_judging, item_of_purpose
 from overwinter.journal import Entry, Store, unpack, unpack_json
 from overwinter.think.confidence.signals import TOP_K, token_confidence, trace_confidence
 
@@ -42,9 +42,11 @@ def recording(store: Store, run: str, *, texts: bool = True) -> Recording:
     setup = setup_of(store, run)
     kept = setup[SETUP]
     known: dict[Key, _Asked] = defaultdict(_Asked)
-    answers, model = list[Answer](), ""
+    answers, model, judge = list[Answer](), "", ""
     for entry in store.read(run):
-        if entry.kind == "observed" and "item" in entry.body["data"]:
+        if is_judging(entry):
+            judge = judge or str(entry.body.get("model", ""))
+        elif entry.kind == "observed" and "item" in entry.body["data"]:
             _question(known, entry)
         elif entry.kind == "sample.completion":
             asked = known[item_of_purpose(entry.body["purpose"])]
@@ -57,6 +59,7 @@ def recording(store: Store, run: str, *, texts: bool = True) -> Recording:
         model=model or _model_name(setup["model"]),
         prompt=f"{kept['style']}@{kept['version']}",
         run=run,
+        judge=judge,
     )
     return Recording(header=header, answers=tuple(answers), name=run)
 

@@ -13,8 +13,7 @@ from typing import Any
 
 from overwinter.bench.asking import Asked, Asker
 from overwinter.bench.plan import Plan
-from overwinter.bench.running import Attempt, item_of_purpose, question_digest
-from overwinter.bench.suite import Scored
+from overwinter.bench.running import Attempt, cut, is_judging, item_of_purpose, question_digest, ruled
 from overwinter.errors import UsageError
 from overwinter.journal import Entry, Store, unpack, unpack_json
 
@@ -60,7 +59,10 @@ class Replay:
         """Every place where they differ, in order."""
         head = self.store.info(self.run).head_seq
         for entry in self.store.read(self.run):
-            if entry.kind == "observed":
+            if is_judging(entry):
+                # A judge is not asked again; what it said counts.
+                self._ruled(entry)
+            elif entry.kind == "observed":
                 yield from self._question(entry)
             elif entry.kind == "sample.intent":
                 yield from self._intent(entry)
@@ -100,7 +102,11 @@ class Replay:
         if self.asker is not None:
             yield from self._asked(self.asker, entry, attempt, intent, text)
         attempt.said.append(("assistant", text))
-        attempt.over = attempt.dialogue.hear(text)
+        attempt.over, attempt.finish = attempt.dialogue.hear(text), entry.body["finish_reason"]
+
+    def _ruled(self, entry: Entry) -> None:
+        if entry.kind == "sample.completion":
+            self._attempt(*item_of_purpose(entry.body["purpose"])).ruling = unpack(self.store, entry.body["text"])
 
     def _asked(self, asker: Asker, entry: Entry, attempt: Attempt, intent: Entry, text: str) -> Iterator[Difference]:
         limits = intent.body["limits"]
@@ -128,8 +134,8 @@ class Replay:
         if not attempt.over:
             # Nobody was asked: the question did not fit.
             return
-        found = attempt.dialogue.scored()
-        now = _words(found, cut=finding["status"] == "limit")
+        found = ruled(cut(attempt.dialogue.scored(), attempt.finish), attempt.ruling)
+        now = f"{found.answer} score {found.correct} stated {found.stated} {found.status}"
         yield from self._compared(entry, attempt, "verdict", _words_of(finding), now)
 
     def _compared(self, entry: Entry, attempt: Attempt, what: str, then: str, now: str) -> Iterator[Difference]:
@@ -140,12 +146,7 @@ class Replay:
             )
 
 
-def _words(found: Scored, *, cut: bool) -> str:
-    """A result on one line; that an answer was cut is known by its entry, not by its text."""
-    status = "limit" if cut and found.status == "unparsed" else found.status
-    return f"{found.answer} score {found.correct} stated {found.stated} {status}"
-
-
 def _words_of(finding: dict[str, Any]) -> str:
+    """A result on one line."""
     score = finding.get("score")
     return f"{finding.get('answer')} score {None if score is None else float(score)} stated {finding.get('stated')} {finding['status']}"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from overwinter.bench.plan import setup_of
-from overwinter.bench.running import item_of_purpose
+from overwinter.bench.running import is_judging, item_of_purpose
 from overwinter.errors import UsageError
 from overwinter.journal import Entry, Store, unpack_json
 
@@ -48,6 +48,8 @@ def rollouts(store: Store, run: str) -> Iterator[Rollout]:
     setup_of(store, run)
     turns: dict[tuple[str, int], list[Turn]] = {}
     for entry in store.read(run, kinds=["sample.completion", "verdict"]):
+        if is_judging(entry):
+            continue
         if entry.kind == "sample.completion":
             turns.setdefault(item_of_purpose(entry.body["purpose"]), []).append(_turn(store, run, entry))
             continue

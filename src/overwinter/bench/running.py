@@ -4,7 +4,7 @@
     observed               the question, or what a dialogue says next          one of these
     sample.intent          what is about to be asked                           for each
     sample.completion      what the model said, token ids and all              turn
-    verdict                the answer, and whether it was right
+    verdict                the answer, and whether it was right; where words do not decide, a judge was asked before it
     run.ended
 
 One run holds the whole suite. Each question is a view of its own (`view.shown` names its entries), so nothing of one question
@@ -15,6 +15,7 @@ with its process; it counts as spent where somebody may have billed it, and is a
 
 from __future__ import annotations
 
+import re
 import time
 import zlib
 from collections import deque
@@ -31,7 +32,8 @@ from overwinter.errors import BudgetExhausted, ModelError
 from overwinter.journal import Draft, Entry, Packer, Store, unpack
 from overwinter.journal.canonical import canonical, digest
 
-PURPOSE = "bench"
+PURPOSE, JUDGE = "bench", "judge"
+JUDGE_TOKENS = 512
 LOST = "the process ended before the answer came"
 
 
@@ -43,6 +45,8 @@ class Attempt:
         shown: its entries so far, as (first, last) ranges.
         said: the conversation so far.
         intent: the entry that waits for an answer; -1 while nothing is asked.
+        over: the model has answered, in entry `answered`; finish: why its last text ended.
+        judged_at, ruling: the entry with the question to the judge, and what the judge said; -1 and "" before.
     """
 
     item: Item
@@ -54,6 +58,10 @@ class Attempt:
     reserve: dict[str, int] = field(default_factory=dict)
     began: float = 0.0
     over: bool = False
+    finish: str = "stop"
+    answered: int = -1
+    judged_at: int = -1
+    ruling: str = ""
 
     @property
     def key(self) -> tuple[str, int]:
@@ -66,12 +74,31 @@ class Attempt:
             self.shown.append([entry, entry])
 
 
-class AskedRun(Ledger):
-    """A benchmark of questions."""
+@dataclass(frozen=True, kw_only=True)
+class _Put:
+    """What is to be asked now, and of whom."""
 
-    def __init__(self, store: Store, run: str, plan: Plan, asker: Asker) -> None:
+    asker: Asker
+    said: list[tuple[str, str]]
+    purpose: str
+    fresh: bool
+    """Its last turn does not stand in the journal yet."""
+    shown: list[list[int]]
+    most: int
+    temperature: float
+    choices: tuple[str, ...] = ()
+
+
+class AskedRun(Ledger):
+    """A benchmark of questions.
+
+    Args:
+        judge: of suites whose words do not decide; None to leave their scores the lower bound they are.
+    """
+
+    def __init__(self, store: Store, run: str, plan: Plan, asker: Asker, judge: Asker | None = None) -> None:
         super().__init__(store, run, plan)
-        self.asker = asker
+        self.asker, self.judge = asker, judge
         self._open: dict[tuple[str, int], Attempt] = {}
         self._calls = 0
 
@@ -102,14 +129,17 @@ class AskedRun(Ledger):
             while waiting and problem is None and len(flying) < self.config.parallel:
                 attempt = waiting.popleft()
                 try:
-                    asked = self._ask(attempt)
+                    put = self._put(attempt)
+                    asked = self._ask(attempt, put)
                 except BudgetExhausted as error:
                     problem = error
                     break
                 if asked is None:
-                    yield self._note(attempt, Scored(answer=None, correct=0.0, status="limit"), progress)
+                    # Too long for the model: no answer. Too long for the judge: the words decide.
+                    known = self._scored(attempt) if attempt.over else Scored(answer=None, correct=0.0, status="limit")
+                    yield self._note(attempt, known, progress)
                     continue
-                flying[pool.submit(self.asker.ask, asked)] = attempt
+                flying[pool.submit(put.asker.ask, asked)] = attempt
             finished, _ = wait(flying, timeout=5.0, return_when=FIRST_COMPLETED)
             self.keep_lease()
             for future in finished:
@@ -136,26 +166,48 @@ class AskedRun(Ledger):
     def _attempt(self, item: Item, sample: int) -> Attempt:
         return Attempt(item=item, sample=sample, dialogue=self.suite.begin(item, self.config.style))
 
-    def _ask(self, attempt: Attempt) -> Asked | None:
-        """Write the question and the intent; None where the model cannot hold them."""
-        config, fresh = self.config, not attempt.said or attempt.said[-1][0] == "assistant"
+    def _put(self, attempt: Attempt) -> _Put:
+        config = self.config
+        if attempt.over:
+            assert self.judge is not None, "nothing is left to ask otherwise"
+            at = attempt.judged_at
+            return _Put(
+                asker=self.judge,
+                said=[("user", self._judge_question(attempt))],
+                purpose=purpose_of(attempt, JUDGE),
+                fresh=at < 0,
+                shown=[] if at < 0 else [[at, at]],
+                most=JUDGE_TOKENS,
+                temperature=0.0,
+            )
+        fresh = not attempt.said or attempt.said[-1][0] == "assistant"
         said = [*attempt.said, ("user", attempt.dialogue.prompt())] if fresh else list(attempt.said)
-        tokens = self.asker.count(said)
-        room = min(config.max_tokens, self.asker.context_tokens - tokens)
+        return _Put(
+            asker=self.asker,
+            said=said,
+            purpose=purpose_of(attempt),
+            fresh=fresh,
+            shown=[list(each) for each in attempt.shown],
+            most=config.max_tokens,
+            temperature=config.temperature,
+            choices=tuple(attempt.item.options) if config.constrain and len(said) == 1 else (),
+        )
+
+    def _ask(self, attempt: Attempt, put: _Put) -> Asked | None:
+        """Write the question and the intent; None where the model cannot hold them."""
+        tokens = put.asker.count(put.said)
+        room = min(put.most, put.asker.context_tokens - tokens)
         if room < 1:
             return None
         packer, seq = Packer(), self.head + 1
-        drafts = []
-        if fresh:
-            drafts.append(self._question(attempt, said[-1][1], packer))
-        shown = [*map(list, attempt.shown), *([[seq, seq]] if fresh else [])]
+        drafts = [self._question(attempt, put.said[-1][1], packer)] if put.fresh else []
+        shown = [*put.shown, *([[seq, seq]] if put.fresh else [])]
         reserve = {
             "tokens": tokens + room,
-            "micro_usd": self.asker.price_micro_usd(tokens, room),
-            "wall_ms": round(config.timeout_s * 1000),
+            "micro_usd": put.asker.price_micro_usd(tokens, room),
+            "wall_ms": round(self.config.timeout_s * 1000),
         }
-        choices = tuple(attempt.item.options) if config.constrain and len(said) == 1 else ()
-        seed = _seed(config.seed, attempt, len(said)) if config.temperature > 0 else config.seed
+        seed = _seed(self.config.seed, attempt, len(put.said)) if put.temperature > 0 else self.config.seed
         self._calls += 1
         body = {
             "step": self._calls,
@@ -163,33 +215,43 @@ class AskedRun(Ledger):
                 "shown": shown,
                 "hidden": seq - sum(last - first + 1 for first, last in shown),
                 "left": {},
-                "digest": question_digest(said),
+                "digest": question_digest(put.said),
                 "tokens": tokens,
             },
-            "limits": {"max_tokens": room, "temperature": config.temperature, "seed": seed},
-            "constraint": {"choices": len(choices), "json_schema": False},
+            "limits": {"max_tokens": room, "temperature": put.temperature, "seed": seed},
+            "constraint": {"choices": len(put.choices), "json_schema": False},
             "reserve": reserve,
-            "purpose": _purpose(attempt.item.id, attempt.sample),
+            "purpose": put.purpose,
         }
-        drafts.append(Draft(kind="sample.intent", body=body))
-        written = self.append(drafts, packer)
-        if fresh:
-            attempt.show(written[0].seq)
-            attempt.said = said
+        written = self.append([*drafts, Draft(kind="sample.intent", body=body)], packer)
+        if put.fresh:
+            self._shown(attempt, written[0].seq, put)
         attempt.intent, attempt.reserve, attempt.began = written[-1].seq, reserve, time.monotonic()
         return Asked(
-            said=tuple(said),
+            said=tuple(put.said),
             max_tokens=room,
-            temperature=config.temperature,
+            temperature=put.temperature,
             seed=seed,
-            choices=choices,
-            timeout_s=config.timeout_s,
-            key=digest(canonical([self.run, attempt.item.id, attempt.sample, len(said)])),
+            choices=put.choices,
+            timeout_s=self.config.timeout_s,
+            key=digest(canonical([self.run, put.purpose, len(put.said)])),
         )
 
+    def _shown(self, attempt: Attempt, entry: int, put: _Put) -> None:
+        """The question is on disk as `entry`."""
+        if attempt.over:
+            attempt.judged_at = entry
+            return
+        attempt.show(entry)
+        attempt.said = put.said
+
     def _question(self, attempt: Attempt, text: str, packer: Packer) -> Draft:
+        if attempt.over:
+            data: dict[str, Any] = {"item": attempt.item.id, "sample": attempt.sample}
+            body = {"source": f"{JUDGE}:{self.suite.name}", "text": packer.text(text), "data": data}
+            return Draft(kind="observed", body=body, refs=packer.take_refs())
         item, turn = attempt.item, sum(role == "user" for role, _ in attempt.said) + 1
-        data: dict[str, Any] = {"item": item.id, "sample": attempt.sample, "turn": turn, "modality": modality(item)}
+        data = {"item": item.id, "sample": attempt.sample, "turn": turn, "modality": modality(item)}
         if turn == 1 and item.slices:
             data["slices"] = dict(item.slices)
         if turn == 1 and item.images:
@@ -201,19 +263,32 @@ class AskedRun(Ledger):
         """Write an answer; the result where the question is over with it."""
         packer = Packer()
         drafts = [self._completion(attempt, reply, packer)]
-        attempt.over = attempt.dialogue.hear(reply.text)
-        attempt.said.append(("assistant", reply.text))
-        if not attempt.over:
-            attempt.show(self.append(drafts, packer)[0].seq)
-            return None
-        result = _cut(attempt.dialogue.scored(), reply)
-        verdict = self._result(attempt, result, self.head + 1)
-        self.append([*drafts, verdict], packer)
+        if attempt.over:
+            attempt.ruling = reply.text or "?"
+        else:
+            attempt.over, attempt.finish = attempt.dialogue.hear(reply.text), reply.finish_reason
+            attempt.said.append(("assistant", reply.text))
+            attempt.answered = self.head + 1
+            if not attempt.over or self._judge_question(attempt):
+                attempt.show(self.append(drafts, packer)[0].seq)
+                return None
+        result = self._scored(attempt)
+        self.append([*drafts, self._result(attempt, result, attempt.answered)], packer)
         return self.count((attempt.item, attempt.sample, result), progress)
+
+    def _judge_question(self, attempt: Attempt) -> str:
+        """What the judge has to decide; "" where there is nothing to be decided, or nobody to do it."""
+        if self.judge is None or self.suite.judge is None:
+            return ""
+        return self.suite.judge(attempt.item, attempt.dialogue.scored())
+
+    def _scored(self, attempt: Attempt) -> Scored:
+        """The result, by the words or by the judge's ruling."""
+        return ruled(cut(attempt.dialogue.scored(), attempt.finish), attempt.ruling)
 
     def _note(self, attempt: Attempt, result: Scored, progress: Progress | None) -> Result:
         """Write a result without an answer."""
-        self.append([self._result(attempt, result, -1)])
+        self.append([self._result(attempt, result, attempt.answered)])
         return self.count((attempt.item, attempt.sample, result), progress)
 
     def _result(self, attempt: Attempt, result: Scored, claim: int) -> Draft:
@@ -221,6 +296,11 @@ class AskedRun(Ledger):
         more: dict[str, Any] = {"asked": dialogue.asked} if dialogue.asked else {}
         if dialogue.turns:
             more["turns"] = [asdict(turn) for turn in dialogue.turns]
+        if attempt.ruling:
+            more["judge"] = {
+                "said": attempt.ruling[:200],
+                "words_alone": cut(dialogue.scored(), attempt.finish).correct,
+            }
         return self.verdict(attempt.item, attempt.sample, result, claim, more)
 
     def _completion(self, attempt: Attempt, reply: Reply, packer: Packer) -> Draft:
@@ -235,7 +315,7 @@ class AskedRun(Ledger):
             "usage": dict(reply.usage),
             "model": reply.model,
             "confidence": reply.confidence,
-            "purpose": _purpose(attempt.item.id, attempt.sample),
+            "purpose": purpose_of(attempt, JUDGE if attempt.over else PURPOSE),
             "settle": {"reserved": attempt.reserve, "spent": spent},
         }
         if reply.reasoning:
@@ -261,6 +341,9 @@ class AskedRun(Ledger):
         body = entry.body
         if entry.kind == "observed":
             attempt = self._known(body["data"]["item"], body["data"]["sample"])
+            if attempt.over:
+                attempt.judged_at = entry.seq
+                return
             attempt.said.append(("user", unpack(self.store, body["text"])))
             attempt.show(entry.seq)
         elif entry.kind == "sample.intent":
@@ -270,11 +353,17 @@ class AskedRun(Ledger):
         elif entry.kind == "sample.completion":
             attempt, text = self._known(*item_of_purpose(body["purpose"])), unpack(self.store, body["text"])
             attempt.intent = -1
+            if attempt.over:
+                return
             attempt.said.append(("assistant", text))
             attempt.show(entry.seq)
             # The dialogue is a function of what it heard; asking for its prompt keeps it in step.
             attempt.dialogue.prompt()
-            attempt.over = attempt.dialogue.hear(text)
+            attempt.over, attempt.finish, attempt.answered = (
+                attempt.dialogue.hear(text),
+                body["finish_reason"],
+                entry.seq,
+            )
         elif entry.kind == "sample.failed":
             for attempt in self._open.values():
                 if attempt.intent == body["intent"]:
@@ -286,7 +375,8 @@ class AskedRun(Ledger):
             if attempt.intent < 0:
                 continue
             # What ran in the dead process was billed by nobody.
-            spent = {**attempt.reserve, "wall_ms": 0} | ({"tokens": 0, "micro_usd": 0} if self.asker.local else {})
+            asked = self.judge if attempt.over and self.judge is not None else self.asker
+            spent = {**attempt.reserve, "wall_ms": 0} | ({"tokens": 0, "micro_usd": 0} if asked.local else {})
             settle = {"reserved": attempt.reserve, "spent": spent}
             drafts.append(Draft(kind="sample.failed", body={"intent": attempt.intent, "error": LOST, "settle": settle}))
             attempt.intent = -1
@@ -309,17 +399,29 @@ def _seed(base: int, attempt: Attempt, turns: int) -> int:
     return zlib.crc32(f"{base}:{attempt.item.id}:{attempt.sample}:{turns}".encode()) & 0x7FFFFFFF
 
 
-def _purpose(item: str, sample: int) -> str:
-    return f"{PURPOSE}:{item}#{sample}"
+def purpose_of(attempt: Attempt, kind: str = PURPOSE) -> str:
+    """What a question is asked for, as its entries say it."""
+    return f"{kind}:{attempt.item.id}#{attempt.sample}"
 
 
 def item_of_purpose(purpose: str) -> tuple[str, int]:
     """(item, sample) that a question of a benchmark was about."""
-    item, _, sample = purpose.removeprefix(f"{PURPOSE}:").rpartition("#")
+    item, _, sample = purpose.partition(":")[2].rpartition("#")
     return item, int(sample)
 
 
-def _cut(result: Scored, reply: Reply) -> Scored:
+def is_judging(entry: Entry) -> bool:
+    """Whether a question or an answer is the judge's."""
+    return str(entry.body.get("purpose", entry.body.get("source", ""))).startswith(f"{JUDGE}:")
+
+
+def cut(result: Scored, finish_reason: str) -> Scored:
     """An answer that is missing because the text was cut off."""
-    cut = reply.finish_reason == "length" and result.status == "unparsed"
-    return replace(result, status="limit") if cut else result
+    missing = finish_reason == "length" and result.status == "unparsed"
+    return replace(result, status="limit") if missing else result
+
+
+def ruled(result: Scored, ruling: str) -> Scored:
+    """The result by what a judge said; what is neither yes nor no leaves it as it is."""
+    found = re.findall(r"\b(yes|no)\b", ruling.lower())
+    return replace(result, correct=float(found[-1] == "yes")) if found else result

@@ -110,6 +110,8 @@ class Suite:
         ask: (item, style) → the prompt.
         score: (item, text) → what was read from it.
         open: of suites with dialogues, instead of ask and score.
+        judge: (item, what was read) → a question to a judge that is answered yes or no; "" where none is needed. Of suites whose
+            own scores are a lower bound.
         world: of suites that are played, its name; items are seeds.
         figures: of its own, from answers alone.
         needs: what has to lie in the data folder, in words.
@@ -123,6 +125,7 @@ class Suite:
     ask: Callable[[Item, str], str] | None = None
     score: Callable[[Item, str], Scored] | None = None
     open: Callable[[Item, str], Dialogue] | None = None
+    judge: Callable[[Item, Scored], str] | None = None
     world: str = ""
     figures: Callable[[Sequence[Any]], Mapping[str, Any]] | None = None
     needs: str = ""
@@ -240,10 +243,16 @@ def _family(name: str, members: Sequence[Suite]) -> Suite:
         about=", ".join(suite.name for suite in members),
         load=load,
         open=lambda item, style: find(item.suite).begin(item, style),
+        judge=_judge if any(suite.judge is not None for suite in members) else None,
         figures=_shared(members, "figures"),
         caution=next((suite.caution for suite in members if suite.caution), ""),
         max_tokens=max(suite.max_tokens for suite in members),
     )
+
+
+def _judge(item: Item, result: Scored) -> str:
+    suite = find(item.suite)
+    return suite.judge(item, result) if suite.judge is not None else ""
 
 
 def _shared(members: Sequence[Suite], name: str) -> Any:

@@ -74,6 +74,9 @@ class Asking:
         typer.Option("--answers", metavar="FILE", help="Nobody is asked: score the recorded answers of this file."),
     ] = None
     anew: Annotated[bool, typer.Option("--anew", help="With --answers: score again what is scored already.")] = False
+    judge: Annotated[
+        str | None, typer.Option("--judge", metavar="SPEC", help="Who decides where exact words do not; another model.")
+    ] = None
     parallel: Annotated[
         int, typer.Option("--parallel", metavar="NUMBER", min=1, help="Questions under way at once, of an endpoint.")
     ] = 1
@@ -108,9 +111,9 @@ def run(
     with workplace(common, flags={"model": asking.model, "budget": asking.budget}) as at:
         plan = _plan(at, suite, questions, asking)
         name, caps = asking.name or f"bench-{suite}-{secrets.token_hex(4)}", parse_budget(at.settings.budget)
-        with _actor(at, plan, asking.top_logprobs) as actor:
+        with _actor(at, plan, asking.top_logprobs) as actor, _judge(plan) as judge:
             create(at.store, name, plan, caps)
-            code = _work(at, _ledger(at, name, plan, actor), report, lambda ledger: ledger.begin(caps))
+            code = _work(at, _ledger(at, name, plan, actor, judge), report, lambda ledger: ledger.begin(caps))
     if code:
         raise typer.Exit(code)
 
@@ -137,9 +140,9 @@ def resume(
         if info.status in ENDED:
             _conclude(at, info.run, report)
             return
-        with _actor(at, plan, 0) as actor:
+        with _actor(at, plan, 0) as actor, _judge(plan) as judge:
             add = parse_budget(add_budget) if add_budget else {}
-            code = _work(at, _ledger(at, info.run, plan, actor), report, lambda ledger: ledger.go_on(add))
+            code = _work(at, _ledger(at, info.run, plan, actor, judge), report, lambda ledger: ledger.go_on(add))
     if code:
         raise typer.Exit(code)
 
@@ -163,7 +166,8 @@ def _plan(at: Workplace, name: str, questions: Questions, asking: Asking) -> Pla
         parallel=asking.parallel,
     )
     model = model_spec(at.settings.model, at.settings)
-    return make_plan(name, config, data=questions.data, count=questions.count, model=model)
+    judge = model_spec(asking.judge, at.settings, judge=True) if asking.judge else None
+    return make_plan(name, config, data=questions.data, count=questions.count, model=model, judge=judge)
 
 
 @contextmanager
@@ -185,14 +189,34 @@ def _actor(at: Workplace, plan: Plan, top_logprobs: int) -> Iterator[LoopAsker |
         model.close()
 
 
-def _ledger(at: Workplace, name: str, plan: Plan, actor: LoopAsker | LoopPlayer) -> AskedRun | PlayedRun:
+@contextmanager
+def _judge(plan: Plan) -> Iterator[LoopAsker | None]:
+    """Who decides where words do not; None where the plan names nobody."""
+    from overwinter.cli.benching_models import LoopAsker
+    from overwinter.loop.setup import build_model
+
+    if plan.judge is None:
+        yield None
+        return
+    if plan.config.parallel > 1 and plan.judge["kind"] != "endpoint":
+        raise UsageError("a judge in this process answers one question at a time", "leave out --parallel")
+    model = build_model(plan.judge, None)
+    try:
+        yield LoopAsker(model)
+    finally:
+        model.close()
+
+
+def _ledger(
+    at: Workplace, name: str, plan: Plan, actor: LoopAsker | LoopPlayer, judge: LoopAsker | None
+) -> AskedRun | PlayedRun:
     from overwinter.bench.playing import PlayedRun
     from overwinter.bench.running import AskedRun
     from overwinter.cli.benching_models import LoopPlayer
 
     if isinstance(actor, LoopPlayer):
         return PlayedRun(at.store, name, plan, actor)
-    return AskedRun(at.store, name, plan, actor)
+    return AskedRun(at.store, name, plan, actor, judge)
 
 
 def _work(

@@ -15,7 +15,7 @@ from typing import Any
 
 from overwinter.bench import reading
 from overwinter.bench.suite import Item, Scored, Suite, json_lines, need, register
-from overwinter.bench.suites.forms import ask_choice, ask_open, score_choice, score_words, scored
+from overwinter.bench.suites.forms import ask_choice, ask_open, judge_words, score_choice, score_words, scored
 from overwinter.errors import UsageError
 
 CAUTION = (
@@ -138,10 +138,11 @@ register(
     Suite(
         name="craftmd-open",
         family="clinical",
-        about="the same vignettes; the diagnosis by its name, exact words only: synonyms take a judge",
+        about="the same vignettes; the diagnosis by its name, by exact words, or by a judge (--judge)",
         load=load_open_vignettes,
         ask=ask_open("the diagnosis, in as few words as it has"),
         score=score_words,
+        judge=judge_words,
         needs=VIGNETTES,
         caution=CAUTION,
     )

@@ -20,6 +20,7 @@ from typing import Any
 from overwinter.bench import reading
 from overwinter.bench.suite import Item, Scored, Suite, TurnRecord, json_lines, need, register
 from overwinter.bench.suites.clinical import CAUTION, DIAGNOSIS, VIGNETTES, vignette_item, vignettes
+from overwinter.bench.suites.forms import judge_words
 
 TURNS = 15
 TOLD_AT_ONCE = 3
@@ -314,31 +315,29 @@ def open_riddle(item: Item, _: str) -> Consultation:
     return Consultation(item, f"I think of a thing. You may ask for its {kinds}.", "the letter", by_letter(item))
 
 
-def _register(name: str, about: str, load: Any, open_: Any, needs: str, family: str = "clinical") -> None:
-    caution = CAUTION if family == "clinical" else ""
-    register(
-        Suite(
-            name=name, family=family, about=about, load=load, open=open_, needs=needs, caution=caution, max_tokens=512
-        )
-    )
+def _register(name: str, about: str, load: Any, open_: Any, **more: Any) -> None:
+    settings = {"family": "clinical", "caution": CAUTION, "max_tokens": 512, **more}
+    register(Suite(name=name, about=about, load=load, open=open_, **settings))
 
 
-_register(
-    "mediq", "1,272 cases; asks for facts, or answers", mediq("all_dev_good.jsonl"), open_mediq, "all_dev_good.jsonl"
-)
-_register(
-    "mediq-derm", "140 of dermatology; asks, or answers", mediq("all_craft_md.jsonl"), open_mediq, "all_craft_md.jsonl"
-)
-_register("craftmd-dialogue", "the vignettes of craftmd, asked for", load_craft, open_craft, VIGNETTES)
-for _name, _file, _count in (
-    ("agentclinic", "agentclinic_medqa.jsonl", 107),
-    ("agentclinic-ext", "agentclinic_medqa_extended.jsonl", 214),
+for _name, _file, _about in (
+    ("mediq", "all_dev_good.jsonl", "1,272 cases; asks for facts, or answers"),
+    ("mediq-derm", "all_craft_md.jsonl", "140 of dermatology; asks for facts, or answers"),
+):
+    _register(_name, _about, mediq(_file), open_mediq, needs=_file)
+_register("craftmd-dialogue", "the vignettes of craftmd, asked for", load_craft, open_craft, needs=VIGNETTES)
+for _name, _file, _about in (
+    ("agentclinic", "agentclinic_medqa.jsonl", "107 cases with examination and tests"),
+    ("agentclinic-ext", "agentclinic_medqa_extended.jsonl", "214 cases with examination and tests"),
 ):
     _register(
         _name,
-        f"{_count} cases with examination and tests; the diagnosis by its name, so synonyms count as wrong",
+        f"{_about}; the diagnosis by its name, or by a judge (--judge)",
         agentclinic(_file),
         open_agentclinic,
-        _file,
+        needs=_file,
+        judge=judge_words,
     )
-_register("riddle", "which of four things? ask for its properties", riddles, open_riddle, "", family="synthetic")
+_register(
+    "riddle", "which of four things? ask for its properties", riddles, open_riddle, family="synthetic", caution=""
+)

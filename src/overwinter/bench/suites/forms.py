@@ -62,6 +62,18 @@ def score_words(item: Item, text: str) -> Scored:
     return scored(reading.words(said) or None, float(right) if said else None, text)
 
 
+def judge_words(item: Item, result: Scored) -> str:
+    """Asks whether two answers mean the same; nothing where the words are the same already, or there are none."""
+    if result.answer is None or result.correct == 1.0:
+        return ""
+    golds = item.gold if isinstance(item.gold, list) else [item.gold]
+    return (
+        f"Question: {item.question[-1500:]}\nRight answer: {' or '.join(map(str, golds))}\nGiven answer: {result.answer}\n\n"
+        "Does the given answer mean the same as a right one? Another name of the same thing is right; a more general one, or one that "
+        "holds something else beside it, is not. Reply with one word: yes or no."
+    )
+
+
 def scored(answer: str | None, correct: float | None, text: str) -> Scored:
     """A reading; what cannot be read is wrong, and says so."""
     if answer is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from overwinter.bench import reading
 from overwinter.bench.suite import Item, Scored, Suite, json_lines, need, register
-from overwinter.bench.suites.forms import ask_open, closing, score_formula, score_number, scored
+from overwinter.bench.suites.forms import ask_open, closing, judge_words, score_formula, score_number, scored
 
 UNKNOWN = "unanswerable"
 
@@ -121,10 +121,11 @@ register(
     Suite(
         name="hotpotqa",
         family="reasoning",
-        about="questions over two pages, asked without them; exact words",
+        about="questions over two pages, asked without them; by exact words, or by a judge (--judge)",
         load=load_hotpot,
         ask=ask_open("as few words as possible"),
         score=score_hotpot,
+        judge=judge_words,
         needs="hotpot_dev_v1_simplified.json",
         max_tokens=512,
     )

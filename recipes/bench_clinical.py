@@ -24,6 +24,8 @@ from bench_journal import PAGE, table, write_between
 from overwinter.bench import statistics
 from overwinter.bench.answers import Answer, Header, Recording, with_agreement, write_answers
 from overwinter.bench.report import compared, summarise
+from overwinter.bench.rescoring import rescored
+from overwinter.bench.suite import find
 
 BEGIN, END = "<!-- bench_clinical: begin -->", "<!-- bench_clinical: end -->"
 SETTINGS = {
@@ -201,6 +203,28 @@ def dialogue_table(recordings: dict[tuple[str, str], Recording]) -> str:
     return f"{compared_rows}\n\nGPT-4 by the number of the doctor's turns:\n\n{table(['turns', 'dialogues', 'accuracy'], turns)}"
 
 
+def words_table(recordings: dict[tuple[str, str], Recording], folder: Path) -> str:
+    """What exact words find of what the benchmark's grader calls right, and of what it calls wrong."""
+    suite, rows = find("craftmd-open"), []
+    for model in sorted({model for model, _ in recordings}):
+        graded = recordings[model, "vignette"]
+        exact = rescored(graded, suite, folder, anew=True)
+        pairs = [(a.correct, b.correct) for a, b in zip(graded.answers, exact.answers, strict=True)]
+        right, wrong = [b for a, b in pairs if a == 1.0], [b for a, b in pairs if a == 0.0]
+        rows.append(
+            [
+                model,
+                f"{sum(a or 0 for a, _ in pairs) / len(pairs):.3f}",
+                f"{sum(b or 0 for _, b in pairs) / len(pairs):.3f}",
+                f"{100 * sum(b or 0 for b in right) / len(right):.0f} %",
+                f"{100 * sum(b or 0 for b in wrong) / len(wrong):.1f} %",
+            ]
+        )
+    return table(
+        ["model", "right by the grader", "by exact words", "of the grader's right", "of the grader's wrong"], rows
+    )
+
+
 def cost_table(recordings: dict[tuple[str, str], Recording]) -> str:
     """Methods on the hard subset: accuracy, cost, and the difference to asking the same model plainly."""
     rows = []
@@ -263,6 +287,8 @@ def report(data: Path) -> str:
         craft_table(craft, draws),
         "### CRAFT-MD: told whole, or asked for in a dialogue",
         dialogue_table(craft),
+        "### CRAFT-MD, whole vignettes: what exact words find",
+        words_table(craft, clinical / "craft_md"),
     ]
     print("MedAgentsBench", file=sys.stderr)
     parts += [

@@ -9,7 +9,7 @@ import pytest
 
 from overwinter.bench import curves, statistics
 from overwinter.bench.answers import Answer, Header, Recording
-from overwinter.bench.report import estimate, slices, summarise
+from overwinter.bench.report import advice, estimate, slices, summarise
 
 
 def _recording(samples: int, count: int = 12, seed: int = 0) -> Recording:
@@ -153,3 +153,27 @@ def test_a_summary_has_them_all() -> None:
     assert found["budget"]["votes"][0]["samples"] == 1
     assert found["dialogues"] is None
     assert found["value"] is None
+
+
+def test_advice_holds_when_it_is_followed() -> None:
+    rng = random.Random(1)
+
+    def answers(count: int, samples: int) -> list[Answer]:
+        made = []
+        for item in range(count):
+            chance = rng.betavariate(2, 2)
+            made += [Answer(item=f"q{item}", sample=n, correct=float(rng.random() < chance)) for n in range(samples)]
+        return made
+
+    before = advice(answers(300, 4))
+    assert before is not None
+    followed = estimate(answers(before["questions"], 4))
+    assert followed is not None
+    assert (followed["high"] - followed["low"]) / 2 == pytest.approx(0.02, rel=0.15)
+    many = estimate(answers(300, 200))
+    few = estimate(answers(300, 4))
+    assert many is not None
+    assert few is not None
+    assert before["repeats"] == pytest.approx((many["high"] - many["low"]) / (few["high"] - few["low"]), rel=0.15)
+    assert advice(answers(20, 1))["repeats"] is None  # type: ignore[index]
+    assert advice([Answer(item="x", correct=1.0)]) is None

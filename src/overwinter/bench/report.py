@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -56,6 +57,7 @@ def summarise(
         "unscored": len(recording.answers) - len(scored),
         "score": estimate(scored),
         "modal": estimate([a for a in agreement.answers if a.correct is not None]) if agreement is not None else None,
+        "advice": advice(scored),
         "calibration": calibration,
         "cost": cost(scored),
         "budget": curves.budget(recording),
@@ -79,6 +81,28 @@ def estimate(scored: Sequence[Answer]) -> dict[str, Any] | None:
         return None
     made = statistics.mean([answer.correct or 0.0 for answer in scored], [answer.item for answer in scored])
     return asdict(replace(made, low=max(made.low, 0.0), high=min(made.high, 1.0)))
+
+
+PRECISION = 0.02
+"""Half the interval that `advice` plans for."""
+
+
+def advice(scored: Sequence[Answer]) -> dict[str, Any] | None:
+    """How many questions make the interval ± `PRECISION` at the samples each has now, and what more samples could still take off it.
+
+    `repeats`: the interval with ever more samples of each question, over the one now (1: samples are no help, ask more questions);
+    None with one sample each, where nobody can tell.
+    """
+    if len({answer.item for answer in scored}) < 2:
+        return None
+    made = statistics.mean([answer.correct or 0.0 for answer in scored], [answer.item for answer in scored])
+    each = made.samples / made.questions
+    needed = max(math.ceil((statistics.Z95 / PRECISION) ** 2 * made.between), 2)
+    if each <= 1 or made.between <= 0:
+        return {"precision": PRECISION, "questions": needed, "repeats": None}
+    # `between` is the variance of means over the samples there are: part of it is theirs.
+    lasting = max(made.between - made.within / each, 0.0)
+    return {"precision": PRECISION, "questions": needed, "repeats": math.sqrt(lasting / made.between)}
 
 
 def calibrated(recording: Recording, signal: str, *, draws: int) -> dict[str, Any]:

@@ -338,7 +338,7 @@ bench_app = typer.Typer(
     cls=_RunByDefault,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Benchmarks: suites put to a model, answers scored, systems compared.",
+    help="Benchmarks: suites put to a model, answers scored, systems compared. `bench SUITE` is `bench run SUITE`.",
 )
 for _command in COMMANDS:
     bench_app.command(_command.__name__)(takes_groups(_command))

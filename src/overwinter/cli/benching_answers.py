@@ -94,7 +94,7 @@ def compare(
 
 
 def import_(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="The log of another harness, or published outputs.")],
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="The log of another harness.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Recorded answers (.jsonl or .jsonl.gz).")],
     *,
     form: Annotated[
@@ -105,7 +105,7 @@ def import_(
     ] = None,
     common: Common,
 ) -> None:
-    """Turn logs of lm-eval or Inspect, or published outputs, into recorded answers."""
+    """Turn a log of lm-eval or Inspect into recorded answers."""
     from overwinter.bench.answers import write_answers
     from overwinter.bench.imports import read_log
 

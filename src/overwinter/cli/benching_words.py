@@ -17,6 +17,8 @@ def say(out: Output, summary: Mapping[str, Any]) -> None:
     who = " · ".join(filter(None, (header.get("suite"), header.get("model"), header.get("prompt"))))
     out.line(f"{summary['name']}{f': {who}' if who else ''}", "bold")
     out.line(headline(summary))
+    if summary["advice"] is not None:
+        out.line(advised(summary["advice"]), "dim")
     if summary["modal"] is not None:
         out.line(f"majority of each question's samples: {interval(summary['modal'])}")
     if summary.get("value") is not None:
@@ -51,6 +53,14 @@ def headline(summary: Mapping[str, Any]) -> str:
         f"{cost['seconds']:.2g} s" if cost["seconds"] else "",
     ]
     return ", ".join(filter(None, parts))
+
+
+def advised(made: Mapping[str, Any]) -> str:
+    """How to get a narrower interval."""
+    words = f"for an interval of ± {made['precision']:g}: about {made['questions']:,} questions"
+    if made["repeats"] is None:
+        return words
+    return f"{words}; ever more samples of these would narrow it by {100 * (1 - made['repeats']):.0f} % at most"
 
 
 def interval(made: Mapping[str, Any], form: str = ".3f") -> str:

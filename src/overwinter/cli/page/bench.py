@@ -155,6 +155,10 @@ def _tiles(summary: Summary) -> str:
     if summary["cost"]["tokens_per_right"]:
         tiles.append((charts.amount(summary["cost"]["tokens_per_right"]), "tokens a right answer"))
     tiles += [(f"{count:,}", STATUS[name]) for name, count in summary["status"].items() if name != "ok"]
+    if summary.get("advice"):
+        tiles.append(
+            (charts.amount(summary["advice"]["questions"]), f"questions for ± {summary['advice']['precision']:g}")
+        )
     if summary["unscored"]:
         tiles.append((f"{summary['unscored']:,}", "not scored"))
     return f'<section class="tiles">{"".join(f"<div><b>{_safe(a)}</b><span>{_safe(b)}</span></div>" for a, b in tiles)}</section>'

@@ -23,6 +23,7 @@ from overwinter.cli.generating import generate
 from overwinter.cli.learning import learn
 from overwinter.cli.looking import log, ls, why
 from overwinter.cli.models import bench, convert, info
+from overwinter.cli.refitting import refit, vectors
 from overwinter.cli.remembering import check, diff, rebuild, search, show, stats, timeline
 from overwinter.cli.remembering import why as provenance
 from overwinter.cli.serving import serve
@@ -86,6 +87,8 @@ GROUPS: Mapping[str, tuple[Callable[..., None], ...]] = {
         import_,
         check,
         rebuild,
+        refit,
+        vectors,
     ),
     "model": (info, convert, bench),
 }

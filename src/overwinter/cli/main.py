@@ -15,6 +15,8 @@ from typing import Annotated
 import typer
 
 from overwinter.cli.answers import approve, deny, send, stop
+from overwinter.cli.benching import COMMANDS as BENCH_COMMANDS
+from overwinter.cli.benching import bench_app
 from overwinter.cli.branching import fork, replay
 from overwinter.cli.crediting import credit
 from overwinter.cli.flags import takes_groups
@@ -91,12 +93,16 @@ GROUPS: Mapping[str, tuple[Callable[..., None], ...]] = {
         vectors,
     ),
     "model": (info, convert, bench),
+    "bench": BENCH_COMMANDS,
 }
 _HELP = {
     "memory": "What runs have ever seen: found again, explained, kept or erased.",
     "model": "Model folders: look at one, convert it, measure it.",
 }
 for _name, _commands in GROUPS.items():
+    if _name == "bench":
+        app.add_typer(bench_app, name=_name)
+        continue
     _group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP[_name])
     for _command in _commands:
         _group.command(_command.__name__)(takes_groups(_command))

@@ -46,6 +46,8 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
             "this is a response of the server, not a run of the loop",
             "start `overwinter serve` with this store: it goes on with what is unfinished",
         )
+    if "bench" in setup:
+        raise UsageError("this is a benchmark, not a run of the loop", "go on with `overwinter bench resume RUN`")
     check_fields(setup)
     if "code" in setup:
         raise UsageError(

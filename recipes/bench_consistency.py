@@ -23,8 +23,9 @@ import consistency_heldout
 from bench_journal import PAGE, table, write_between
 from overwinter.think.confidence.binomial import wilson
 from overwinter.think.consistency import KINDS, check_text, phrases
-from overwinter.think.consistency.planted import PLANTABLE, Phrasing, Planter, Vocabulary, places_of
+from overwinter.think.consistency.planted import Phrasing, Planter, places_of
 from overwinter.think.consistency.scoring import Score, score, total
+from overwinter.think.consistency.slots import PLANTABLE, Vocabulary
 
 BEGIN, END = "<!-- bench_consistency: begin -->", "<!-- bench_consistency: end -->"
 CLASSICS = "corpora/gutenberg_classics"
@@ -161,7 +162,8 @@ def report(name: str, folder: Path, repeats: int) -> str:
     alarms, words, seconds = untouched(chosen, folder)
     return "\n\n".join(
         [
-            f"**{name} phrasings**, {len(chosen.novels)} novels, {len(chosen.novels) * repeats * len(SIZES)} documents of 10,000 to 100,000 words, "
+            f"**{name} phrasings**, {len(chosen.novels)} "
+            f"novels, {len(chosen.novels) * repeats * len(SIZES)} documents of 10,000 to 100,000 words, "
             f"{scored.words:,} words in all. Intervals: Wilson, 95 %.",
             kinds_table(scored, alarms, words),
             f"Quotes that are exactly the characters of their span: {scored.exact} of {scored.quotes}. "

@@ -5,7 +5,9 @@ The same slots as `overwinter.think.consistency.phrases`, other sentences, other
 
 from __future__ import annotations
 
-from overwinter.think.consistency.planted import Phrasing, Vocabulary
+from overwinter.think.consistency.planted import Phrasing
+from overwinter.think.consistency.slots import Vocabulary
+from overwinter.think.consistency.wordlist import listed
 
 HELD_OUT: dict[str, Phrasing] = {
     "age": Phrasing(
@@ -259,9 +261,20 @@ HELD_OUT: dict[str, Phrasing] = {
 }
 
 WORDS = Vocabulary(
-    first_names=["Ambrose", "Beatrix", "Cedric", "Dorothea", "Edgar", "Florence", "Gilbert", "Hester", "Ivor", "Josephine", "Lambert", "Millicent", "Nigel", "Ottilie", "Percival", "Rosamund", "Silas", "Theodora", "Ulric", "Winifred"],
-    surnames=["Ablewhite", "Brindley", "Carstone", "Dunmore", "Eckersley", "Fanthorpe", "Garside", "Hollister", "Ingleby", "Jessop", "Kettlewell", "Langthorne", "Marchbanks", "Netherton", "Oakshott", "Pemberton", "Quarrington", "Rowbotham", "Standish", "Thackery", "Underhill", "Vavasour", "Wetherby", "Yardley", "Bickerstaff", "Cranleigh", "Dashwell", "Fairclough", "Grimshaw", "Hathersage", "Kilburn", "Lockwell", "Merriman", "Norcross", "Ormerod", "Pettigrew", "Rainford", "Sedgewick", "Tunstall", "Wolstenholme"],
-    towns=["Ambleford", "Brackwater", "Cawthorpe", "Dunsley", "Eastmoor", "Fennwick", "Glossop", "Hawksworth", "Kirkstone", "Linthwaite", "Marsdale", "Norbeck", "Oxcombe", "Padgate", "Rushmere", "Saltburn", "Thirlby", "Ulverton", "Wharfdale", "Yarmcote"],
+    first_names=listed(
+        "Ambrose Beatrix Cedric Dorothea Edgar Florence Gilbert Hester Ivor Josephine Lambert Millicent Nigel Ottilie "
+        "Percival Rosamund Silas Theodora Ulric Winifred"
+    ),
+    surnames=listed(
+        "Ablewhite Brindley Carstone Dunmore Eckersley Fanthorpe Garside Hollister Ingleby Jessop Kettlewell Langthorne "
+        "Marchbanks Netherton Oakshott Pemberton Quarrington Rowbotham Standish Thackery Underhill Vavasour Wetherby "
+        "Yardley Bickerstaff Cranleigh Dashwell Fairclough Grimshaw Hathersage Kilburn Lockwell Merriman Norcross "
+        "Ormerod Pettigrew Rainford Sedgewick Tunstall Wolstenholme"
+    ),
+    towns=listed(
+        "Ambleford Brackwater Cawthorpe Dunsley Eastmoor Fennwick Glossop Hawksworth Kirkstone Linthwaite Marsdale "
+        "Norbeck Oxcombe Padgate Rushmere Saltburn Thirlby Ulverton Wharfdale Yarmcote"
+    ),
     events=(
         "the flood at {}",
         "the trial of {}",
@@ -271,13 +284,13 @@ WORDS = Vocabulary(
         "the {} election",
     ),
     things=("{} Abbey", "{} Grange", "the {} Arms", "{} Prison", "the hospital at {}"),
-    counted=["windows", "towers", "cells", "fireplaces", "beds", "staircases", "chimneys"],
+    counted=listed("windows towers cells fireplaces beds staircases chimneys"),
     measured=("{} Steeple", "the wall of {}", "the {} Bridge", "the monument at {}"),
     priced=("the {} estate", "the {} diamond", "the farm at {}", "the {} organ"),
     colours=["blue", "brown", "green"],
     hair=["red", "black", "golden", "brown"],
-    titles=["Captain", "Major", "Colonel", "Sergeant", "Inspector", "General"],
-    kin=["uncle", "nephew", "cousin", "aunt", "brother", "sister", "father", "mother", "grandson", "niece"],
+    titles=listed("Captain Major Colonel Sergeant Inspector General"),
+    kin=listed("uncle nephew cousin aunt brother sister father mother grandson niece"),
     habits=(
         ("touch", "touched", "touched", "spirits"),
         ("ride", "rode", "ridden", "a horse"),

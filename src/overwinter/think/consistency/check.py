@@ -24,7 +24,8 @@ CHECKED, PARTLY, NOT_CHECKED = "checked", "partly checked", "not checked"
 Progress = Callable[[int, int], None]
 
 _DIGIT_OR_NUMBER = re.compile(
-    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|\w+ty(?:-\w+)?|hundred|thousand|dozen|score|an?\s+(?:day|week|month|year|hour))",
+    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen"
+    r"|\w+ty(?:-\w+)?|hundred|thousand|dozen|score|an?\s+(?:day|week|month|year|hour))",
     re.I,
 )
 

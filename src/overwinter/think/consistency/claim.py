@@ -35,8 +35,15 @@ class Claim:
     year: int = 0
     tolerance: float = 0.0
     role: str = ""
+    named: str = ""
+    """The subject as the text names it."""
     against: tuple[int, int] | None = None
     """Of a sentence that contradicts itself: the span of the part that does."""
+
+    @property
+    def about(self) -> str:
+        """The subject for people to read."""
+        return self.named or self.subject
 
     @property
     def key(self) -> tuple[str, str, str]:

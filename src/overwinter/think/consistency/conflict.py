@@ -100,7 +100,7 @@ def _age(a: Claim, b: Claim) -> str:
     if abs(float(a.value) - float(b.value)) <= 1:  # type: ignore[arg-type]
         return ""
     then = f"in {a.year} and in {b.year}" if a.year != b.year else f"in {a.year}"
-    return f"the ages given for {a.subject} {then} do not fit: {a.words}, {b.words}"
+    return f"the ages given for {a.about} {then} do not fit: {a.words}, {b.words}"
 
 
 def _age_birth(a: Claim, b: Claim) -> str:
@@ -112,35 +112,41 @@ def _age_birth(a: Claim, b: Claim) -> str:
     if -2 <= behind <= 1:
         return ""
     years = age.year - float(birth.value)  # type: ignore[arg-type]
-    return f"{birth.words}, {a.subject} would be {years:g} in {age.year}, not as said ({age.words})"
+    return f"{birth.words}, {a.about} would be {years:g} in {age.year}, not as said ({age.words})"
+
+
+def _day(value: object) -> Day:
+    assert isinstance(value, tuple)
+    year, month, day = value
+    return Day(year, month, day, 0, 0)
 
 
 def _event_date(a: Claim, b: Claim) -> str:
-    one, two = Day(*a.value, 0, 0), Day(*b.value, 0, 0)  # type: ignore[misc, arg-type]
-    return f"two dates of {a.subject}: {one} here, {two} there" if one.differs(two) else ""
+    one, two = _day(a.value), _day(b.value)
+    return f"two dates of {a.about}: {one} here, {two} there" if one.differs(two) else ""
 
 
 def _place(a: Claim, b: Claim) -> str:
     one, two = set(str(a.value).split()), set(str(b.value).split())
     if one <= two or two <= one:
         return ""
-    day = Day(*(int(part) for part in a.attribute.split("-")), 0, 0)
-    return f"{a.subject} is in {a.words} and in {b.words} on {day}"
+    day = _day(tuple(map(int, a.attribute.split("-"))))
+    return f"{a.about} is in {a.words} and in {b.words} on {day}"
 
 
 def _death(a: Claim, b: Claim) -> str:
     if a.role == b.role == "death":
-        return f"two years of death of {a.subject}: {a.value:g} and {b.value:g}" if a.value != b.value else ""
+        return f"two years of death of {a.about}: {a.value:g} and {b.value:g}" if a.value != b.value else ""
     if a.role == b.role:
         return ""
     death, deed = (a, b) if a.role == "death" else (b, a)
     late = float(deed.value) > float(death.value)  # type: ignore[arg-type]
-    return f"{a.subject} {death.words}, yet {deed.words}" if late else ""
+    return f"{a.about} {death.words}, yet {deed.words}" if late else ""
 
 
 def _alive(a: Claim, b: Claim) -> str:
     dead = a.role == "death" and b.role == "deed"
-    return f"{a.subject} has died, and later {b.words}" if dead else ""
+    return f"{a.about} has died, and later {b.words}" if dead else ""
 
 
 def _colour(what: str) -> Callable[[Claim, Claim], str]:
@@ -153,7 +159,7 @@ def _colour(what: str) -> Callable[[Claim, Claim], str]:
             or (what == "hair" and b.value in _AGEING)
         ):
             return ""
-        return f"{a.subject}'s {what}: {a.words} here, {b.words} there"
+        return f"{a.about}'s {what}: {a.words} here, {b.words} there"
 
     return test
 
@@ -161,36 +167,36 @@ def _colour(what: str) -> Callable[[Claim, Claim], str]:
 def _kinship(a: Claim, b: Claim) -> str:
     if a.value == b.value or {str(a.value), str(b.value)} in _SAME_KIN:
         return ""
-    return f"{a.subject} is {a.attribute}'s {a.value} here and {b.value} there"
+    return f"{a.about} is {a.attribute}'s {a.value} here and {b.value} there"
 
 
 def _never(a: Claim, b: Claim) -> str:
     if {a.role, b.role} != {"never", "deed"}:
         return ""
     rule, deed = (a, b) if a.role == "never" else (b, a)
-    return f'{rule.subject}: "{" ".join(rule.words.split())}" as a rule, and yet "{" ".join(deed.words.split())}"'
+    return f'{rule.about}: "{" ".join(rule.words.split())}" as a rule, and yet "{" ".join(deed.words.split())}"'
 
 
 _TESTS: dict[str, Callable[[Claim, Claim], str]] = {
     "age": _age,
     "age_birth": _age_birth,
-    "birth": _numbers("two years of birth of {a.subject}"),
+    "birth": _numbers("two years of birth of {a.about}"),
     "event_date": _event_date,
     "order": _words("two orders of events"),
-    "duration": _numbers("two lengths of {a.subject}"),
+    "duration": _numbers("two lengths of {a.about}"),
     "place": _place,
     "death": _death,
     "alive": _alive,
     "eyes": _colour("eyes"),
     "hair": _colour("hair"),
     "name": _words("two spellings of one name"),
-    "title": _words("two ranks of {a.subject}"),
+    "title": _words("two ranks of {a.about}"),
     "kinship": _kinship,
-    "quantity": _numbers("two numbers of {a.attribute} of {a.subject}"),
-    "measure": _numbers("two values for the {a.attribute} of {a.subject}"),
-    "price": _numbers("two prices of {a.subject}"),
-    "distance": _numbers("two distances from {a.subject} to {a.attribute}"),
-    "direction": _words("{a.subject} and {a.attribute} lie two ways"),
+    "quantity": _numbers("two numbers of {a.attribute} of {a.about}"),
+    "measure": _numbers("two values for the {a.attribute} of {a.about}"),
+    "price": _numbers("two prices of {a.about}"),
+    "distance": _numbers("two distances from {a.about} to {a.attribute}"),
+    "direction": _words("{a.about} and {a.attribute} lie two ways"),
     "rule": _never,
     "law": _never,
 }

@@ -13,12 +13,17 @@ from overwinter.think.consistency.claim import Claim
 from overwinter.think.consistency.names import Name
 from overwinter.think.consistency.people import PAST
 from overwinter.think.consistency.seen import Seen, thing_key
+from overwinter.think.consistency.wordlist import listed
 
-_OBJECT = r"(?P<o>(?:the\s+|an?\s+|any\s+)?(?:[a-z-]+\s+)?[a-z-]{3,})(?=\s*(?:[,.;:]|$)|\s+(?:in|on|at|again|before|after|that|with|without|to|for|when|while|by|from|under|over|and|until|so|ever)\b)"
+_OBJECT = (
+    r"(?P<o>(?:the\s+|an?\s+|any\s+)?(?:[a-z-]+\s+)?[a-z-]{3,})(?=\s*(?:[,.;:]|$)|\s+(?:in|on|at"
+    r"|again|before|after|that|with|without|to|for|when|while|by|from|under|over|and|until|so|ever)\b)"
+)
 _NEVER = re.compile(
     rf"\b(?:never(?:\s+(?:again|once))?\s+(?P<past>{PAST})"
     rf"|(?:would|will|did|does|do)\s+never\s+(?P<b1>[a-z]+)"
-    rf"|(?:refus(?:ed|es)|made\s+it\s+a\s+rule\s+never|made\s+a\s+point\s+(?:of\s+)?never|had\s+sworn\s+never|swore\s+never|vowed\s+never)\s+to\s+(?P<b2>[a-z]+))\s+{_OBJECT}",
+    rf"|(?:refus(?:ed|es)|made\s+it\s+a\s+rule\s+never|made\s+a\s+point\s+(?:of\s+)?never"
+    rf"|had\s+sworn\s+never|swore\s+never|vowed\s+never)\s+to\s+(?P<b2>[a-z]+))\s+{_OBJECT}",
     re.I,
 )
 _NEVER_BEFORE = re.compile(
@@ -26,7 +31,8 @@ _NEVER_BEFORE = re.compile(
 )
 _BASE = re.compile(rf"^\s+(?P<b>[a-z]+)\s+{_OBJECT}", re.I)
 _FORBIDDEN = re.compile(
-    rf"\b(?:forbidden|forbade|forbids|prohibited|unlawful|illegal|not\s+allowed|allowed|permitted|might|may)\b(?P<gap>[^.;]{{0,40}}?)\s+(?:to\s+)?(?P<b>[a-z]+)\s+{_OBJECT}",
+    rf"\b(?:forbidden|forbade|forbids|prohibited|unlawful|illegal|not\s+allowed|allowed"
+    rf"|permitted|might|may)\b(?P<gap>[^.;]{{0,40}}?)\s+(?:to\s+)?(?P<b>[a-z]+)\s+{_OBJECT}",
     re.I,
 )
 _NOBODY = re.compile(
@@ -36,23 +42,30 @@ _NOBODY_MAY = re.compile(
     r"\b(?:nobody|no\s+one|no\s+man|forbidden|forbade|forbids|prohibited|unlawful|illegal)\b", re.I
 )
 _EXCUSE = re.compile(
-    r"\b(?:no\s+longer|gave\s+up|given\s+up|for\s+the\s+first\s+time|until|at\s+last|till|except|save\s+when|unless|only\s+once|as\s+usual\s+not|had)\b",
+    r"\b(?:no\s+longer|gave\s+up|given\s+up|for\s+the\s+first\s+time|until"
+    r"|at\s+last|till|except|save\s+when|unless|only\s+once|as\s+usual\s+not|had)\b",
     re.I,
 )
 _DID = re.compile(rf"\b(?P<past>{PAST})\s+{_OBJECT}", re.I)
 _EMPTY = frozenset(
-    ["it", "him", "her", "them", "that", "this", "anything", "something", "nothing", "one", "more", "much", "way", "time", "day", "word", "once", "again", "away", "well", "home", "back"]
+    listed(
+        "it him her them that this anything something nothing one more much way time day word once again away well home "
+        "back"
+    )
 )
-_LEMMAS = {
-    "ate": "eat", "eaten": "eat", "drank": "drink", "drunk": "drink", "rode": "ride", "ridden": "ride", "wore": "wear", "worn": "wear", "sang": "sing",
-    "sung": "sing", "told": "tell", "wrote": "write", "written": "write", "lit": "light", "took": "take", "taken": "take", "gave": "give", "spoke": "speak",
-    "went": "go", "came": "come", "saw": "see", "ran": "run", "swam": "swim", "drove": "drive", "flew": "fly", "kept": "keep", "held": "hold",
-    "left": "leave", "lost": "lose", "made": "make", "met": "meet", "paid": "pay", "sold": "sell", "bought": "buy", "sent": "send", "shot": "shoot",
-    "slept": "sleep", "stole": "steal", "swore": "swear", "taught": "teach", "threw": "throw", "broke": "break", "brought": "bring", "built": "build",
-    "caught": "catch", "chose": "choose", "drew": "draw", "fought": "fight", "felt": "feel", "found": "find", "forgot": "forget", "got": "get",
-    "grew": "grow", "heard": "hear", "knew": "know", "led": "lead", "lent": "lend", "rang": "ring", "rose": "rise", "said": "say", "sat": "sit",
-    "shook": "shake", "stood": "stand", "struck": "strike", "thought": "think", "tore": "tear", "understood": "understand", "won": "win", "dug": "dig",
-}  # fmt: skip
+_LEMMAS = dict(
+    pair.split(":")
+    for pair in listed(
+        "ate:eat eaten:eat drank:drink drunk:drink rode:ride ridden:ride wore:wear worn:wear sang:sing sung:sing "
+        "told:tell wrote:write written:write lit:light took:take taken:take gave:give spoke:speak went:go came:come "
+        "saw:see ran:run swam:swim drove:drive flew:fly kept:keep held:hold left:leave lost:lose made:make met:meet "
+        "paid:pay sold:sell bought:buy sent:send shot:shoot slept:sleep stole:steal swore:swear taught:teach "
+        "threw:throw broke:break brought:bring built:build caught:catch chose:choose drew:draw fought:fight felt:feel "
+        "found:find forgot:forget got:get grew:grow heard:hear knew:know led:lead lent:lend rang:ring rose:rise "
+        "said:say sat:sit shook:shake stood:stand struck:strike thought:think tore:tear understood:understand won:win "
+        "dug:dig"
+    )
+)
 
 
 def lemma(verb: str) -> str:
@@ -84,12 +97,12 @@ def rules(seen: Seen) -> Iterator[Claim]:
     if match is not None:
         deed, words = match
         if deed and not re.search(r"\bhad\s+never\b|\bnever\s+(?:had|been)\b", seen.words, re.I):
-            yield seen.claim("rule", person.key, deed, words, attribute=deed, role="never")
+            yield seen.claim_of("rule", person, deed, words, attribute=deed, role="never")
         return
     if not seen.sentence.asserted or _EXCUSE.search(seen.words):
         return
     for deed, words in _deeds(seen.words[person.last :]):
-        yield seen.claim("rule", person.key, deed, words, attribute=deed, role="deed")
+        yield seen.claim_of("rule", person, deed, words, attribute=deed, role="deed")
 
 
 def _never(seen: Seen, person: Name) -> tuple[str, str] | None:

@@ -8,25 +8,33 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
+from overwinter.think.consistency.wordlist import listed
+
 SMALL = {
     word: number
     for number, word in enumerate(
-        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
+        listed(
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+            "seventeen eighteen nineteen"
+        )
     )
 }
 TENS = {
-    word: 10 * number for number, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)
+    word: 10 * number for number, word in enumerate(listed("twenty thirty forty fifty sixty seventy eighty ninety"), 2)
 }
 LARGE = {"hundred": 100, "thousand": 1000, "million": 1_000_000, "dozen": 12, "score": 20}
 ORDINALS = {
     word: number
     for number, word in enumerate(
-        ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth", "twentieth"],
+        listed(
+            "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
+            "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
+        ),
         1,
     )
 } | {
     f"twenty-{word}": 20 + n
-    for n, word in enumerate(["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"], 1)
+    for n, word in enumerate(listed("first second third fourth fifth sixth seventh eighth ninth"), 1)
 }
 ORDINALS |= {
     "thirtieth": 30,
@@ -40,15 +48,19 @@ ORDINALS |= {
 MONTHS = {
     name: number
     for number, name in enumerate(
-        ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"], 1
+        listed("january february march april may june july august september october november december"),
+        1,
     )
 }
-WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+WEEKDAYS = listed("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
 
 _BIG = "hundred|thousand|million"
 _FIRST = "|".join([*SMALL, *TENS])
 _UNIT = "|".join([*SMALL, *TENS, *LARGE])
-NUMBER = rf"(?:\d[\d,]*(?:\.\d+)?(?:\s+(?:{_BIG}))?|(?:an?\s+(?:{'|'.join(LARGE)})|{_FIRST})s?(?:(?:\s+and\s+(?=(?:{_UNIT})\b)|[\s-]+)(?:{_UNIT}))*)\b"
+NUMBER = (
+    rf"(?:\d[\d,]*(?:\.\d+)?(?:\s+(?:{_BIG}))?|(?:an?\s+(?:{'|'.join(LARGE)})"
+    rf"|{_FIRST})s?(?:(?:\s+and\s+(?=(?:{_UNIT})\b)|[\s-]+)(?:{_UNIT}))*)\b"
+)
 """A pattern without groups; `number_of` says what it is worth."""
 _MONTH = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
 YEAR = r"(?:1[0-9]\d\d|20\d\d)"
@@ -62,7 +74,8 @@ DATE = re.compile(
 )
 BARE_YEAR = re.compile(rf"(?<![\d£$€,.-]){YEAR}(?![\d,.]*\d)(?!\s*(?:feet|miles|pounds|dollars|men|people|years?|°))\b")
 _HEDGE = re.compile(
-    r"\b(?:about|around|nearly|almost|some|roughly|approximately|over|under|more\s+than|less\s+than|at\s+least|hardly|scarcely|quite)\s+(?:an?\s+)?$",
+    r"\b(?:about|around|nearly|almost|some|roughly|approximately|over|under"
+    r"|more\s+than|less\s+than|at\s+least|hardly|scarcely|quite)\s+(?:an?\s+)?$",
     re.I,
 )
 
@@ -103,7 +116,7 @@ def days_in(words: str) -> list[Day]:
     found = []
     for match in DATE.finditer(words):
         parts = match.groupdict()
-        year = next((int(parts[k]) for k in ("y1", "y2", "y3", "y4", "y5") if parts[k]), 0)
+        year = next((int(parts[k]) for k in listed("y1 y2 y3 y4 y5") if parts[k]), 0)
         named = next((parts[k] for k in ("m1", "m2", "m3", "m5") if parts[k]), "")
         month = MONTHS[named.lower()] if named else int(parts["m4"])
         day = ORDINALS[parts["o3"]] if parts["o3"] else next((int(parts[k]) for k in ("d1", "d2", "d4") if parts[k]), 0)
@@ -127,8 +140,7 @@ def number_of(words: str) -> float | None:
     tokens = [token for token in re.split(r"[\s-]+", plain) if token not in {"and", "a", "an"}]
     if len(tokens) == 2 and tokens[0] in SMALL and tokens[1] in TENS and 0 < SMALL[tokens[0]] < 10:
         return float(SMALL[tokens[0]] + TENS[tokens[1]])  # "five and twenty"
-    for token in tokens:
-        token = token if token in SMALL or token in TENS else token.removesuffix("s")
+    for token in (t if t in SMALL or t in TENS else t.removesuffix("s") for t in tokens):
         if token in LARGE:
             current = (current or 1) * LARGE[token]
             if LARGE[token] >= 1000:

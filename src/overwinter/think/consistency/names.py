@@ -13,14 +13,22 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from overwinter.think.consistency.text import Text, folded
+from overwinter.think.consistency.wordlist import listed
 
 _CAPITAL = r"[A-ZÀ-ÖØ-Þ]"
 _NAME_WORD = rf"{_CAPITAL}(?:[^\W\d_]|[-’'](?!s\b)(?=[^\W\d_]))+|{_CAPITAL}\."
-RANKS = ["Captain", "Major", "Colonel", "General", "Lieutenant", "Sergeant", "Corporal", "Admiral", "Commodore", "Brigadier", "Inspector", "Superintendent", "Constable", "Ensign", "Commander", "Private", "Midshipman"]
+RANKS = listed(
+    "Captain Major Colonel General Lieutenant Sergeant Corporal Admiral Commodore Brigadier Inspector "
+    "Superintendent Constable Ensign Commander Private Midshipman"
+)
 """Titles of which a person has one at a time."""
-CIVIL = ["Mr", "Mrs", "Miss", "Ms", "Dr", "Doctor", "Professor", "Sir", "Lady", "Lord", "Reverend", "Father", "Mother", "Sister", "Brother", "Uncle", "Aunt", "Count", "Countess", "Duke", "Duchess", "King", "Queen", "Prince", "Princess", "Judge", "Madame", "Monsieur", "Mademoiselle", "Herr", "Frau", "Señor", "Don", "Saint", "Master", "Mistress", "President", "Senator", "Governor"]
+CIVIL = listed(
+    "Mr Mrs Miss Ms Dr Doctor Professor Sir Lady Lord Reverend Father Mother Sister Brother Uncle Aunt Count "
+    "Countess Duke Duchess King Queen Prince Princess Judge Madame Monsieur Mademoiselle Herr Frau Señor Don Saint "
+    "Master Mistress President Senator Governor"
+)
 FEMININE = frozenset(
-    ["mrs", "miss", "ms", "lady", "madame", "mademoiselle", "countess", "duchess", "queen", "princess", "aunt", "sister", "mother", "frau", "mistress"]
+    listed("mrs miss ms lady madame mademoiselle countess duchess queen princess aunt sister mother frau mistress")
 )
 _SHORT = {"Capt": "Captain", "Col": "Colonel", "Gen": "General", "Lt": "Lieutenant", "Sgt": "Sergeant", "Maj": "Major"}
 TITLE = rf"(?:{'|'.join([*RANKS, *CIVIL, *_SHORT])})\.?"
@@ -30,22 +38,56 @@ _SEQUENCE = re.compile(
 _TITLED = re.compile(rf"^(?P<t>{TITLE})\s+")
 
 _COMMON = frozenset(
-    ["the", "a", "an", "and", "or", "but", "if", "when", "while", "where", "who", "whom", "whose", "which", "what", "that", "this", "these", "those", "then", "there", "here", "he", "she", "it", "they", "we", "you", "i", "his", "her", "its", "their", "our", "my", "your", "in", "on", "at", "by", "for", "from", "to", "of", "with", "without", "within", "into", "upon", "under", "over", "after", "before", "during", "since", "until", "till", "as", "so", "no", "not", "never", "always", "nobody", "someone", "everybody", "born", "aged", "once", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "some", "many", "most", "all", "each", "every", "both", "few", "several", "such", "how", "why", "yet", "still", "just", "only", "even", "also", "now", "next", "last", "later", "soon", "again", "perhaps", "maybe", "both", "either", "neither", "nor", "because", "although", "though", "however", "chapter", "book", "part", "volume", "section", "page", "figure", "table", "oh", "ah", "yes", "well", "good", "dear", "great", "god", "heaven", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december", "christmas", "easter", "spring", "summer", "autumn", "winter", "north", "south", "east", "west", "english", "french", "german", "american", "italian", "spanish", "british", "roman", "greek", "latin", "european", "indian", "chinese", "russian", "irish", "scotch", "scottish", "welsh", "christian", "catholic", "mr", "mrs", "miss", "sir", "lady", "doctor", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety", "hundred", "between", "among", "down", "up", "out", "let", "nothing", "everything", "something", "thus", "too", "anyone", "everyone", "nobody", "gossip", "suppose", "had", "was", "were", "is", "are", "be", "been", "did", "do", "does", "has", "have", "said", "says", "would", "could", "will", "shall", "they'd", "it's", "never", "suddenly", "presently", "meanwhile", "afterwards", "finally", "first", "second", "third", "another", "other", "people", "men", "women", "they're"]
+    listed(
+        "the a an and or but if when while where who whom whose which what that this these those then there here he she "
+        "it they we you i his her its their our my your in on at by for from to of with without within into upon under "
+        "over after before during since until till as so no not never always nobody someone everybody born aged once "
+        "one two three four five six seven eight nine ten eleven twelve some many most all each every both few several "
+        "such how why yet still just only even also now next last later soon again perhaps maybe both either neither "
+        "nor because although though however chapter book part volume section page figure table oh ah yes well good "
+        "dear great god heaven monday tuesday wednesday thursday friday saturday sunday january february march april "
+        "may june july august september october november december christmas easter spring summer autumn winter north "
+        "south east west english french german american italian spanish british roman greek latin european indian "
+        "chinese russian irish scotch scottish welsh christian catholic mr mrs miss sir lady doctor twenty thirty forty "
+        "fifty sixty seventy eighty ninety hundred between among down up out let nothing everything something thus too "
+        "anyone everyone nobody gossip suppose had was were is are be been did do does has have said says would could "
+        "will shall they'd it's never suddenly presently meanwhile afterwards finally first second third another other "
+        "people men women they're"
+    )
 )
 _BODIES = frozenset(
-    ["party", "army", "navy", "americans", "union", "act", "acts", "association", "society", "company", "committee", "department", "bank", "war", "court", "congress", "government", "nations", "council", "league", "movement", "renaissance", "age", "era", "plan", "treaty", "rebellion", "amendment", "constitution", "bill", "board", "bureau", "commission", "corporation", "club", "family", "brothers", "sons", "regiment", "division", "brigade", "fleet", "class", "press", "times", "review", "gazette", "journal", "revolution", "convention", "compromise", "doctrine", "conference", "law", "code", "order", "system", "series", "act", "depression", "reserve", "security", "corps", "guard", "office", "post", "service"]
+    listed(
+        "party army navy americans union act acts association society company committee department bank war court "
+        "congress government nations council league movement renaissance age era plan treaty rebellion amendment "
+        "constitution bill board bureau commission corporation club family brothers sons regiment division brigade "
+        "fleet class press times review gazette journal revolution convention compromise doctrine conference law code "
+        "order system series act depression reserve security corps guard office post service"
+    )
 )
 PLACE_WORDS = frozenset(
-    ["hall", "house", "castle", "hotel", "inn", "abbey", "grange", "arms", "prison", "hospital", "tower", "street", "road", "lane", "bridge", "river", "lake", "hill", "mount", "mountain", "valley", "island", "isle", "bay", "cape", "port", "fort", "farm", "manor", "cottage", "court", "park", "square", "church", "chapel", "cathedral", "priory", "school", "college", "university", "station", "mill", "museum", "palace", "theatre", "library", "market", "forest", "wood", "woods", "moor", "heath", "dale", "sea", "ocean", "county", "shire", "city", "town", "village", "district", "harbour", "gate", "steeple", "spire", "mast", "monument", "dam", "wall", "lodge", "villa", "mansion", "barracks", "asylum", "workhouse", "observatory", "lighthouse", "temple", "mosque", "kingdom", "empire", "republic", "province", "state", "states", "desert", "canal", "creek", "falls", "point", "beach", "cliff", "quay", "wharf", "dock", "terrace", "avenue", "place", "close", "row"]
+    listed(
+        "hall house castle hotel inn abbey grange arms prison hospital tower street road lane bridge river lake hill "
+        "mount mountain valley island isle bay cape port fort farm manor cottage court park square church chapel "
+        "cathedral priory school college university station mill museum palace theatre library market forest wood woods "
+        "moor heath dale sea ocean county shire city town village district harbour gate steeple spire mast monument dam "
+        "wall lodge villa mansion barracks asylum workhouse observatory lighthouse temple mosque kingdom empire "
+        "republic province state states desert canal creek falls point beach cliff quay wharf dock terrace avenue place "
+        "close row"
+    )
 )
 _PLACE_FORE = frozenset(
-    ["upper", "lower", "nether", "little", "great", "new", "old", "north", "south", "east", "west", "saint", "st", "port", "fort", "mount", "lake", "cape", "san", "santa", "los"]
+    listed(
+        "upper lower nether little great new old north south east west saint st port fort mount lake cape san santa los"
+    )
 )
 _FORE_TITLES = frozenset({"North", "South", "East", "West", "Great"})
 _IN = re.compile(
     r"(?:\b(?:in|at|from|near|to|towards?|through|into|outside|beyond|leaving|reached|of))\s+(?:the\s+)?$", re.I
 )
-_SPOKE = r"(?:said|replied|cried|asked|answered|thought|exclaimed|whispered|muttered|remarked|observed|returned|shouted|laughed|smiled|nodded|sighed|murmured|called|added|continued|began|went|looked|sat|stood|felt|knew|wished|took|turned)"
+_SPOKE = (
+    r"(?:said|replied|cried|asked|answered|thought|exclaimed|whispered|muttered|remarked|observed|returned|shouted|laughed"
+    r"|smiled|nodded|sighed|murmured|called|added|continued|began|went|looked|sat|stood|felt|knew|wished|took|turned)"
+)
 _SPEAKS_AFTER = re.compile(
     rf"(?:,)?\s+{_SPOKE}\b|(?:['’]s)\s+(?:eyes|face|hand|hands|voice|heart|head|mother|father|wife|husband|lips|hair|mind)\b"
 )

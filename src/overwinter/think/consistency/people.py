@@ -13,6 +13,7 @@ from overwinter.think.consistency.claim import Claim
 from overwinter.think.consistency.figures import NUMBER, ORDINALS, number_of
 from overwinter.think.consistency.names import RANKS, Name
 from overwinter.think.consistency.seen import Seen
+from overwinter.think.consistency.wordlist import listed
 
 _N = rf"(?P<n>{NUMBER})"
 _WHO = r"(?:man|woman|boy|girl|lad|lass|youth|child|figure|person|widow|widower|bachelor|spinster|fellow|lady|gentleman|maid)"
@@ -22,48 +23,67 @@ _AGES = [
         rf"\b{_N}[\s-]+years?(?:[\s-]+old|\s+of\s+age)\b",
         rf"\b(?:aged|age(?:\s+of\b[^,.;]{{0,40}}?)?(?:\s+as|\s+was|\s+is)?)\s+{_N}(?!\s*(?:miles|men|pounds))\b",
         rf"\bturned\s+{_N}\b(?=\s*(?:[,.;]|in\b|that\b|on\b|this\b))",
-        rf"\b(?:is|was|being|were)\s+(?:only\s+|just\s+|barely\s+|already\s+|then\s+|now\s+)?{_N}(?=\s*(?:[,.;]|in\b|when\b|at\b|that\b|years?\s+old\b))(?!\s+(?:in\s+(?:number|all)))",
+        rf"\b(?:is|was|being|were)\s+(?:only\s+|just\s+|barely\s+|already\s+|then\s+"
+        rf"|now\s+)?{_N}(?=\s*(?:[,.;]|in\b|when\b|at\b|that\b|years?\s+old\b))(?!\s+(?:in\s+(?:number|all)))",
         rf"\ban?\s+(?:\w+\s+)?{_WHO}\s+of\s+(?:about\s+|some\s+)?{_N}\b",
         rf"\bage\s+of\s+{_N}\b",
-        rf"\b(?P<o>\d{{1,3}}(?:st|nd|rd|th)|{'|'.join(sorted(ORDINALS, key=len, reverse=True))})\s+(?:birthday|year\s+of\s+(?:his|her)\s+age)\b",
+        rf"\b(?P<o>\d{{1,3}}(?:st|nd|rd|th)"
+        rf"|{'|'.join(sorted(ORDINALS, key=len, reverse=True))})\s+(?:birthday|year\s+of\s+(?:his|her)\s+age)\b",
     )
 ]
 _AGE_GATE = re.compile(r"\b(?:years?|aged?|turned|birthday|is|was|were|being|of)\b", re.I)
 _BIRTH = re.compile(r"\b(?:born|birth|came?\s+into\s+the\s+world|come\s+into\s+the\s+world|saw\s+the\s+light)\b", re.I)
 _NOT_BIRTH = re.compile(
-    r"\b(?:died|dead|aged?|turned|years?\s+(?:old|after|before|later)|gave\s+birth|before\s+\w+\s+(?:was|were)\s+born|birthday|of\s+his|of\s+her|married"
+    r"\b(?:died|dead|aged?|turned|years?\s+(?:old|after|before|later)|gave\s+birth"
+    r"|before\s+\w+\s+(?:was|were)\s+born|birthday|of\s+his|of\s+her|married"
     r"|(?:first|second|third|eldest|youngest|only)?\s*(?:son|daughter|child|children)\s+(?:was|were)\s+born|birth\s+to)\b",
     re.I,
 )
 _DIED = (
-    r"(?:(?:had\s+|has\s+)?(?:died|perished|drowned|(?:been\s+)?(?:was\s+)?(?:killed|buried|drowned|murdered|hanged|executed|slain|shot\s+dead|laid\s+to\s+rest))"
+    r"(?:(?:had\s+|has\s+)?(?:died|perished|drowned|(?:been\s+)?(?:was\s+)?(?:killed"
+    r"|buried|drowned|murdered|hanged|executed|slain|shot\s+dead|laid\s+to\s+rest))"
     r"|(?:was|were|lay)\s+dead)"
 )
 _DEATH_AFTER = re.compile(
-    rf"^(?:,[^,]{{1,50}},)?\s+(?:(?!\b(?:who|whose|his|her|that|father|mother|and\s+[A-Z])\b)[a-z]+\s+){{0,6}}?{_DIED}(?![\w-])(?!\s+to\s+the\s+world)"
+    rf"^(?:,[^,]{{1,50}},)?\s+(?:(?!\b(?:who|whose|his|her|that|father|mother"
+    rf"|and\s+[A-Z])\b)[a-z]+\s+){{0,6}}?{_DIED}(?![\w-])(?!\s+to\s+the\s+world)"
 )
 _DEATH_BEFORE = re.compile(
-    r"\b(?:death\s+of|buried|killed|murdered|funeral\s+of|executed|hanged|burial\s+of|grave\s+of)\s+(?:the\s+)?(?:poor\s+|old\s+|young\s+)?$",
+    r"\b(?:death\s+of|buried|killed|murdered|funeral\s+of|executed|hanged"
+    r"|burial\s+of|grave\s+of)\s+(?:the\s+)?(?:poor\s+|old\s+|young\s+)?$",
     re.I,
 )
 _PLUPERFECT = re.compile(r"\b(?:had|has|have)\b", re.I)
 _NO_DEED = re.compile(
-    r"\b(?:had|has|been|dead|died|death|grave|buried|funeral|memory|memorial|statue|portrait|picture|tomb|heirs?|widow|late|ghost|corpse|body|coffin"
-    r"|remember(?:ed|s)?|years?\s+before|years?\s+ago|once|used\s+to|formerly|earlier|in\s+(?:his|her)\s+youth|as\s+a\s+(?:boy|girl|child)|before\s+(?:his|her))\b",
+    r"\b(?:had|has|been|dead|died|death|grave|buried|funeral|memory|memorial"
+    r"|statue|portrait|picture|tomb|heirs?|widow|late|ghost|corpse|body|coffin"
+    r"|remember(?:ed|s)?|years?\s+before|years?\s+ago|once|used\s+to|formerly|earlier"
+    r"|in\s+(?:his|her)\s+youth|as\s+a\s+(?:boy|girl|child)|before\s+(?:his|her))\b",
     re.I,
 )
-_IRREGULAR = ["went", "came", "sat", "stood", "took", "gave", "said", "told", "made", "saw", "ran", "rode", "wrote", "read", "sang", "spoke", "knew", "heard", "held", "kept", "left", "let", "lit", "lost", "met", "paid", "put", "rose", "sent", "set", "shook", "shut", "slept", "sold", "bought", "thought", "threw", "woke", "wore", "began", "bent", "bit", "blew", "broke", "brought", "built", "caught", "chose", "cut", "drank", "drew", "drove", "ate", "fell", "fed", "felt", "fought", "found", "flew", "forgot", "got", "grew", "hid", "hit", "hurt", "laid", "led", "leant", "lent", "meant", "swam", "swore", "spent", "struck", "stuck", "swept", "taught", "tore", "understood", "won", "wound", "bowed"]
+_IRREGULAR = listed(
+    "went came sat stood took gave said told made saw ran rode wrote read sang spoke knew heard held kept left let "
+    "lit lost met paid put rose sent set shook shut slept sold bought thought threw woke wore began bent bit blew "
+    "broke brought built caught chose cut drank drew drove ate fell fed felt fought found flew forgot got grew hid "
+    "hit hurt laid led leant lent meant swam swore spent struck stuck swept taught tore understood won wound bowed"
+)
 PAST = rf"(?:{'|'.join(_IRREGULAR)}|[a-z]{{2,}}(?<!ee)ed)"
 _ACTS = re.compile(
     rf"^(?:,?\s+(?:then|now|also|again|quickly|slowly|silently|at\s+once|himself|herself))?\s+(?P<v>{PAST})\b(?!\s+by\b)"
 )
-COLOURS = {
-    "blue": "blue", "brown": "brown", "green": "green", "grey": "grey", "gray": "grey", "black": "black", "hazel": "hazel", "violet": "violet",
-    "red": "red", "ginger": "red", "auburn": "auburn", "chestnut": "brown", "golden": "fair", "blond": "fair", "blonde": "fair", "fair": "fair",
-    "flaxen": "fair", "yellow": "fair", "white": "white", "silver": "white", "raven": "black", "amber": "hazel",
-}  # fmt: skip
+COLOURS = dict(
+    pair.split(":")
+    for pair in listed(
+        "blue:blue brown:brown green:green grey:grey gray:grey black:black hazel:hazel violet:violet red:red ginger:red "
+        "auburn:auburn chestnut:brown golden:fair blond:fair blonde:fair fair:fair flaxen:fair yellow:fair white:white "
+        "silver:white raven:black amber:hazel"
+    )
+)
 _COLOUR = rf"(?P<c>{'|'.join(COLOURS)})"
-_MODIFIERS = r"(?:(?:dark|light|pale|bright|deep|clear|large|big|small|long|short|thick|thin|fine|soft|cold|keen|very|quite|rather|of|an?|the|as|curly|straight|lank|matted|rich)[\s,-]+)*"
+_MODIFIERS = (
+    r"(?:(?:dark|light|pale|bright|deep|clear|large|big|small|long|short|thick|thin|fine|soft"
+    r"|cold|keen|very|quite|rather|of|an?|the|as|curly|straight|lank|matted|rich)[\s,-]+)*"
+)
 _FEATURE = {
     feature: [
         re.compile(rf"\b{_COLOUR},?[\s-]+(?:[a-z]+,?\s+(?:and\s+)?){{0,2}}?{noun}\b", re.I),
@@ -76,10 +96,14 @@ _FEATURE = {
 }
 _FEATURE_GATE = re.compile(r"\b(?:eyes|hair|locks|curls|tresses)\b", re.I)
 _DYED = re.compile(
-    r"\b(?:dye[ds]?|dyeing|wigs?|turned|turning|gone|went|grown?|grew|bleached|powdered|painted|stained|false|firelight|in\s+that\s+light)\b",
+    r"\b(?:dye[ds]?|dyeing|wigs?|turned|turning|gone|went|grown?|grew"
+    r"|bleached|powdered|painted|stained|false|firelight|in\s+that\s+light)\b",
     re.I,
 )
-_KIN = ["father", "mother", "son", "daughter", "brother", "sister", "uncle", "aunt", "nephew", "niece", "cousin", "grandfather", "grandmother", "grandson", "granddaughter", "husband", "wife"]
+_KIN = listed(
+    "father mother son daughter brother sister uncle aunt nephew niece cousin grandfather grandmother grandson "
+    "granddaughter husband wife"
+)
 _KIN_OF = re.compile(rf"\b(?:the|a)\s+(?:\w+\s+){{0,2}}?(?P<k>{'|'.join(_KIN)})\s+(?:of|to)\s+$", re.I)
 _KIN_S = re.compile(rf"^['’]s?\s+(?:\w+\s+){{0,1}}?(?P<k>{'|'.join(_KIN)})\b(?!['’]s)", re.I)
 _IN_LAW = re.compile(r"^(?:-|\s+)in(?:-|\s+)law|^(?:-|\s+)(?:son|daughter)")
@@ -102,8 +126,8 @@ def ages(seen: Seen) -> Iterator[Claim]:
         value = number_of(said["n"]) if said.get("n") else _ordinal(match["o"])
         if value is None or not 0 < value < 120 or str(seen.year) in match[0]:
             continue
-        yield seen.claim("age", person.key, seen.year - value, match[0], year=seen.year, role="age")
-        yield seen.claim("age_birth", person.key, seen.year - value, match[0], year=seen.year, role="age")
+        yield seen.claim_of("age", person, seen.year - value, match[0], year=seen.year, role="age")
+        yield seen.claim_of("age_birth", person, seen.year - value, match[0], year=seen.year, role="age")
         return
 
 
@@ -117,8 +141,8 @@ def births(seen: Seen) -> Iterator[Claim]:
     if person is None or cue is None or _NOT_BIRTH.search(seen.words) or len(seen.years) != 1:
         return
     year = seen.years[0][0]
-    yield seen.claim("birth", person.key, float(year), str(year))
-    yield seen.claim("age_birth", person.key, float(year), f"born in {year}", role="birth")
+    yield seen.claim_of("birth", person, float(year), str(year))
+    yield seen.claim_of("age_birth", person, float(year), f"born in {year}", role="birth")
 
 
 def deaths(seen: Seen) -> Iterator[Claim]:
@@ -135,9 +159,9 @@ def deaths(seen: Seen) -> Iterator[Claim]:
     if acts is None or len(person.key.split()) < 2 or len(person.words.split()) < 2:
         return
     if seen.year:
-        yield seen.claim("death", person.key, float(seen.year), f"{acts['v']} in {seen.year}", role="deed")
+        yield seen.claim_of("death", person, float(seen.year), f"{acts['v']} in {seen.year}", role="deed")
     elif not seen.days:
-        yield seen.claim("alive", person.key, float(seen.sentence.number), acts["v"], role="deed")
+        yield seen.claim_of("alive", person, float(seen.sentence.number), acts["v"], role="deed")
 
 
 def _is_death(seen: Seen, person: Name) -> bool:
@@ -147,13 +171,13 @@ def _is_death(seen: Seen, person: Name) -> bool:
 
 def _death(seen: Seen, person: Name) -> Iterator[Claim]:
     if len(seen.years) == 1:
-        yield seen.claim("death", person.key, float(seen.year), f"died in {seen.year}", role="death")
+        yield seen.claim_of("death", person, float(seen.year), f"died in {seen.year}", role="death")
     if (
         not seen.years
         and len(person.words.split()) > 1
         and not re.search(r"\b(?:when|after|before|since|until|till)\b", seen.words, re.I)
     ):
-        yield seen.claim("alive", person.key, float(seen.sentence.number), "died", role="death")
+        yield seen.claim_of("alive", person, float(seen.sentence.number), "died", role="death")
 
 
 def looks(seen: Seen) -> Iterator[Claim]:
@@ -165,7 +189,7 @@ def looks(seen: Seen) -> Iterator[Claim]:
         for pattern in patterns:
             match = pattern.search(seen.words)
             if match:
-                yield seen.claim(feature, seen.person.key, COLOURS[match["c"].lower()], match["c"], role=changed)
+                yield seen.claim_of(feature, seen.person, COLOURS[match["c"].lower()], match["c"], role=changed)
                 break
 
 
@@ -174,7 +198,7 @@ def ranks(seen: Seen) -> Iterator[Claim]:
     for person in seen.persons:
         if person.title in RANKS and len(person.words.split()) > 1:
             changed = "changed" if _PROMOTED.search(seen.words) else ""
-            yield seen.claim("title", person.key, person.title, person.title, role=changed)
+            yield seen.claim_of("title", person, person.title, person.title, role=changed)
 
 
 def kinship(seen: Seen) -> Iterator[Claim]:
@@ -194,7 +218,7 @@ def kinship(seen: Seen) -> Iterator[Claim]:
             r"\b(?:and|with|to|for|about|met|saw|that|than|by|from)\b(?!\s+be)", gap.replace(match[0].strip(), "")
         ):
             return
-        yield seen.claim("kinship", other.key, match["k"].lower(), match["k"], attribute=owner.key)
+        yield seen.claim_of("kinship", other, match["k"].lower(), match["k"], attribute=owner.key)
         return
 
 
@@ -209,10 +233,25 @@ def spellings(seen: Seen) -> Iterator[Claim]:
 _ALIKE = [
     (re.compile(pattern), into)
     for pattern, into in (
-        (r"ph", "f"), (r"ck", "k"), (r"c(?=[aouklrt])", "k"), (r"ch", "k"), (r"qu", "kw"), (r"th", "t"), (r"wh", "w"), (r"z", "s"), (r"ie$|ey$|ye$|i$", "y"),
-        (r"y|ie", "i"), (r"ea|ee|ei", "e"), (r"ai|ay", "a"), (r"ou|oo", "u"), (r"e$", ""), (r"(.)\1", r"\1"), (r"gh", "g"), (r"h(?=[^aeiou]|$)", ""),
+        (r"ph", "f"),
+        (r"ck", "k"),
+        (r"c(?=[aouklrt])", "k"),
+        (r"ch", "k"),
+        (r"qu", "kw"),
+        (r"th", "t"),
+        (r"wh", "w"),
+        (r"z", "s"),
+        (r"ie$|ey$|ye$|i$", "y"),
+        (r"y|ie", "i"),
+        (r"ea|ee|ei", "e"),
+        (r"ai|ay", "a"),
+        (r"ou|oo", "u"),
+        (r"e$", ""),
+        (r"(.)\1", r"\1"),
+        (r"gh", "g"),
+        (r"h(?=[^aeiou]|$)", ""),
     )
-]  # fmt: skip
+]
 
 
 def skeleton(word: str) -> str:

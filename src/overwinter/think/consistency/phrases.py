@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from overwinter.think.consistency.planted import Phrasing, Vocabulary
+from overwinter.think.consistency.planted import Phrasing
+from overwinter.think.consistency.slots import Vocabulary
+from overwinter.think.consistency.wordlist import listed
 
 DEVELOPMENT: dict[str, Phrasing] = {
     "age": Phrasing(
@@ -202,9 +204,20 @@ DEVELOPMENT: dict[str, Phrasing] = {
 }
 
 WORDS = Vocabulary(
-    first_names=["Albert", "Bertha", "Conrad", "Della", "Ernest", "Flora", "Godfrey", "Harriet", "Ignatius", "Judith", "Kenneth", "Lavinia", "Maurice", "Nora", "Oswald", "Prudence", "Rupert", "Sabina", "Tobias", "Ursula"],
-    surnames=["Ashdown", "Barlow", "Calloway", "Dawlish", "Elphick", "Farraday", "Gadsby", "Harker", "Imrie", "Jephson", "Kestrel", "Lomax", "Mossop", "Nuttall", "Osgood", "Penrose", "Quayle", "Ridley", "Stapleton", "Thwaite", "Upjohn", "Venables", "Wexford", "Yelland", "Babcock", "Chidley", "Draycott", "Fothergill", "Gosling", "Hebden", "Kersey", "Lidgate", "Mowbray", "Northcott", "Orchard", "Plumtree", "Rookwood", "Swinburne", "Tregarth", "Woodruff"],
-    towns=["Ashwick", "Bramcote", "Coldharbour", "Deepdale", "Elmstead", "Foxhall", "Greystoke", "Hazelwick", "Ivinghoe", "Kelmarsh", "Longmere", "Millbrook", "Northwold", "Oakhampton", "Plumstock", "Ravensby", "Stonebeck", "Thornhill", "Upwick", "Willowby"],
+    first_names=listed(
+        "Albert Bertha Conrad Della Ernest Flora Godfrey Harriet Ignatius Judith Kenneth Lavinia Maurice Nora Oswald "
+        "Prudence Rupert Sabina Tobias Ursula"
+    ),
+    surnames=listed(
+        "Ashdown Barlow Calloway Dawlish Elphick Farraday Gadsby Harker Imrie Jephson Kestrel Lomax Mossop Nuttall "
+        "Osgood Penrose Quayle Ridley Stapleton Thwaite Upjohn Venables Wexford Yelland Babcock Chidley Draycott "
+        "Fothergill Gosling Hebden Kersey Lidgate Mowbray Northcott Orchard Plumtree Rookwood Swinburne Tregarth "
+        "Woodruff"
+    ),
+    towns=listed(
+        "Ashwick Bramcote Coldharbour Deepdale Elmstead Foxhall Greystoke Hazelwick Ivinghoe Kelmarsh Longmere "
+        "Millbrook Northwold Oakhampton Plumstock Ravensby Stonebeck Thornhill Upwick Willowby"
+    ),
     events=(
         "the fire at {}",
         "the wedding at {}",
@@ -214,13 +227,13 @@ WORDS = Vocabulary(
         "the ball at {}",
     ),
     things=("{} Hall", "{} House", "the {} Hotel", "{} Castle", "the inn at {}"),
-    counted=["rooms", "doors", "guests", "servants", "books", "windows", "cellars"],
+    counted=listed("rooms doors guests servants books windows cellars"),
     measured=("{} Tower", "the spire of {}", "the {} Mast", "the dam at {}"),
     priced=("the {} mill", "the {} necklace", "the house at {}", "the {} clock"),
     colours=["blue", "brown", "green"],
     hair=["red", "black", "golden", "brown"],
-    titles=["Captain", "Major", "Colonel", "Lieutenant", "Sergeant", "Admiral"],
-    kin=["uncle", "nephew", "cousin", "aunt", "brother", "sister", "son", "daughter", "grandfather", "niece"],
+    titles=listed("Captain Major Colonel Lieutenant Sergeant Admiral"),
+    kin=listed("uncle nephew cousin aunt brother sister son daughter grandfather niece"),
     habits=(
         ("drink", "drank", "drunk", "wine"),
         ("eat", "ate", "eaten", "meat"),

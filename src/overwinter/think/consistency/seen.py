@@ -54,6 +54,10 @@ class Seen:
         distinct = {year for year, _ in self.years}
         return distinct.pop() if len(distinct) == 1 else 0
 
+    def claim_of(self, kind: str, person: Name, value: Value, words: str, **more: Any) -> Claim:
+        """A claim about somebody, under the name the text gives."""
+        return self.claim(kind, person.key, value, words, named=person.words, **more)
+
     def claim(self, kind: str, subject: str, value: Value, words: str, **more: Any) -> Claim:
         more.setdefault("attribute", kind)
         return Claim(

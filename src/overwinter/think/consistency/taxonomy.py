@@ -1,4 +1,4 @@
-"""What can be inconsistent in a long text: five categories, nineteen subtypes (ConStory-Bench, arXiv 2603.05890), and the kinds the rules claim.
+"""What can be inconsistent in a long text: five categories, nineteen subtypes (ConStory-Bench, arXiv 2603.05890), and what rules claim.
 
 A kind is a thing the rule path looks for and is measured on; each belongs to one subtype. Subtypes without a kind are for a model to find
 (`model.py`): no rule of ours reads tone, causes or what a character should know.

@@ -27,8 +27,10 @@ _SINGLE = re.compile(r"(?:(?<=[\s—(-])|^)['‘](?=[A-Z\d…])(?P<said>.*?[.,!?
 _UNREAL = re.compile(
     r"\b(?:if|unless|whether|perhaps|maybe|possibly|probably|presumably|supposedly|allegedly|reportedly|suppos(?:e|es|ed|ing)"
     r"|imagin(?:e|es|ed|ing|ation)|dream(?:s|t|ed|ing)?|nightmare|vision|fanc(?:y|ied|ies)|pretend(?:s|ed|ing)?"
-    r"|rumou?r(?:s|ed)?|gossip|legend|fable|myth|tale|ballad|stor(?:y|ies)\s+(?:goes|went|says?|that|has|had)|hearsay|it\s+(?:is|was)\s+said|said\s+to\s+(?:be|have)|they\s+say"
-    r"|people\s+said|told\s+(?:him|her|them|me|us|people|that|everyone|everybody)|claim(?:s|ed)?|lied|lying|liar|(?:the|his|her)\s+lies?|false|falsely|untrue|not\s+true|wrong|wrongly|mistaken(?:ly)?"
+    r"|rumou?r(?:s|ed)?|gossip|legend|fable|myth|tale|ballad|stor(?:y|ies)\s+(?:goes|went"
+    r"|says?|that|has|had)|hearsay|it\s+(?:is|was)\s+said|said\s+to\s+(?:be|have)|they\s+say"
+    r"|people\s+said|told\s+(?:him|her|them|me|us|people|that|everyone|everybody)|claim(?:s|ed)?|lied"
+    r"|lying|liar|(?:the|his|her)\s+lies?|false|falsely|untrue|not\s+true|wrong|wrongly|mistaken(?:ly)?"
     r"|error|as\s+though|as\s+if|wish(?:es|ed)?|hop(?:e|es|ed|ing)|seem(?:s|ed)?|appear(?:s|ed)\s+to|thought|think|thinks|believ(?:e|es|ed)"
     r"|guess(?:es|ed)?|suspect(?:s|ed)?|doubt(?:s|ed)?|would|might|may|could|should|were\s+to|almost|nearly\s+\w+ed|not|n['’]t|no\s+longer"
     r"|had\s+(?:it|things|he|she|they)\s+(?:been|gone|not)|ghost|spirit|madness|raving|joke|jest|jokingly|joked)\b",

@@ -13,6 +13,7 @@ from overwinter.think.consistency.claim import Claim
 from overwinter.think.consistency.figures import NUMBER, is_hedged, number_of
 from overwinter.think.consistency.names import PLACE_WORDS, Name, is_common
 from overwinter.think.consistency.seen import Seen, thing_key
+from overwinter.think.consistency.wordlist import listed
 
 _N = rf"(?P<n>{NUMBER})"
 _PROPER = r"[A-ZÀ-Þ][\w’'-]+(?<!['’]s)(?:\s+[A-ZÀ-Þ][\w’'-]+(?<!['’]s)){0,3}"
@@ -24,7 +25,8 @@ _TECHNICAL = re.compile(r"^(?:The|the)\s+(?:[\w.-]+\s+){1,4}?(?=(?:is|are|has|ho
 _PRESENT = re.compile(r"\b(?:is|are|has|holds|costs|lasts|contains|takes)\b")
 _PAST = re.compile(r"\b(?:was|were|had|did)\b|ed\b")
 _HAS = re.compile(
-    r"\b(?:has|have|had|held|holds?|contain(?:s|ed)?|boast(?:s|ed)?|number\s+of|there\s+(?:is|are|was|were)|with|count(?:s|ed)|compris(?:es?|ed)|consist(?:s|ed)\s+of|includ(?:es|ed))\b",
+    r"\b(?:has|have|had|held|holds?|contain(?:s|ed)?|boast(?:s|ed)?|number\s+of|there\s+(?:is"
+    r"|are|was|were)|with|count(?:s|ed)|compris(?:es?|ed)|consist(?:s|ed)\s+of|includ(?:es|ed))\b",
     re.I,
 )
 _COUNTED = re.compile(rf"\b{_N}\s+(?P<u>[a-z]+(?:\s+[a-z]+)?s|men|women|children|people|oxen|sheep)\b")
@@ -36,26 +38,55 @@ _CHANGED = re.compile(
     re.I,
 )
 _TIME_UNITS = frozenset(
-    ["seconds", "minutes", "hours", "days", "nights", "weeks", "months", "years", "decades", "centuries", "times", "o'clock", "moments"]
+    listed("seconds minutes hours days nights weeks months years decades centuries times o'clock moments")
 )
 _MEASURES = {
-    "inch": 0.0254, "inche": 0.0254, "foot": 0.3048, "feet": 0.3048, "yard": 0.9144, "fathom": 1.8288, "mile": 1609.344, "league": 4828.0, "metre": 1.0,
-    "meter": 1.0, "kilometre": 1000.0, "kilometer": 1000.0, "centimetre": 0.01, "km": 1000.0, "m": 1.0, "cm": 0.01, "ft": 0.3048,
-}  # fmt: skip
+    "inch": 0.0254,
+    "inche": 0.0254,
+    "foot": 0.3048,
+    "feet": 0.3048,
+    "yard": 0.9144,
+    "fathom": 1.8288,
+    "mile": 1609.344,
+    "league": 4828.0,
+    "metre": 1.0,
+    "meter": 1.0,
+    "kilometre": 1000.0,
+    "kilometer": 1000.0,
+    "centimetre": 0.01,
+    "km": 1000.0,
+    "m": 1.0,
+    "cm": 0.01,
+    "ft": 0.3048,
+}
 _LENGTH = rf"(?P<m>{'|'.join(sorted(_MEASURES, key=len, reverse=True))})s?"
 _DIMENSIONS = {
-    "high": "height", "tall": "height", "wide": "width", "broad": "width", "long": "length", "deep": "depth", "thick": "thickness", "across": "width",
-    "height": "height", "width": "width", "length": "length", "depth": "depth", "breadth": "width", "thickness": "thickness",
-}  # fmt: skip
+    "high": "height",
+    "tall": "height",
+    "wide": "width",
+    "broad": "width",
+    "long": "length",
+    "deep": "depth",
+    "thick": "thickness",
+    "across": "width",
+    "height": "height",
+    "width": "width",
+    "length": "length",
+    "depth": "depth",
+    "breadth": "width",
+    "thickness": "thickness",
+}
 _SIZE = re.compile(rf"\b{_N}\s+{_LENGTH}\s+(?:in\s+)?(?P<d>{'|'.join(_DIMENSIONS)})\b", re.I)
 _FAR = re.compile(rf"\b{_N}\s+{_LENGTH}\b(?!\s+(?:in\s+)?(?:{'|'.join(_DIMENSIONS)}|an\s+hour|per\b))", re.I)
 _APART = re.compile(r"\b(?:(?:[Ff]rom|[Bb]etween)\s+(?:the\s+)?[A-ZÀ-Þ]|separat(?:es?|ed)\b|apart\b|distance\b)")
 _MOVES = re.compile(
-    r"\b(?:walked|rode|ran|drove|travelled|traveled|marched|sailed|came|went|halfway|within|more|further|farther|still|now|yet|already|nearly\s+all)\b",
+    r"\b(?:walked|rode|ran|drove|travelled|traveled|marched|sailed|came|went"
+    r"|halfway|within|more|further|farther|still|now|yet|already|nearly\s+all)\b",
     re.I,
 )
 _MONEY = re.compile(
-    rf"(?:(?P<s>[£$€])\s?(?P<a>\d[\d,]*(?:\.\d+)?)|\b(?P<n>{NUMBER})\s+(?P<c>pounds|dollars|guineas|shillings|francs|crowns|euros?|cents|pence|marks|ducats|roubles|florins|livres))(?!\s+(?:a|per|each)\b)",
+    rf"(?:(?P<s>[£$€])\s?(?P<a>\d[\d,]*(?:\.\d+)?)|\b(?P<n>{NUMBER})\s+(?P<c>pounds|dollars|guineas"
+    rf"|shillings|francs|crowns|euros?|cents|pence|marks|ducats|roubles|florins|livres))(?!\s+(?:a|per|each)\b)",
     re.I,
 )
 _PRICED = re.compile(r"\b(?:costs?|price|bought|paid|purchased?|worth)\b", re.I)
@@ -64,8 +95,10 @@ _SIDE = re.compile(rf"\b(?P<v>{_COMPASS})(?:ward)?s?\s+of\s+(?:the\s+)?$", re.I)
 _LIES = re.compile(r"\b(?:lay|lies|was|is|stood|stands|situated|located|found)\b|^[^.]*,[^,]*\bof\b[^,]*,", re.I)
 OPPOSITE = {"north": "s", "south": "n", "east": "w", "west": "e"}
 _LIST = re.compile(
-    rf"(?<![\w-])(?P<n>{NUMBER})\s+(?P<u>(?:[a-z]+\s+){{0,2}}?(?:[a-z]+s|men|women|children|people|mice|feet))\b(?P<gap>[^:.;!?]{{0,60}}):\s*(?P<items>[^:.;!?]+)\.(?:\s|$)", re.I
-)  # fmt: skip
+    rf"(?<![\w-])(?P<n>{NUMBER})\s+(?P<u>(?:[a-z]+\s+){{0,2}}?(?:[a-z]+s|men|women|children"
+    rf"|people|mice|feet))\b(?P<gap>[^:.;!?]{{0,60}}):\s*(?P<items>[^:.;!?]+)\.(?:\s|$)",
+    re.I,
+)
 
 
 _HEAD = re.compile(r"\b[Tt]he\s+(?:price|cost|number|height|width|length|depth|size|value)\s+of\s+", re.I)

@@ -12,27 +12,49 @@ from dataclasses import dataclass
 from overwinter.think.consistency.claim import Claim
 from overwinter.think.consistency.figures import NUMBER, WEEKDAYS, YEAR, Day, is_hedged, number_of
 from overwinter.think.consistency.seen import Seen, thing_key
+from overwinter.think.consistency.wordlist import listed
 
-_EVENT_NOUN = ["fire", "flood", "wedding", "marriage", "battle", "siege", "war", "voyage", "journey", "trial", "strike", "riot", "rising", "revolt", "rebellion", "mutiny", "ball", "fair", "feast", "festival", "election", "meeting", "council", "conference", "congress", "storm", "tempest", "earthquake", "accident", "explosion", "wreck", "shipwreck", "collapse", "murder", "robbery", "coronation", "funeral", "treaty", "expedition", "march", "attack", "assault", "raid", "concert", "exhibition", "race", "match", "regatta", "harvest", "famine", "plague", "epidemic", "fever", "winter", "dinner", "banquet", "party", "picnic", "auction", "sale", "inquest", "hearing", "inquiry", "examination", "parade", "procession", "pilgrimage", "crossing", "passage", "reign", "campaign", "truce", "armistice", "blockade", "occupation", "lockout", "rehearsal", "performance", "opening", "launch", "outage", "incident", "migration", "release"]
+_EVENT_NOUN = listed(
+    "fire flood wedding marriage battle siege war voyage journey trial strike riot rising revolt rebellion mutiny "
+    "ball fair feast festival election meeting council conference congress storm tempest earthquake accident "
+    "explosion wreck shipwreck collapse murder robbery coronation funeral treaty expedition march attack assault "
+    "raid concert exhibition race match regatta harvest famine plague epidemic fever winter dinner banquet party "
+    "picnic auction sale inquest hearing inquiry examination parade procession pilgrimage crossing passage reign "
+    "campaign truce armistice blockade occupation lockout rehearsal performance opening launch outage incident "
+    "migration release"
+)
 _NOUN = rf"(?:{'|'.join(_EVENT_NOUN)})"
 _PROPER = r"(?:the\s+)?[A-ZÀ-Þ][\w’'-]+(?<!['’]s)(?:\s+(?:of\s+)?[A-ZÀ-Þ][\w’'-]+(?<!['’]s)){0,3}"
 _EVENT = re.compile(
-    rf"\b(?:[Tt]he\s+(?:[a-z]+\s+)?{_NOUN}\s+(?:of|at|in|to|on|near|from|with|for|between)\s+{_PROPER}|[Tt]he\s+{_PROPER}\s+{_NOUN})\b(?!['’]s)"
+    rf"\b(?:[Tt]he\s+(?:[a-z]+\s+)?{_NOUN}\s+(?:of|at|in|to|on|near|from"
+    rf"|with|for|between)\s+{_PROPER}|[Tt]he\s+{_PROPER}\s+{_NOUN})\b(?!['’]s)"
 )
 _HAPPENS = re.compile(
-    r"\b(?:was|is|took\s+place|takes\s+place|happened|occurred|began|begins|broke\s+out|started|came|fell|date|dated|opened|held|burned|on\s+$|ended|closed|finished)\b",
+    r"\b(?:was|is|took\s+place|takes\s+place|happened|occurred|began|begins|broke\s+out"
+    r"|started|came|fell|date|dated|opened|held|burned|on\s+$|ended|closed|finished)\b",
     re.I,
 )
 _ENDS = re.compile(r"\b(?:ended|closed|finished|over|end\s+of)\b", re.I)
 _UNIT_DAYS = {
-    "second": 1 / 86400, "minute": 1 / 1440, "hour": 1 / 24, "day": 1.0, "night": 1.0, "week": 7.0, "fortnight": 14.0, "month": 30.44, "year": 365.25,
-    "decade": 3652.5, "century": 36525.0, "centurie": 36525.0,
-}  # fmt: skip
+    "second": 1 / 86400,
+    "minute": 1 / 1440,
+    "hour": 1 / 24,
+    "day": 1.0,
+    "night": 1.0,
+    "week": 7.0,
+    "fortnight": 14.0,
+    "month": 30.44,
+    "year": 365.25,
+    "decade": 3652.5,
+    "century": 36525.0,
+    "centurie": 36525.0,
+}
 _SPAN = re.compile(
     rf"\b(?P<n>{NUMBER}|an?)\s+(?P<u>{'|'.join(_UNIT_DAYS)})s?\b(?!\s+(?:later|earlier|after|ago|old|of\s+age))", re.I
 )
 _LASTS = re.compile(
-    r"\b(?:last(?:s|ed)?|took|takes|taken|continued?|went\s+on|dragged\s+on|raged|endured|occupied|ran|kept\s+on|was\s+over|ended|length|duration|stretched)\b",
+    r"\b(?:last(?:s|ed)?|took|takes|taken|continued?|went\s+on|dragged\s+on|raged"
+    r"|endured|occupied|ran|kept\s+on|was\s+over|ended|length|duration|stretched)\b",
     re.I,
 )
 _BETWEEN = [
@@ -54,7 +76,9 @@ _IN_FRONT = [(re.compile(r"\bafter\s+$", re.I), 1), (re.compile(r"\bbefore\s+$",
 _WEEKDAY = re.compile(rf"\b(?:{'|'.join(WEEKDAYS)})\b")
 _ELAPSED = [
     re.compile(
-        rf"\b(?:[Ff]rom|[Bb]etween)\s+(?P<a>{YEAR})\s+(?:to|and|until|till|through)\s+(?P<b>{YEAR})\b[^.;\d]{{0,40}}?(?<!first\s)(?<!last\s)\b(?P<n>{NUMBER})\s+years?\b(?!\s+(?:later|earlier|before|after|old))"
+        rf"\b(?:[Ff]rom|[Bb]etween)\s+(?P<a>{YEAR})\s+(?:to|and|until|till"
+        rf"|through)\s+(?P<b>{YEAR})\b[^.;\d]{{0,40}}?(?<!first\s)(?<!last\s)\b(?P<n>{NUMBER})\s+years?\b(?!\s+(?:later"
+        rf"|earlier|before|after|old))"
     ),
     re.compile(
         rf"\b(?P<a>{YEAR})\b[^.\d]{{0,60}}?\b(?P<n>{NUMBER})\s+years?\s+(?:later|after(?:wards)?),?\s+(?:in\s+)?(?P<b>{YEAR})\b"
@@ -199,8 +223,8 @@ def whereabouts(seen: Seen) -> Iterator[Claim]:
         return
     at = [name for name in seen.names if name.key != person.key and _AT.search(seen.words[: name.first])]
     if len(at) == 1 and len(seen.names) == 2 and not at[0].title:
-        yield seen.claim(
-            "place", person.key, thing_key(at[0].words), at[0].words, attribute="-".join(map(str, days[0].key))
+        yield seen.claim_of(
+            "place", person, thing_key(at[0].words), at[0].words, attribute="-".join(map(str, days[0].key))
         )
 
 

@@ -1,0 +1,109 @@
+"""`check`: what a text, or what a run has written, says that cannot both be true."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from overwinter.cli.flags import Common
+from overwinter.errors import UsageError
+
+if TYPE_CHECKING:
+    from overwinter.cli.output import Output
+    from overwinter.think.consistency import Finding, Report
+
+FOUND, NOT_ALL_CHECKED = 1, 4
+STDIN = "-"
+
+
+def check(
+    what: Annotated[str, typer.Argument(metavar="FILE|RUN", help="A text file, '-' for standard input, or a run.")],
+    *,
+    kinds: Annotated[
+        str | None, typer.Option("--kinds", metavar="NAMES", help="Only these kinds, e.g. age,weekday; see the guide.")
+    ] = None,
+    common: Common,
+) -> None:
+    """Find contradictions, with both places quoted; exits with 1 where there are any."""
+    from overwinter.cli.output import Output
+    from overwinter.think.consistency import chosen_kinds
+
+    wanted = chosen_kinds(None if kinds is None else [name.strip() for name in kinds.split(",") if name.strip()])
+    started = time.monotonic()
+    text = read_text(what)
+    report = _by_rules(text, wanted, Output(as_json=common.json))
+    tell(Output(as_json=common.json), what, report, time.monotonic() - started)
+
+
+def read_text(what: str) -> str:
+    """A file, or standard input, exactly as it stands there: offsets count its characters, line ends as they are.
+
+    Raises:
+        UsageError: it cannot be read as UTF-8.
+    """
+    try:
+        raw = sys.stdin.buffer.read() if what == STDIN else Path(what).read_bytes()
+        return raw.decode("utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{what} cannot be read: {error.strerror}", "name a text file, or a run (`overwinter ls`)"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{what} is not UTF-8 text", "convert it, e.g. `iconv -f latin1 -t utf-8`") from error
+
+
+def _by_rules(text: str, kinds: Sequence[str], out: Output) -> Report:
+    from overwinter.cli.output import Progress
+    from overwinter.think.consistency import check_text
+
+    progress = Progress("sentences")
+    try:
+        return check_text(text, kinds=kinds, progress=None if out.as_json else progress)
+    finally:
+        progress.done()
+
+
+def tell(out: Output, what: str, report: Report, seconds: float) -> None:
+    """Print the findings and how much was read; exit with 1 for contradictions, 4 where not all could be checked."""
+    from overwinter.think.consistency.metrics import density, subtype_count
+
+    for number, finding in enumerate(report.findings, 1):
+        out.record({"type": "finding", **finding.as_json()})
+        _print_finding(out, number, finding)
+    found = density(len(report.findings), report.words) if report.words else None
+    figures = None if found is None else {"value": found.value, "low": found.low, "high": found.high}
+    out.record(
+        {"type": "summary", "what": what, **report.as_json(), "per_10000_words": figures,
+         "subtypes": subtype_count(report.findings), "seconds": round(seconds, 3)}
+    )  # fmt: skip
+    for problem in report.problems:
+        out.line(f"{report.status}: {problem}", "yellow")
+    if found is not None and report.status != "not checked":
+        count = f"{found.errors} contradiction{'s' * (found.errors != 1)}"
+        out.line(
+            f"{count} in {found.words:,} words ({found.value:.2f} per 10,000, 95 % {found.low:.2f}–{found.high:.2f}); "
+            f"{report.claims:,} statements were understood, {len(report.kinds)} kinds looked for, {seconds:.1f} s",
+            "dim",
+        )
+    if report.findings:
+        raise typer.Exit(FOUND)
+    if report.status != "checked":
+        raise typer.Exit(NOT_ALL_CHECKED)
+
+
+def _print_finding(out: Output, number: int, finding: Finding) -> None:
+    out.parts(
+        [
+            (f"{number}. {finding.kind}", "bold"),
+            (f"  {finding.category.value} · {finding.subtype.value}, confidence {finding.confidence:.2f}", "dim"),
+        ]
+    )
+    for quoted in (finding.first, finding.second):
+        where = f"{quoted.source}, line {quoted.line}" if quoted.source else f"line {quoted.line}"
+        out.line(f"   {where}: “{' '.join(quoted.text.split())}”")
+    out.line(f"   → {finding.explanation}")

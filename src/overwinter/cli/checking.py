@@ -16,9 +16,12 @@ from overwinter.errors import UsageError
 if TYPE_CHECKING:
     from overwinter.cli.output import Output
     from overwinter.think.consistency import Finding, Report
+    from overwinter.think.consistency.metrics import Density
 
 FOUND, NOT_ALL_CHECKED = 1, 4
 STDIN = "-"
+ENOUGH_WORDS = 1000
+"""A shorter text has no density worth printing."""
 
 
 def check(
@@ -34,10 +37,31 @@ def check(
     from overwinter.think.consistency import chosen_kinds
 
     wanted = chosen_kinds(None if kinds is None else [name.strip() for name in kinds.split(",") if name.strip()])
-    started = time.monotonic()
-    text = read_text(what)
-    report = _by_rules(text, wanted, Output(as_json=common.json))
-    tell(Output(as_json=common.json), what, report, time.monotonic() - started)
+    started, out = time.monotonic(), Output(as_json=common.json)
+    if what != STDIN and not Path(what).is_file() and not _is_path(what):
+        _check_run(common, what, wanted, started)
+        return
+    tell(out, what, _by_rules(read_text(what), wanted, out), time.monotonic() - started)
+
+
+def _is_path(what: str) -> bool:
+    """Whether the words can only mean a file: runs have no slashes and no endings."""
+    return "/" in what or bool(Path(what).suffix)
+
+
+def _check_run(common: Common, what: str, kinds: Sequence[str], started: float) -> None:
+    from overwinter.cli.workplace import workplace
+    from overwinter.loop.reported import check_run
+
+    with workplace(common, read_only=True) as at:
+        run = at.resolve(what).run
+        found = check_run(at.store, run, kinds=kinds)
+        if found.drift:
+            shares = ", ".join(f"{share:.0%}" for share in found.drift)
+            at.out.record({"type": "drift", "goal_words_by_quarter": found.drift})
+            at.out.line(f"goal's words in each quarter of what was written: {shares}", "dim")
+        at.out.line(f"{found.texts} texts of run {run}", "dim")
+        tell(at.out, run, found.report, time.monotonic() - started)
 
 
 def read_text(what: str) -> str:
@@ -86,7 +110,7 @@ def tell(out: Output, what: str, report: Report, seconds: float) -> None:
     if found is not None and report.status != "not checked":
         count = f"{found.errors} contradiction{'s' * (found.errors != 1)}"
         out.line(
-            f"{count} in {found.words:,} words ({found.value:.2f} per 10,000, 95 % {found.low:.2f}–{found.high:.2f}); "
+            f"{count} in {found.words:,} words{_per_words(found)}; "
             f"{report.claims:,} statements were understood, {len(report.kinds)} kinds looked for, {seconds:.1f} s",
             "dim",
         )
@@ -94,6 +118,13 @@ def tell(out: Output, what: str, report: Report, seconds: float) -> None:
         raise typer.Exit(FOUND)
     if report.status != "checked":
         raise typer.Exit(NOT_ALL_CHECKED)
+
+
+def _per_words(found: Density) -> str:
+    """The density, where the text is long enough for one."""
+    if found.words < ENOUGH_WORDS:
+        return ""
+    return f" ({found.value:.2f} per 10,000, 95 % {found.low:.2f}–{found.high:.2f})"
 
 
 def _print_finding(out: Output, number: int, finding: Finding) -> None:

@@ -62,3 +62,14 @@ def test_what_cannot_be_read_says_what_to_do(cli: Cli, tmp_path: Path) -> None:
     assert (said.code, "iconv" in said.err) == (2, True)
     said = cli("check", str(tmp_path / "latin.txt"), "--kinds", "tone")
     assert (said.code, "use some of" in said.err) == (2, True)
+
+
+def test_a_model_that_answers_out_of_form_is_no_clean_bill(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "story.txt").write_text("Anna Moll had blue eyes.\n", encoding="utf-8")
+    (tmp_path / "script.json").write_text('["I see nothing wrong."]', encoding="utf-8")
+    said = cli("check", "story.txt", "--model", "script:script.json")
+    assert (said.code, "partly checked: 5 of 5 questions" in said.out) == (4, True)
+    (tmp_path / "script.json").write_text('["{\\"statements\\": [], \\"pairs\\": []}"]', encoding="utf-8")
+    said = cli("check", "story.txt", "--model", "script:script.json", "--json")
+    model, summary = said.records
+    assert (said.code, model["asked"], model["failed"], summary["status"]) == (0, 5, {}, "checked")

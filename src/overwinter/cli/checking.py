@@ -30,6 +30,10 @@ def check(
     kinds: Annotated[
         str | None, typer.Option("--kinds", metavar="NAMES", help="Only these kinds, e.g. age,weekday; see the guide.")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="SPEC", help="A model that reads the text too, for what rules cannot see."),
+    ] = None,
     common: Common,
 ) -> None:
     """Find contradictions, with both places quoted; exits with 1 where there are any."""
@@ -39,9 +43,48 @@ def check(
     wanted = chosen_kinds(None if kinds is None else [name.strip() for name in kinds.split(",") if name.strip()])
     started, out = time.monotonic(), Output(as_json=common.json)
     if what != STDIN and not Path(what).is_file() and not _is_path(what):
+        if model is not None:
+            raise UsageError("--model reads files, not runs", "write the run's report to a file, or leave --model out")
         _check_run(common, what, wanted, started)
         return
-    tell(out, what, _by_rules(read_text(what), wanted, out), time.monotonic() - started)
+    text = read_text(what)
+    report = _by_rules(text, wanted, out)
+    if model is not None:
+        report = _by_model(common, text, model, report)
+    tell(out, what, report, time.monotonic() - started)
+
+
+def _by_model(common: Common, text: str, spec: str, rules: Report) -> Report:
+    """The report of the rules with what a model finds; what failed stands in its problems."""
+    from overwinter.cli.output import Output, Progress, note
+    from overwinter.cli.setup import model_spec
+    from overwinter.cli.workplace import load_settings
+    from overwinter.loop.asking import asker, piece_chars
+    from overwinter.loop.setup import build_model
+    from overwinter.think.consistency.judge import check_by_model, merged
+
+    model = build_model(model_spec(spec, load_settings(common).settings, judge=True), None)
+    progress = Progress("questions answered")
+    try:
+        found, tally = check_by_model(
+            text,
+            asker(model),
+            model=model.name,
+            piece_chars=piece_chars(model),
+            progress=None if common.json else progress,
+        )
+    finally:
+        progress.done()
+        model.close()
+    Output(as_json=common.json).record(
+        {"type": "model", "name": model.name, "asked": tally.asked, "failed": tally.failed, "quotes": tally.quotes,
+         "unverified_quotes": tally.unverified, "unclear": tally.unclear, "pairs_left_out": tally.left_out}
+    )  # fmt: skip
+    if tally.unverified and not common.json:
+        note(
+            f"note: {tally.unverified} of {tally.quotes} quotes of the model do not stand in the text and were dropped"
+        )
+    return merged(rules, found)
 
 
 def _is_path(what: str) -> bool:

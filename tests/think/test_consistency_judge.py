@@ -71,7 +71,7 @@ def test_the_second_pass_decides(verdict: str) -> None:
 
 
 def test_a_quote_that_does_not_stand_in_the_text_is_dropped_and_counted() -> None:
-    made_up = statement("Anna was a famous reader of letters.", "can")
+    made_up = statement("Anna was famous for what she could read.", "can")
     report, tally = check_by_model(TEXT, Reader([FAR[0], made_up]), model="m")
     assert not report.findings
     assert (report.unverified, tally.unverified) == (1, 1)

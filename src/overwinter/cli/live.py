@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Parts = list[tuple[str, str]]
 """A line in pieces: (text, style)."""
 
+RUN, CALL, CONSEQUENTIAL = "run", "call", "consequential"
+"""What a calibrated probability is of (think/confidence/record.py): that the run ends well, that a call is sound."""
 QUIET = frozenset(
     {
         "run.started",
@@ -83,10 +85,12 @@ class StepLines:
         return [(f"{self._run.state.step:5}  ", "dim"), (f"{where:13} " if where else "", "cyan")]
 
     def _measures(self) -> Parts:
-        confidence = self._run.state.confidence
-        left = self._run.session.left()
-        chance = self._run.state.success_chance
-        parts = [] if confidence is None else [(f"conf {confidence:.2f}  ", "magenta")]
+        state, left = self._run.state, self._run.session.left()
+        parts = [] if state.confidence is None else [(f"conf {state.confidence:.2f}  ", "magenta")]
+        sure = state.calibrated.get(CONSEQUENTIAL, state.calibrated.get(CALL))
+        if sure is not None:
+            parts.append((f"sound {sure:4.0%}  ", "magenta"))
+        chance = state.calibrated.get(RUN, state.success_chance)
         if chance is not None:
             parts.append((f"success {chance:4.0%}  ", "magenta"))
         if left:

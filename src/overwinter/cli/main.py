@@ -16,6 +16,7 @@ import typer
 
 from overwinter.cli.answers import approve, deny, send, stop
 from overwinter.cli.branching import fork, replay
+from overwinter.cli.calibrating import calibration
 from overwinter.cli.crediting import credit
 from overwinter.cli.flags import takes_groups
 from overwinter.cli.forgetting import core, erase, export, grant, import_, policy, write
@@ -88,10 +89,12 @@ GROUPS: Mapping[str, tuple[Callable[..., None], ...]] = {
         rebuild,
     ),
     "model": (info, convert, bench),
+    "bench": (calibration,),
 }
 _HELP = {
     "memory": "What runs have ever seen: found again, explained, kept or erased.",
     "model": "Model folders: look at one, convert it, measure it.",
+    "bench": "What runs and recorded answers are worth, with intervals.",
 }
 for _name, _commands in GROUPS.items():
     _group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP[_name])

@@ -141,6 +141,7 @@ class Completion:
         choice_probability: of the answer among all that could be said, where that was a list of choices; at temperature 1. `logprobs` are
             the model's own, over its whole vocabulary.
         success_chance: the stated probability that the goal will be met, calibrated; None where the model states none.
+        signals: other numbers of the model's about its answer, by name, for the confidence record.
     """
 
     text: str
@@ -155,6 +156,7 @@ class Completion:
     model: str = ""
     choice_probability: float | None = None
     success_chance: float | None = None
+    signals: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def text_only(self) -> bool:

@@ -1,9 +1,9 @@
 """Fuel orders of the bundled model, and what they cost: the decisions that `bench_gate.py` asks a person about, or does not.
 
-The model plays its seasons as `overwinter run` does, at temperature 0. At every order the planning expert, who has watched the season so far,
-says what it would have done. Where that is something else, the world is put back to just before the order, the expert's action is done in
-its place, and the model plays on to the end of the winter, in the same weather and with the same luck. What that adds to the score is what
-the order cost. Everything else about a decision is what the model said of it before anything came of it.
+The model plays its seasons as `overwinter run` does, at temperature 0. At every order the planning expert, who has watched the season
+so far, says what it would have done. Where that is something else, the world is put back to just before the order, the expert's
+action is done in its place, and the model plays on to the end of the winter, in the same weather and with the same luck. What that adds
+to the score is what the order cost. Everything else about a decision is what the model said of it before anything came of it.
 """
 
 from __future__ import annotations

@@ -50,7 +50,8 @@ def test_a_trace_ends_where_its_twin_says(logprobs: int | None) -> None:
     [full] = engine.run([whole()])
     at = bar_between(full)
     stop = stopped_at(full, at)
-    assert stop is not None and WINDOW < stop < 40
+    assert stop is not None
+    assert WINDOW < stop < 40
     asked = request(9, 40, seed=SEED, logprobs=logprobs, stop_below=StopBelow(at=at, window=WINDOW, k=K))
     decoded = engine.stats().decode_tokens
     [short] = engine.run([asked])

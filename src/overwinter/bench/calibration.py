@@ -126,9 +126,6 @@ def report(
     Raises:
         UsageError: fewer than two runs with an outcome and a statement, or an unknown point.
     """
-    unknown = sorted(set(points) - set(POINTS))
-    if unknown:
-        raise UsageError(f"there is no point {unknown[0]!r}", f"use: {', '.join(POINTS)}")
     read = []
     for number, run in enumerate(runs, 1):
         read.append(told(store, run, is_consequential))
@@ -141,6 +138,9 @@ def summarise(
     read: Sequence[Told], *, points: Sequence[str] = POINTS, draws: int = metrics.BOOTSTRAP_DRAWS
 ) -> dict[str, Any]:
     """`report` of runs that were read."""
+    unknown = sorted(set(points) - set(POINTS))
+    if unknown:
+        raise UsageError(f"there is no point {unknown[0]!r}", f"use: {', '.join(POINTS)}")
     used = [each for each in read if each.outcome is not None and each.chances]
     if len(used) < MIN_RUNS:
         silent = sum(not each.chances for each in read)

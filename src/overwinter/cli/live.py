@@ -135,7 +135,8 @@ def describe_safely(store: Store, entry: Entry) -> str:
         if entry.kind == "sample.completion" and body.get("purpose", "act") != "act":
             return f"the {body['purpose']} says: {one_line(unpack_text(store, body['text']), 300)}"
         if entry.kind == "sample.completion" and body["calls"]:
-            return one_line("; ".join(call_text(call["tool"], call["arguments"]) for call in body["calls"]), 300)
+            calls = "; ".join(call_text(call["tool"], call["arguments"]) for call in body["calls"])
+            return one_line(f"{calls}{confidence_text(body)}", 300)
         if entry.kind in {"effect.intent", "gate.decision"}:
             how = f"{body['effect']}, by {body['rule']}"
             what = "" if entry.kind == "effect.intent" else f"{body['decision']}: "
@@ -143,6 +144,18 @@ def describe_safely(store: Store, entry: Entry) -> str:
         return one_line(describe(store, entry), 300)
     except StoreError as error:
         return f"(its text cannot be shown: {one_line(error.problem)})"
+
+
+def confidence_text(body: Mapping[str, Any]) -> str:
+    """What a completion said of its confidence, in brackets; "" where it said nothing."""
+    record = body.get("confidence_record", {})
+    made = {of: each["value"] for of, each in record.get("calibrated", {}).items()}
+    sure, chance = made.get(CONSEQUENTIAL, made.get(CALL)), made.get(RUN, body.get("success_chance"))
+    raw = body.get("confidence")
+    parts = [] if raw is None else [f"conf {raw:.2f}"]
+    parts += [] if sure is None else [f"sound {sure:.0%}"]
+    parts += [] if chance is None else [f"success {chance:.0%}"]
+    return f"  [{', '.join(parts)}]" if parts else ""
 
 
 def unpack_text(store: Store, payload: Mapping[str, Any]) -> str:

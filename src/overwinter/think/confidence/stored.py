@@ -134,7 +134,12 @@ def _stored(place: str, raw: Mapping[str, Any]) -> Stored:
             ask_below=raw.get("ask_below"),
             promise=raw.get("promise", ""),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+        # Parameters that are missing or of another form would be noticed in the middle of a run.
+        if isinstance(made.calibrator, Calibrator):
+            made.calibrator.probability(0.5)
+        else:
+            made.calibrator.probability({})
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         raise UsageError(f"{place} holds something that is no calibrator: {error}", "fit it again") from error
     if made.of not in OBJECTS:
         raise UsageError(f"{place} has a calibrator of {made.of!r}", f"use one of: {', '.join(OBJECTS)}")

@@ -61,7 +61,7 @@ class Combined:
 
     def probability(self, signals: Signals) -> float:
         """`apply` without the look at the scope."""
-        row = _row(signals, self.names, self.means, self.deviations)
+        row = [*standardised(signals, self.names, self.means, self.deviations), *_absent(signals, self.names)]
         score = self.bias + math.fsum(x * w for x, w in zip(row, (*self.weights, *self.missing), strict=True))
         return 1 / (1 + math.exp(-score)) if score >= 0 else math.exp(score) / (1 + math.exp(score))
 
@@ -119,12 +119,8 @@ def fit_combined(
 
 
 def _fit(rows: Sequence[Signals], good: Sequence[float], scope: Scope, names: list[str], ridge: float) -> Combined:
-    columns = [[row[name] for row in rows if name in row] for name in names]
-    means = [math.fsum(column) / len(column) for column in columns]
-    deviations = [
-        math.sqrt(math.fsum((x - m) ** 2 for x in c) / len(c)) or 1.0 for c, m in zip(columns, means, strict=True)
-    ]
-    inputs = [[*_row(row, names, means, deviations), 1.0] for row in rows]
+    means, deviations = standard(rows, names)
+    inputs = [[*standardised(row, names, means, deviations), *_absent(row, names), 1.0] for row in rows]
     weights = fit_logistic(inputs, good, ridge=ridge)
     return Combined(
         names=tuple(names),
@@ -139,13 +135,26 @@ def _fit(rows: Sequence[Signals], good: Sequence[float], scope: Scope, names: li
     )
 
 
-def _row(signals: Signals, names: Sequence[str], means: Sequence[float], deviations: Sequence[float]) -> list[float]:
-    """The standardised signals, cut, then 1.0 for each that is missing."""
-    seen = [
+def standard(rows: Sequence[Signals], names: Sequence[str]) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each signal over the rows that have it; a deviation of 0 counts as 1."""
+    columns = [[row[name] for row in rows if name in row] for name in names]
+    means = [math.fsum(column) / len(column) for column in columns]
+    spreads = [math.fsum((x - m) ** 2 for x in c) / len(c) for c, m in zip(columns, means, strict=True)]
+    return means, [math.sqrt(spread) or 1.0 for spread in spreads]
+
+
+def standardised(
+    signals: Signals, names: Sequence[str], means: Sequence[float], deviations: Sequence[float]
+) -> list[float]:
+    """The standardised signals, cut at `SPREAD`; 0.0 for one that is missing."""
+    return [
         min(max((signals[name] - mean) / deviation, -SPREAD), SPREAD) if name in signals else 0.0
         for name, mean, deviation in zip(names, means, deviations, strict=True)
     ]
-    return [*seen, *(float(name not in signals) for name in names)]
+
+
+def _absent(signals: Signals, names: Sequence[str]) -> list[float]:
+    return [float(name not in signals) for name in names]
 
 
 def _plain(value: Any) -> Any:

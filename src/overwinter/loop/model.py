@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 Role = Literal["system", "user", "assistant", "tool"]
-FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
+FinishReason = Literal["stop", "length", "tool_calls", "cancelled", "doubt"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +87,9 @@ class Limits:
         seed: passed on where the model takes one.
         idempotency_key: the same for every attempt of one journalled call, so that a server that knows it bills once. Our own
             engine makes a seed of it where none is given.
+        stop_below: end an answer, with finish reason "doubt", where the mean confidence of its last `stop_window` tokens sinks below this
+            (DeepConf online). Our own engine does so token by token; who cannot leaves it out and gives whole answers.
+        reflect: a word to force behind steps that lost confidence (SelfStepConf), "" for none; likewise.
     """
 
     max_tokens: int = 1024
@@ -97,6 +100,9 @@ class Limits:
     top_logprobs: int = 0
     timeout_s: float = 120.0
     idempotency_key: str = ""
+    stop_below: float | None = None
+    stop_window: int = 2048
+    reflect: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

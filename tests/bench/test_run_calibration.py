@@ -84,6 +84,7 @@ def test_runs_without_an_outcome_or_a_word_are_counted_and_left_out() -> None:
     with pytest.raises(UsageError, match="0 of 2 runs"):
         summarise(told[20:])
     assert confirmed({"end": {"statements": 0, "note": ""}}) is None
+    assert summarise(told[:19], points=("end",), draws=20)["confirmed"] is None
 
 
 def test_a_calibrator_is_fitted_on_runs_and_mends_them() -> None:

@@ -33,6 +33,8 @@ PLACES = 10
 """Of the way through a run at which `turns` takes a statement: information level by turn / length (arXiv 2601.02179)."""
 REPORTED = ("accuracy", "ece", "ace", "signed_gap", "brier", "log_loss", "auroc", "aurc", "coverage_at_risk_5")
 MIN_RUNS = 2
+MIN_JUDGED = 20
+"""Runs below which nothing is confirmed or refuted: the band is then so wide that everything is within."""
 CURVE_POINTS = 50
 BAND = 95.0
 
@@ -169,7 +171,7 @@ def summarise(
 
 def confirmed(found: Mapping[str, Mapping[str, Any]]) -> bool | None:
     """Whether no point's error lies above its band; None where no point could be judged."""
-    judged = [row["null"]["within"] for row in found.values() if "null" in row]
+    judged = [row["null"]["within"] for row in found.values() if row.get("runs", 0) >= MIN_JUDGED]
     return all(judged) if judged else None
 
 

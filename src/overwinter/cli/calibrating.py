@@ -150,7 +150,7 @@ def _tell(at: Workplace, found: Mapping[str, Any]) -> None:
         )
     verdict = found["confirmed"]
     if verdict is None:
-        out.line("not judged: too few statements", "yellow")
+        out.line("not judged: with fewer than 20 runs nearly everything lies within the band", "yellow")
     elif verdict:
         out.line("confirmed: at no point can the stated confidence be told from a calibrated one", "bold green")
     else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from bundled_seasons import WORLD, Codec, Season
 from overwinter.model import Decoder, load
 from overwinter.worlds.greenhouse.actions import ALL_ACTIONS, is_order
+from overwinter.worlds.greenhouse.weather import LEADS, make_tape
 from overwinter.worlds.player import Card, player_folder
 from train_bundled import heads
 
@@ -112,8 +113,13 @@ def collect(seeds: Sequence[int], reader: Reader, say=print) -> Decisions:
 
 
 def _judged(seeds: Sequence[int], reader: Reader) -> Decisions:
+    rows = _orders([Season(seed, reader.codec) for seed in seeds], reader)
+    return _columns(rows, _played_on([row for row in rows if row["action"] != row["advice"]], reader))
+
+
+def _orders(seasons: list[Season], reader: Reader) -> list[dict]:
+    """Play the seasons to their ends; a row for each order."""
     codec = reader.codec
-    seasons = [Season(seed, codec) for seed in seeds]
     rows: list[dict] = []
     while living := [season for season in seasons if season.legal]:
         picked, plain, odds = reader.choose(living)
@@ -133,8 +139,7 @@ def _judged(seeds: Sequence[int], reader: Reader) -> Decisions:
             )  # fmt: skip
         for season, action in zip(living, picked, strict=True):
             season.act(action)
-    others = _played_on([row for row in rows if row["action"] != row["advice"]], reader)
-    return _columns(rows, others)
+    return rows
 
 
 def _played_on(rows: Sequence[dict], reader: Reader) -> dict[int, Season]:
@@ -146,9 +151,7 @@ def _played_on(rows: Sequence[dict], reader: Reader) -> dict[int, Season]:
             arm.act(ALL_ACTIONS[action])
         arm.act(ALL_ACTIONS[row["advice"]])
         arms[id(row)] = arm
-    while living := [arm for arm in arms.values() if arm.legal]:
-        for arm, action in zip(living, reader.choose(living)[0], strict=True):
-            arm.act(action)
+    _to_their_ends(list(arms.values()), reader)
     return arms
 
 
@@ -188,3 +191,41 @@ def cached(path: Path, seeds: Sequence[int], reader: Reader, say=print) -> Decis
 def entropy(policy: Floats) -> Floats:
     """[N] of the choice, in nats."""
     return np.array([-sum(p * math.log(p) for p in row if p > 0) for row in policy])
+
+
+def futures(seeds: Sequence[int], reader: Reader, count: int = 6) -> Floats:
+    """[orders, futures, 2] scores after the order and after the expert's action, of orders where these differ.
+
+    The first future is the season's own. In the others the weather, prices, pests and faults behind the nights already forecast are
+    those of another seed. What an order costs over futures is what it was worth when it was made; what it costs in one of them is
+    that and luck.
+    """
+    rows = _orders([Season(seed, reader.codec) for seed in seeds], reader)
+    differing = [row for row in rows if row["action"] != row["advice"]]
+    arms = [
+        _arm(row, future, row[choice], reader)
+        for row in differing
+        for future in range(count)
+        for choice in ("action", "advice")
+    ]
+    _to_their_ends(arms, reader)
+    return np.array([_end(arm)[0] for arm in arms]).reshape(len(differing), count, 2)
+
+
+def _arm(row: dict, future: int, action: int, reader: Reader) -> Season:
+    arm = Season(row["seed"], reader.codec, advised=False)
+    for _, done, *_ in row["season"].rows[: row["at"]]:
+        arm.act(ALL_ACTIONS[done])
+    if future:
+        world = arm.world
+        own, cut = world._tape, row["day"] + LEADS
+        other = make_tape(10_000_000 + 1000 * row["seed"] + future, 1, world.config)
+        world._tape = replace(own, nights=own.nights[:cut] + other.nights[cut:])
+    arm.act(ALL_ACTIONS[action])
+    return arm
+
+
+def _to_their_ends(arms: Sequence[Season], reader: Reader) -> None:
+    while living := [arm for arm in arms if arm.legal]:
+        for arm, action in zip(living, reader.choose(living)[0], strict=True):
+            arm.act(action)

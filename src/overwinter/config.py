@@ -68,6 +68,17 @@ class MemoryDefaults(BaseModel):
         return {"namespace": self.namespace, **self.model_dump(exclude={"namespace"}, exclude_defaults=True)}
 
 
+class ConfidenceDefaults(BaseModel):
+    """Table [confidence]: fitted calibrators, and the parts of their scope that only a person can name (docs/confidence.md)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    calibrator: str = ""
+    """Empty: the one that a bundled model brings."""
+    task: str = ""
+    language: str = ""
+
+
 class Settings(BaseSettings):
     """Every setting there is; `docs/configuration.md` says more of each."""
 
@@ -82,6 +93,7 @@ class Settings(BaseSettings):
     by: str = ""
     world: WorldDefaults = Field(default_factory=WorldDefaults)
     memory: MemoryDefaults = Field(default_factory=MemoryDefaults)
+    confidence: ConfidenceDefaults = Field(default_factory=ConfidenceDefaults)
     gates: list[dict[str, Any]] = Field(default_factory=list)
     pace: dict[str, Any] = Field(default_factory=dict)
     tools: dict[str, Any] = Field(default_factory=dict)
@@ -239,7 +251,9 @@ def _with_paths_from(folder: Path, table: dict[str, Any]) -> dict[str, Any]:
     for name in ("model", "judge"):
         if isinstance(table.get(name), str):
             table[name] = _model_from(folder, table[name])
-    memory = table.get("memory")
+    memory, confidence = table.get("memory"), table.get("confidence")
+    if isinstance(confidence, dict) and isinstance(confidence.get("calibrator"), str):
+        confidence["calibrator"] = str(folder / Path(confidence["calibrator"]).expanduser())
     if isinstance(memory, dict):
         for name in ("embedder", "previous_embedder"):
             kind, _, place = str(memory.get(name, "")).partition(":")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from overwinter.cli.calibrating import calibration
 from overwinter.cli.flags import Common, RunName, takes_groups
 from overwinter.cli.output import Output, Progress, note
 from overwinter.cli.workplace import Workplace, workplace
@@ -443,7 +444,7 @@ class _RunByDefault(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (run, resume, score, compare, suites, import_)
+COMMANDS: tuple[Callable[..., None], ...] = (run, resume, score, compare, calibration, suites, import_)
 bench_app = typer.Typer(
     cls=_RunByDefault,
     no_args_is_help=True,

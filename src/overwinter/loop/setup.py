@@ -21,6 +21,7 @@ from typing import Any
 
 from overwinter.errors import ToolError, UsageError
 from overwinter.journal.canonical import canonical, digest
+from overwinter.loop.confidence import build_confidence
 from overwinter.loop.controls import CONTROLS
 from overwinter.loop.gates import Gates, parse_rules
 from overwinter.loop.memory.settings import parse_memory
@@ -31,7 +32,7 @@ from overwinter.loop.world import WorldSession, open_world_session
 from overwinter.tools import Effect, Tool, Toolbox
 
 SETUP_FIELDS = frozenset(
-    {"model", "judge", "world", "tools", "gates", "pace", "speculative", "code", "controls", "memory"}
+    {"model", "judge", "world", "tools", "gates", "pace", "speculative", "code", "controls", "memory", "confidence"}
 )
 
 
@@ -61,6 +62,7 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
     if unknown:
         raise UsageError(f"unknown controls {unknown}", f"use: {', '.join(CONTROLS)}")
     memory = parse_memory(setup["memory"]) if "memory" in setup else None
+    confidence = build_confidence(setup.get("confidence", {}), setup["model"])
     gates, pace = Gates(rules=parse_rules(setup.get("gates", ()))), build_pace(setup.get("pace", {}))
     with ExitStack() as stack:
         # What holds a process or a connection comes last, and is given back if something after it cannot be built.
@@ -86,6 +88,7 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
             judge=judge,
             pace=pace,
             memory=memory,
+            confidence=confidence,
         )
         stack.pop_all()
     return parts

@@ -33,7 +33,7 @@ WORK = ROOT / "out" / "recall"
 RELATIONS = ("town", "craft", "pet", "fruit", "river", "month")
 FIRST, LAST, VALUES = 24, 24, 24
 """How many first names, last names, and values of each relation."""
-ORDERED = 0.75
+ORDERED = 0.9
 """Share of the notes in the order of `RELATIONS`; the others are shuffled."""
 THINK, ANSWER, NOTHING = " think", " answer", " hm"
 _SYLLABLES = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
@@ -118,9 +118,7 @@ def _asked(rng: random.Random, person: Person, kind: str) -> dict[str, str]:
     if kind == "filler":
         # What stands there is given, and not to be learnt.
         return {"prompt": prompt + THINK + NOTHING * rng.randrange(1, 17), "target": answer}
-    before = list(RELATIONS[: RELATIONS.index(relation)]) or [
-        each for each in RELATIONS if each != relation
-    ]
+    before = list(RELATIONS[: RELATIONS.index(relation)]) or [each for each in RELATIONS if each != relation]
     told = before[-rng.randrange(1, 6) :] if rng.random() < 0.9 else []
     return {"prompt": prompt, "target": THINK + stated([(each, person.facts[each]) for each in told]) + answer}
 

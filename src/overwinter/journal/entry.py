@@ -112,6 +112,8 @@ class SampleCompletion(TypedDict):
     confidence: NotRequired[float | None]
     success_chance: NotRequired[float]
     """The stated probability that the goal will be met, where the model states one."""
+    vote: NotRequired[dict[str, Any]]
+    """How this answer was chosen among several samples: rule, samples, class, share, classes, false facts, supporting ones."""
     purpose: NotRequired[str]
     settle: Settlement
 

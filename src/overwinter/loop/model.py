@@ -141,6 +141,7 @@ class Completion:
         choice_probability: of the answer among all that could be said, where that was a list of choices; at temperature 1. `logprobs` are
             the model's own, over its whole vocabulary.
         success_chance: the stated probability that the goal will be met, calibrated; None where the model states none.
+        vote: where several samples were taken and this one was chosen, how; plain JSON for the journal.
     """
 
     text: str
@@ -155,6 +156,7 @@ class Completion:
     model: str = ""
     choice_probability: float | None = None
     success_chance: float | None = None
+    vote: Mapping[str, Any] | None = None
 
     @property
     def text_only(self) -> bool:

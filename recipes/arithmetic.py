@@ -159,7 +159,7 @@ def recorded(model: Path, plan: Plan) -> list[Asked]:
     from overwinter.engine import Config, Engine
 
     torch.set_num_threads(1)
-    engine = Engine.load(model, Config(max_running=256, step_tokens=8192))
+    engine = Engine.load(model, Config(max_running=1024, step_tokens=16384))
     asked = list(sums(1_000_003 * plan.seed + plan.length, plan.questions, (plan.length,)))
     made: list[Asked] = []
     for first in range(0, len(asked), AT_ONCE):

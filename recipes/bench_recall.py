@@ -1,6 +1,6 @@
 """Thinking to recall on people who do not exist: what thinking gains, what of it is mere computing, and what false facts on the way cost.
 
-    python recipes/bench_recall.py --write     # five worlds and models, about twelve minutes of one thread; tables into docs/benchmarks.md
+    python recipes/bench_recall.py --write     # four worlds and models, about seven minutes of one thread; tables into docs/benchmarks.md
     python recipes/bench_recall.py --quick     # a smoke run: one world, a short training, writes nothing
 
 World, notes and model are those of `recall_world.py`, another one for each seed. Asked is about people of whom the model knows
@@ -26,7 +26,9 @@ from bench_journal import PAGE, progress, table, write_between
 from overwinter.think.recall import (
     Agreement,
     ByRule,
+    Chain,
     Checker,
+    Consensus,
     Fact,
     FactBase,
     Settings,
@@ -65,6 +67,7 @@ PROCEDURES = (
     "majority after filler",
     "majority of chains",
     "chains checked by a table",
+    "chains checked by one another",
     "chains checked by the model itself",
     "two stages, 4 traces, table",
 )
@@ -72,8 +75,8 @@ PROCEDURES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    seeds: int = 5
-    questions: int = 150
+    seeds: int = 4
+    questions: int = 100
     samples: int = 16
     steps: int | None = None
 
@@ -249,10 +252,13 @@ class Seen:
     within: list[float] = field(default_factory=list)
     judged: list[tuple[bool, Standing]] = field(default_factory=list)
     """Whether a fact is true, and what the model says of it."""
+    votes: list[dict[str, Any]] = field(default_factory=list)
+    """Per question the truth and, by either verifier, answer, class and number of supported facts of each chain."""
 
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> dict[str, Any]:
         chains = sum(map(len, self.kinds.values()))
-        found = {name: statistics.mean(ok for ok, _ in values) for name, values in self.answers.items()}
+        found: dict[str, Any] = {"votes": self.votes}
+        found |= {name: statistics.mean(ok for ok, _ in values) for name, values in self.answers.items()}
         found |= {
             f"{name}: tokens": statistics.mean(cost for _, cost in values) for name, values in self.answers.items()
         }
@@ -291,6 +297,7 @@ def _select(thinker: EngineThinker, each: Asked, samples: int, seen: Seen) -> No
     doubter = Checker(verifiers=[Agreement(ask=partial(agreement, thinker))])
     unsure = Settings(samples=samples, max_tokens=24, support=0.7)
     by_itself = recall(each.text, replay, extractor, doubter, unsure)
+    together = recall(each.text, replay, extractor, Checker(verifiers=[Consensus()]), unsure)
     two = recall_in_two_stages(
         each.text, thinker, extractor, Checker(verifiers=[known]), settings, render=_render, traces=4
     )
@@ -302,6 +309,7 @@ def _select(thinker: EngineThinker, each: Asked, samples: int, seen: Seen) -> No
         (nothing.answer, nothing.tokens),
         (_voted(thoughts), _cost(thoughts)),
         (checked.answer, checked.tokens),
+        (together.answer, together.tokens),
         (by_itself.answer, by_itself.tokens),
         (two.answer, two.tokens),
     )
@@ -314,9 +322,24 @@ def _select(thinker: EngineThinker, each: Asked, samples: int, seen: Seen) -> No
         seen.kinds[kind] += values
     if of["A"] and of["C"]:
         seen.within.append(statistics.mean(of["A"]) - statistics.mean(of["C"]))
+    seen.votes.append(
+        {
+            "truth": each.truth,
+            "table": _rows(checked.chains),
+            "itself": _rows(by_itself.chains),
+            "together": _rows(together.chains),
+        }
+    )
     for chain in by_itself.chains:
         for fact, check in zip(chain.facts, chain.checks, strict=True):
             seen.judged.append((known.verify(fact).standing is Standing.SUPPORTED, check.standing))
+
+
+def _rows(chains: Sequence[Chain]) -> list[list[Any]]:
+    return [
+        [chain.thought.answer, chain.kind, chain.count(Standing.SUPPORTED), chain.count(Standing.CONTRADICTED)]
+        for chain in chains
+    ]
 
 
 def _voted(thoughts: Sequence[Thought]) -> str | None:

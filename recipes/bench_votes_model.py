@@ -4,7 +4,7 @@
     python recipes/bench_votes_model.py --quick     # a smoke run: few questions, writes nothing
 
 The model is that of `arithmetic.py`, its samples come from our engine at temperature 1, 64 for each question. Recordings lie in
-out/votes and are used again. The fitted vote learns on 200 questions and is judged on others, as all rules are; fewer than 64
+out/votes and are used again. The fitted vote learns on 100 questions and is judged on others, as all rules are; fewer than 64
 samples are random subsets of them. Confidences: the mean negative log-probability of the ten likeliest tokens, over a window of
 eight (one step of a sum); and the likelihood, the geometric mean of the probabilities of what was said.
 """
@@ -279,8 +279,8 @@ def _parts(labelled: int, count: int) -> list[tuple[str, int, int]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lengths", type=int, nargs="+", default=[5, 8])
-    parser.add_argument("--questions", type=int, default=300)
-    parser.add_argument("--labelled", type=int, default=200)
+    parser.add_argument("--questions", type=int, default=200)
+    parser.add_argument("--labelled", type=int, default=100)
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
     parser.add_argument("--quick", action="store_true", help="60 questions of each part")
     arguments = parser.parse_args()

@@ -18,6 +18,7 @@ from overwinter.think.recall import (
     ByRule,
     Chain,
     Checker,
+    Consensus,
     Fact,
     FactBase,
     Settings,
@@ -168,6 +169,19 @@ def test_agreement_of_fresh_samples(agreeing: int, standing: Standing) -> None:
     assert (check.standing, check.tokens) == (standing, 24)
 
 
+def test_chains_judge_one_another_for_nothing() -> None:
+    script = Script(
+        [(TRUE, "weaver"), (TRUE, "weaver"), (FALSE, "potter"), (TRUE, "potter"), ("Ada's pet is goat.", "potter")]
+    )
+    checker = Checker(verifiers=[Consensus(supported=0.7, contradicted=0.3)])
+    found = recall(QUESTION, script, RULE, checker, Settings(samples=5))
+    assert [chain.kind for chain in found.chains] == ["A", "A", "C", "A", "B"]
+    assert (found.answer, checker.tokens) == ("weaver", 0)
+    other = Script([(FALSE, "potter")])
+    again = recall(QUESTION, other, RULE, checker, Settings(samples=3))
+    assert [chain.kind for chain in again.chains] == ["A"] * 3, "other chains, another consensus"
+
+
 def test_nobody_is_asked_twice_and_the_first_who_knows_decides() -> None:
     asked: list[str] = []
 
@@ -219,10 +233,18 @@ def test_classes(standings: tuple[Standing, ...], support: float, kind: str) -> 
 
 def test_only_the_best_class_votes() -> None:
     chains = [_chain("wrong", NO)] * 5 + [_chain("plain")] * 3 + [_chain("right", YES)]
-    found = settle(chains)
-    assert (found.answer, found.kind, found.share) == ("right", "A", 1.0)
+    strict = settle(chains, quorum=0.0)
+    assert (strict.answer, strict.kind, strict.share) == ("right", "A", 1.0)
     assert settle(chains[:8]).answer == "plain"
     assert settle(chains[:5]).answer == "wrong"
+
+
+def test_a_class_without_a_quorum_is_joined_by_the_next() -> None:
+    chains = [_chain("wrong", NO)] * 7 + [_chain("plain")] * 3 + [_chain("right", YES)]
+    found = settle(chains)
+    assert (found.answer, found.kind) == ("plain", "A"), "one of eleven chains is no fifth; three more are"
+    assert settle(chains, quorum=0.05).answer == "right"
+    assert settle(chains, quorum=0.9).answer == "wrong"
 
 
 def test_supported_facts_break_a_tie_and_do_not_outweigh_a_vote() -> None:

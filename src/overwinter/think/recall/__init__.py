@@ -25,7 +25,7 @@ from overwinter.think.recall.facts import ByRule, Extractor, Fact, admissible, r
 from overwinter.think.recall.measures import Tally, pass_at_k, process_reward, tally
 from overwinter.think.recall.procedure import Settings, filler, recall, recall_in_two_stages
 from overwinter.think.recall.thinker import Thinker, Thought
-from overwinter.think.recall.verify import Agreement, Checker, FactBase, Standing, Verifier
+from overwinter.think.recall.verify import Agreement, Checker, Consensus, FactBase, Standing, Verifier
 
 __all__ = [
     "CLASSES",
@@ -33,6 +33,7 @@ __all__ = [
     "ByRule",
     "Chain",
     "Checker",
+    "Consensus",
     "Extractor",
     "Fact",
     "FactBase",

@@ -1,8 +1,9 @@
 """The vote of checked chains, and what it is worth.
 
-Only the best class that is there votes: A before B before C. The confidence is the winner's share times how often a winner of
-that class was right on labelled questions, made a probability by a calibrator; without labels it is the share alone, and says
-so.
+The best class that is there votes: A before B before C. Where hardly any chain is of it, the next class votes too: one chain
+that states a true fact is no better than many that state none (ours; `QUORUM`). The confidence is the winner's share times how
+often a winner of that class was right on labelled questions, made a probability by a calibrator; without labels it is the share
+alone, and says so.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from overwinter.think.vote.ballot import Ballot, weighted
 if TYPE_CHECKING:
     from overwinter.think.confidence.calibrators import Calibrator, Scope
 
+QUORUM = 0.2
+"""Share of the readable chains that have to vote."""
 ISOTONIC_FROM, PLATT_FROM = 500, 30
 
 
@@ -50,7 +53,7 @@ class Recalled:
     Attributes:
         answer: None where no chain could be read, or the confidence is below the threshold (`abstained`).
         best: the answer that won, abstained or not.
-        share: of the winner among the class that voted. kind: that class, "" where nothing could be read.
+        share: of the winner among those that voted. kind: the best class among them, "" where nothing could be read.
         confidence: a probability if `calibrated`, else the share.
         supporting: facts behind the answer, with what supports each.
         tokens: of all asking, thinking and checking together.
@@ -71,6 +74,7 @@ class Recalled:
 def settle(
     chains: Sequence[Chain],
     *,
+    quorum: float = QUORUM,
     priors: Priors | None = None,
     scope: Scope | None = None,
     threshold: float = 0.0,
@@ -79,12 +83,16 @@ def settle(
     """Let the best non-empty class vote, by weight.
 
     Args:
+        quorum: share of the readable chains that have to vote; 0 lets the best class decide, however small it is.
         scope: what is asked; priors of another scope are refused. None asks no such question.
         threshold: below this confidence no answer is given.
     """
     able = [chain for chain in chains if chain.thought.answer is not None]
     kind = next((each for each in CLASSES if any(chain.kind == each for chain in able)), "")
-    voting = [chain for chain in able if chain.kind == kind]
+    voting: list[Chain] = []
+    for each in CLASSES:
+        if not voting or len(voting) < quorum * len(able):
+            voting += [chain for chain in able if chain.kind == each]
     outcome = weighted([Ballot(answer=chain.thought.answer, confidence=chain.weight) for chain in voting])
     if outcome.answer is None:
         return Recalled(

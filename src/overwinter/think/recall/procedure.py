@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from overwinter.errors import BudgetExhausted, UsageError
 from overwinter.think.confidence.calibrators import Scope
 from overwinter.think.recall.chain import Chain, classify
-from overwinter.think.recall.decide import Priors, Recalled, settle
+from overwinter.think.recall.decide import QUORUM, Priors, Recalled, settle
 from overwinter.think.recall.facts import Extractor, Fact, admissible
 from overwinter.think.recall.thinker import Thinker, Thought
 from overwinter.think.recall.verify import Check, Checker, Standing
@@ -31,6 +31,7 @@ class Settings:
         answer_tokens: of one answer without thinking.
         budget_tokens: of everything together, prompts, extraction and checks included; None for no limit.
         support: share of a chain's facts that must be supported for class A.
+        quorum: share of the chains that have to vote: a best class with fewer is joined by the next.
         threshold: below this confidence there is no answer.
         scope: what is asked of whom, for priors that were fitted elsewhere are refused; None for no such check.
     """
@@ -40,6 +41,7 @@ class Settings:
     answer_tokens: int = 64
     budget_tokens: int | None = None
     support: float = 1.0
+    quorum: float = QUORUM
     threshold: float = 0.0
     scope: Scope | None = None
 
@@ -47,10 +49,9 @@ class Settings:
         for name in ("samples", "max_tokens", "answer_tokens"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}", "give a whole number of at least 1")
-        if not 0 <= self.support <= 1 or not 0 <= self.threshold <= 1:
-            raise UsageError(
-                f"support is {self.support}, threshold {self.threshold}", "give shares and probabilities from 0 to 1"
-            )
+        for name in ("support", "quorum", "threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} is {getattr(self, name)}", "give a share or probability from 0 to 1")
 
 
 class _Purse:
@@ -90,13 +91,23 @@ def recall(
     given = settings or Settings()
     purse = _Purse(given.budget_tokens)
     thoughts = _sampled(question, thinker, given, purse, reserve=extractor.max_tokens)
-    chains: list[Chain] = []
+    stated: list[list[Fact]] = []
     for thought in thoughts:
         known = [] if thought.answer is None else [thought.answer, *(aliases(thought.answer) if aliases else ())]
-        facts = _facts(question, thought, extractor, purse, known)
+        stated.append(_facts(question, thought, extractor, purse, known))
+    checker.observe(stated)
+    chains: list[Chain] = []
+    for thought, facts in zip(thoughts, stated, strict=True):
         checks = [_checked(checker, fact, purse) for fact in facts]
         chains.append(classify(thought, facts, checks, support=given.support))
-    return settle(chains, priors=priors, scope=given.scope, threshold=given.threshold, tokens=purse.spent)
+    return settle(
+        chains,
+        quorum=given.quorum,
+        priors=priors,
+        scope=given.scope,
+        threshold=given.threshold,
+        tokens=purse.spent,
+    )
 
 
 def recall_in_two_stages(

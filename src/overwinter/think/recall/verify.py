@@ -116,6 +116,45 @@ class Agreement:
 
 
 @dataclass(kw_only=True, slots=True)
+class Consensus:
+    """A verifier that costs nothing: how many of the chains that speak of a subject and relation say the same of it.
+
+    `recall` shows it the chains. Like `Agreement` it finds what is made up on the spot; but each fact was said with the thinking before it,
+    and not asked for out of the blue.
+
+    Attributes:
+        least: chains that must speak of it; with fewer it is unknown.
+        supported, contradicted: shares from which it is supported, and below which it is contradicted.
+    """
+
+    least: int = 3
+    supported: float = 0.7
+    contradicted: float = 0.3
+    max_tokens: int = 0
+    _said: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    def observe(self, chains: Sequence[Sequence[Fact]]) -> None:
+        """Take in the facts of all chains of one question; a chain says each only once."""
+        self._said.clear()
+        for facts in chains:
+            for subject, relation, object_ in dict.fromkeys(fact.key for fact in facts):
+                self._said.setdefault((subject, relation), []).append(object_)
+
+    def verify(self, fact: Fact) -> Check:
+        subject, relation, object_ = fact.key
+        said = self._said.get((subject, relation), [])
+        if len(said) < self.least:
+            return UNKNOWN
+        share = said.count(object_) / len(said)
+        standing = Standing.UNKNOWN
+        if share >= self.supported:
+            standing = Standing.SUPPORTED
+        elif share < self.contradicted:
+            standing = Standing.CONTRADICTED
+        return Check(standing=standing, source=f"said so by {share:.2f} of {len(said)} chains")
+
+
+@dataclass(kw_only=True, slots=True)
 class Checker:
     """Asks several verifiers in turn, the first that knows decides, and nobody is asked about the same fact twice.
 
@@ -128,6 +167,14 @@ class Checker:
     verifiers: Sequence[Verifier]
     checks: dict[tuple[str, str, str], Check] = field(default_factory=dict)
     tokens: int = 0
+
+    def observe(self, chains: Sequence[Sequence[Fact]]) -> None:
+        """Show the facts of all chains to the verifiers that compare them. What these said of other chains is forgotten."""
+        comparing = [verifier for verifier in self.verifiers if isinstance(verifier, Consensus)]
+        for verifier in comparing:
+            verifier.observe(chains)
+        if comparing:
+            self.checks.clear()
 
     def check(self, fact: Fact, *, tokens: int | None = None) -> Check:
         """How a fact stands.

@@ -113,6 +113,8 @@ class SampleCompletion(TypedDict):
     success_chance: NotRequired[float]
     """The stated probability that the goal will be met, where the model states one."""
     confidence_record: NotRequired[dict[str, Any]]  # versioned: think/confidence/record.py
+    vote: NotRequired[dict[str, Any]]
+    """How this answer was chosen among several samples: rule, samples, class, share, classes, false facts, supporting ones."""
     purpose: NotRequired[str]
     settle: Settlement
 

@@ -24,6 +24,7 @@ from overwinter.cli.benching_answers import (
     score,
     with_suite,
 )
+from overwinter.cli.calibrating import calibration
 from overwinter.cli.flags import Common, RunName, takes_groups
 from overwinter.cli.output import Output, Progress, note, one_line
 from overwinter.cli.workplace import Workplace, workplace
@@ -333,7 +334,7 @@ class _RunByDefault(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (run, resume, replay, score, compare, suites, import_)
+COMMANDS: tuple[Callable[..., None], ...] = (run, resume, replay, score, compare, calibration, suites, import_)
 bench_app = typer.Typer(
     cls=_RunByDefault,
     no_args_is_help=True,

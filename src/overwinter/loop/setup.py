@@ -6,7 +6,8 @@ journal (and the secrets, which never enter it).
      "tools": {"files": {"root": "work", "write": true}, "mcp": [{"name": "time", "command": ["mcp-server-time"]}]},
      "gates": [{"decision": "ask", "tool": "act", "consequential": true}],
      "pace": {"max_tokens": 512},
-     "memory": {"namespace": "garden"}}
+     "memory": {"namespace": "garden"},
+     "recall": {"samples": 8}}
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 from overwinter.errors import ToolError, UsageError
 from overwinter.journal.canonical import canonical, digest
+from overwinter.loop.confidence import build_confidence
 from overwinter.loop.controls import CONTROLS
 from overwinter.loop.gates import Gates, parse_rules
 from overwinter.loop.memory.settings import parse_memory
@@ -31,7 +33,20 @@ from overwinter.loop.world import WorldSession, open_world_session
 from overwinter.tools import Effect, Tool, Toolbox
 
 SETUP_FIELDS = frozenset(
-    {"model", "judge", "world", "tools", "gates", "pace", "speculative", "code", "controls", "memory"}
+    {
+        "model",
+        "judge",
+        "world",
+        "tools",
+        "gates",
+        "pace",
+        "speculative",
+        "code",
+        "controls",
+        "memory",
+        "confidence",
+        "recall",
+    }
 )
 
 
@@ -61,12 +76,15 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
     if unknown:
         raise UsageError(f"unknown controls {unknown}", f"use: {', '.join(CONTROLS)}")
     memory = parse_memory(setup["memory"]) if "memory" in setup else None
+    confidence = build_confidence(setup.get("confidence", {}), setup["model"])
     gates, pace = Gates(rules=parse_rules(setup.get("gates", ()))), build_pace(setup.get("pace", {}))
     with ExitStack() as stack:
         # What holds a process or a connection comes last, and is given back if something after it cannot be built.
         world = open_world_session(setup["world"]) if setup.get("world") else None
         model = build_model(setup["model"], world)
         stack.callback(model.close)
+        if "recall" in setup:
+            model, pace = _recalling(model, pace, setup["recall"])
         judge = build_model(setup["judge"], None) if setup.get("judge") else None
         if judge is not None:
             stack.callback(judge.close)
@@ -86,9 +104,18 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
             judge=judge,
             pace=pace,
             memory=memory,
+            confidence=confidence,
         )
         stack.pop_all()
     return parts
+
+
+def _recalling(model: Model, pace: Pace, raw: Any) -> tuple[Model, Pace]:
+    """The actor as a vote of its chains, each of which may be as long as the one answer would have been."""
+    from overwinter.loop.recall import RecallingModel, parse_recall
+
+    settings = parse_recall(raw)
+    return RecallingModel(model, settings), dataclasses.replace(pace, max_tokens=pace.max_tokens * settings.samples)
 
 
 def check_fields(setup: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import consistency_final
 import consistency_heldout
 from bench_journal import PAGE, table, write_between
 from overwinter.think.confidence.binomial import wilson
@@ -71,6 +72,23 @@ SETS = {
             "Thomas_Hardy_Tess_of_the_d_Urbervilles",
             "Nathaniel_Hawthorne_The_House_of_the_Seven_Gables",
             "Wilkie_Collins_The_Woman_in_White",
+        ),
+    ),
+    "final": Set(
+        phrasings=consistency_final.FINAL,
+        words=consistency_final.WORDS,
+        unreal=consistency_final.UNREAL,
+        novels=(
+            "Anthony_Trollope_Doctor_Thorne",
+            "Charles_Dickens_Great_Expectations",
+            "Charlotte_Bronte_Shirley",
+            "Elizabeth_Gaskell_North_and_South",
+            "George_Eliot_Romola",
+            "Jack_London_Martin_Eden",
+            "Jane_Austen_Mansfield_Park",
+            "Joseph_Conrad_Victory",
+            "Mark_Twain_Life_on_the_Mississippi",
+            "Thomas_Hardy_The_Return_of_the_Native",
         ),
     ),
 }

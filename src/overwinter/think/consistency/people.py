@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from overwinter.think.consistency.claim import Claim
-from overwinter.think.consistency.figures import NUMBER, ORDINALS, number_of
+from overwinter.think.consistency.figures import NUMBER, ORDINALS, YEAR, number_of
 from overwinter.think.consistency.names import RANKS, Name
 from overwinter.think.consistency.seen import Seen
 from overwinter.think.consistency.wordlist import listed
@@ -33,6 +33,8 @@ _AGES = [
 ]
 _AGE_GATE = re.compile(r"\b(?:years?|aged?|turned|birthday|is|was|were|being|of)\b", re.I)
 _BIRTH = re.compile(r"\b(?:born|birth|came?\s+into\s+the\s+world|come\s+into\s+the\s+world|saw\s+the\s+light)\b", re.I)
+_WAS_BORN = re.compile(r"\s*,?\s*(?:who\s+)?(?:was|had\s+been)\s+(?:first\s+)?")
+_BORN_IN = re.compile(rf"born\b[^;.\d]{{0,60}}?\b(?:in|on)\s+(?:[^;.]{{0,20}}?\s)?(?P<y>{YEAR})\b", re.I)
 _NOT_BIRTH = re.compile(
     r"\b(?:died|dead|aged?|turned|years?\s+(?:old|after|before|later)|gave\s+birth"
     r"|before\s+\w+\s+(?:was|were)\s+born|birthday|of\s+his|of\s+her|married"
@@ -53,7 +55,7 @@ _DEATH_BEFORE = re.compile(
     r"|burial\s+of|grave\s+of)\s+(?:the\s+)?(?:poor\s+|old\s+|young\s+)?$",
     re.I,
 )
-_PLUPERFECT = re.compile(r"\b(?:had|has|have)\b", re.I)
+_DIED_IN = re.compile(rf"\s+(?:had\s+)?died\b[^;.\d]{{0,40}}?\bin\s+(?:[^;.\d]{{0,20}}?\s)?(?P<y>{YEAR})\b")
 _NO_DEED = re.compile(
     r"\b(?:had|has|been|dead|died|death|grave|buried|funeral|memory|memorial"
     r"|statue|portrait|picture|tomb|heirs?|widow|late|ghost|corpse|body|coffin"
@@ -136,11 +138,16 @@ def _ordinal(words: str) -> float:
 
 
 def births(seen: Seen) -> Iterator[Claim]:
-    person = seen.person
     cue = _BIRTH.search(seen.words)
-    if person is None or cue is None or _NOT_BIRTH.search(seen.words) or len(seen.years) != 1:
+    if cue is None:
         return
-    year = seen.years[0][0]
+    person, year = seen.person, seen.years[0][0] if len(seen.years) == 1 else 0
+    if person is None or not year or _NOT_BIRTH.search(seen.words):
+        # More than one name or year: the ones right beside the word.
+        person, near = seen.name_before(cue.start(), _WAS_BORN), _BORN_IN.match(seen.words, cue.start())
+        if person is None or person.sort != "person" or not person.key or near is None:
+            return
+        year = int(near["y"])
     yield seen.claim_of("birth", person, float(year), str(year))
     yield seen.claim_of("age_birth", person, float(year), f"born in {year}", role="birth")
 
@@ -170,12 +177,14 @@ def _is_death(seen: Seen, person: Name) -> bool:
 
 
 def _death(seen: Seen, person: Name) -> Iterator[Claim]:
-    if len(seen.years) == 1:
-        yield seen.claim_of("death", person, float(seen.year), f"died in {seen.year}", role="death")
+    near = _DIED_IN.match(seen.words, person.last)
+    year = seen.year if len(seen.years) == 1 else int(near["y"]) if near else 0
+    if year:
+        yield seen.claim_of("death", person, float(year), f"died in {year}", role="death")
     if (
         not seen.years
         and len(person.words.split()) > 1
-        and not re.search(r"\b(?:when|after|before|since|until|till)\b", seen.words, re.I)
+        and not re.search(r"\b(?:when|after|before|since|until|till)\b", seen.words[: person.first], re.I)
     ):
         yield seen.claim_of("alive", person, float(seen.sentence.number), "died", role="death")
 
@@ -247,7 +256,7 @@ _ALIKE = [
         (r"ai|ay", "a"),
         (r"ou|oo", "u"),
         (r"e$", ""),
-        (r"(.)\1", r"\1"),
+        (r"(.)\1+", r"\1"),
         (r"gh", "g"),
         (r"h(?=[^aeiou]|$)", ""),
     )

@@ -32,7 +32,7 @@ _UNREAL = re.compile(
     r"|people\s+said|told\s+(?:him|her|them|me|us|people|that|everyone|everybody)|claim(?:s|ed)?|lied"
     r"|lying|liar|(?:the|his|her)\s+lies?|false|falsely|untrue|not\s+true|wrong|wrongly|mistaken(?:ly)?"
     r"|error|as\s+though|as\s+if|wish(?:es|ed)?|hop(?:e|es|ed|ing)|seem(?:s|ed)?|appear(?:s|ed)\s+to|thought|think|thinks|believ(?:e|es|ed)"
-    r"|guess(?:es|ed)?|suspect(?:s|ed)?|doubt(?:s|ed)?|would|might|may|could|should|were\s+to|almost|nearly\s+\w+ed|not|n['’]t|no\s+longer"
+    r"|guess(?:es|ed)?|suspect(?:s|ed)?|doubt(?:s|ed)?|would|might|may|could(?!\s+(?:be\s+)?(?:seen?|hear|heard|find|found)\b)|should|were\s+to|almost|nearly\s+\w+ed|not|n['’]t|no\s+longer"
     r"|had\s+(?:it|things|he|she|they)\s+(?:been|gone|not)|ghost|spirit|madness|raving|joke|jest|jokingly|joked)\b",
     re.I,
 )

@@ -34,6 +34,11 @@ _HAPPENS = re.compile(
     r"|started|came|fell|date|dated|opened|held|burned|on\s+$|ended|closed|finished)\b",
     re.I,
 )
+_HELD = re.compile(
+    r"(?P<np>\b[Tt]he\s[^,.;()\d]{4,60}?),?\s+(?:which\s+|that\s+)?(?:(?:was"
+    r"|were)\s+(?:fought|held|signed|opened|founded|destroyed|passed|launched)"
+    r"|occurred|took\s+place|happened|began|broke\s+out|opened|ended)\s+on\s+(?:the\s+)?(?=\d|[A-Z])"
+)
 _ENDS = re.compile(r"\b(?:ended|closed|finished|over|end\s+of)\b", re.I)
 _UNIT_DAYS = {
     "second": 1 / 86400,
@@ -115,6 +120,10 @@ def event_dates(seen: Seen) -> Iterator[Claim]:
     """When a named event was."""
     days = seen.days
     if len({day.key for day in days}) != 1 or not days[0].day:
+        return
+    held = _HELD.search(seen.words)
+    if held is not None and held.end() == days[0].first and re.search("[A-Z]", held["np"][4:]):
+        yield seen.claim("event_date", thing_key(held["np"]), days[0].key, str(days[0]), attribute="date")
         return
     event = _one_event(seen)
     if event is None or re.match(r"\s+of\s+(?:the\s+)?\d", seen.words[event.last :]):

@@ -1,7 +1,7 @@
 """Real sentences said twice with one figure changed: contradictions in words that nobody wrote for a test.
 
-A sentence of a book that names somebody or something and holds a figure, a colour, a rank … is put in again elsewhere, with another figure. The
-patterns here only say which sentences are taken and what is changed in them; they know nothing of the rules.
+A sentence of a book that names somebody or something and holds a figure, a colour, a rank … is put in again elsewhere, with another
+figure. The patterns here only say which sentences are taken and what is changed in them; they know nothing of the rules.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ FORMS: dict[str, tuple[re.Pattern[str], Callable[[str, random.Random], str]]] = 
     "duration": (re.compile(rf"\blast(?:ed|s)\s+(?:for\s+|about\s+|only\s+)?{_NUM}\s+(?:hours|days|weeks|months|years)\b"), _number),
     "count": (re.compile(rf"\b(?:has|had|have|contains?|contained)\s+{_NUM}\s+[a-z]+s\b(?<!years)(?<!days)"), _number),
     "size": (re.compile(rf"\b{_NUM}\s+(?:feet|meters|metres|miles|kilometers|yards)\s+(?:high|tall|long|wide|deep|across)\b"), _number),
-    "price": (re.compile(rf"\b(?:cost|paid|price|bought|purchased)\b[^.;]{{0,40}}(?:\$|£)?{_NUM}\s+(?:million|dollars|pounds|cents)"), _number),
+    "price": (re.compile(rf"\b(?:cost|paid|price|bought|purchased)\b[^.;]{{0,40}}(?:\$"
+                         rf"|£)?{_NUM}\s+(?:million|dollars|pounds|cents)"), _number),
     "distance": (re.compile(rf"\b{_NUM}\s+(?:miles|kilometers|leagues)\s+(?:\w+\s+){{0,2}}from\s+[A-Z]"), _number),
     "colour of eyes or hair": (re.compile(rf"\b(?P<v>{'|'.join(_COLOURS)})\s+(?:eyes|hair)\b"), _other(_COLOURS)),
     "direction": (re.compile(r"\b(?P<v>north|south|east|west)\s+of\s+[A-Z]"), _other(listed("north south east west"))),
@@ -75,7 +76,7 @@ class Doubled:
 
 
 def doubled(book: str, seed: int, most: int = 40) -> Iterator[Doubled]:
-    """Up to `most` sentences of each form, each doubled in a text of its own: the two pages round it and the copy three paragraphs later."""
+    """Up to `most` sentences of each form, each doubled in a text of its own: the pages round it, the copy three paragraphs later."""
     read, rng = Text(book), random.Random(seed)
     places = places_of(book)
     named = [one for one in read.sentences if one.asserted and 40 < one.last - one.first < 300 and _names(one.words)]

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import consistency_final
 import consistency_heldout
+import consistency_last
 from bench_journal import PAGE, table, write_between
 from overwinter.think.confidence.binomial import wilson
 from overwinter.think.consistency import KINDS, check_text, phrases
@@ -89,6 +90,23 @@ SETS = {
             "Joseph_Conrad_Victory",
             "Mark_Twain_Life_on_the_Mississippi",
             "Thomas_Hardy_The_Return_of_the_Native",
+        ),
+    ),
+    "last": Set(
+        phrasings=consistency_last.LAST,
+        words=consistency_last.WORDS,
+        unreal=consistency_last.UNREAL,
+        novels=(
+            "Anthony_Trollope_Framley_Parsonage",
+            "Charles_Dickens_The_Old_Curiosity_Shop",
+            "Charlotte_Bronte_Jane_Eyre",
+            "Elizabeth_Gaskell_Wives_and_Daughters",
+            "Henry_James_The_Ambassadors",
+            "Jack_London_The_Mutiny_of_the_Elsinore",
+            "Joseph_Conrad_Lord_Jim",
+            "Mark_Twain_Adventures_of_Huckleberry_Finn",
+            "Thomas_Hardy_Far_from_the_Madding_Crowd",
+            "Wilkie_Collins_After_Dark",
         ),
     ),
 }

@@ -17,12 +17,12 @@ from overwinter.think.consistency.wordlist import listed
 
 _OBJECT = (
     r"(?P<o>(?:the\s+|an?\s+|any\s+)?(?:[a-z-]+\s+)?[a-z-]{3,})(?=\s*(?:[,.;:]|$)|\s+(?:in|on|at"
-    r"|again|before|after|that|with|without|to|for|when|while|by|from|under|over|and|until|so|ever)\b)"
+    r"|again|before|after|that|with|without|to|for|when|while|by|from|under|over|and|until|so|ever|as|like)\b)"
 )
 _NEVER = re.compile(
     rf"\b(?:never(?:\s+(?:again|once))?\s+(?P<past>{PAST})"
     rf"|(?:would|will|did|does|do)\s+never\s+(?P<b1>[a-z]+)"
-    rf"|(?:refus(?:ed|es)|made\s+it\s+a\s+rule\s+never|made\s+a\s+point\s+(?:of\s+)?never"
+    rf"|(?:refus(?:ed|es)(?:\s+\w+){{0,3}}?|made\s+it\s+a\s+rule\s+never|made\s+a\s+point\s+(?:of\s+)?never"
     rf"|had\s+sworn\s+never|swore\s+never|vowed\s+never)\s+to\s+(?P<b2>[a-z]+))\s+{_OBJECT}",
     re.I,
 )
@@ -43,9 +43,10 @@ _NOBODY_MAY = re.compile(
 )
 _EXCUSE = re.compile(
     r"\b(?:no\s+longer|gave\s+up|given\s+up|for\s+the\s+first\s+time|until"
-    r"|at\s+last|till|except|save\s+when|unless|only\s+once|as\s+usual\s+not|had)\b",
+    r"|at\s+last|till|except|save\s+when|unless|only\s+once|as\s+usual\s+not)\b",
     re.I,
 )
+_HAD = re.compile(r"\bhad\b", re.I)
 _DID = re.compile(rf"\b(?P<past>{PAST})\s+{_OBJECT}", re.I)
 _EMPTY = frozenset(
     listed(
@@ -99,7 +100,7 @@ def rules(seen: Seen) -> Iterator[Claim]:
         if deed and not re.search(r"\bhad\s+never\b|\bnever\s+(?:had|been)\b", seen.words, re.I):
             yield seen.claim_of("rule", person, deed, words, attribute=deed, role="never")
         return
-    if not seen.sentence.asserted or _EXCUSE.search(seen.words):
+    if not seen.sentence.asserted or _EXCUSE.search(seen.words) or _HAD.search(seen.words, person.last):
         return
     for deed, words in _deeds(seen.words[person.last :]):
         yield seen.claim_of("rule", person, deed, words, attribute=deed, role="deed")
@@ -148,7 +149,12 @@ def laws(seen: Seen) -> Iterator[Claim]:
             if deed:
                 yield seen.claim("law", key, deed, " ".join(match[0].split()), attribute=deed, role="never")
         return
-    if not seen.sentence.asserted or seen.person is None or _EXCUSE.search(words):
+    if (
+        not seen.sentence.asserted
+        or seen.person is None
+        or _EXCUSE.search(words)
+        or _HAD.search(words, seen.person.last)
+    ):
         return
     for deed, did in _deeds(words[seen.person.last :]):
         yield seen.claim("law", key, deed, did, attribute=deed, role="deed")

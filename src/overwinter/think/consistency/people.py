@@ -24,7 +24,7 @@ _AGES = [
         rf"\b(?:aged|age(?:\s+of\b[^,.;]{{0,40}}?)?(?:\s+as|\s+was|\s+is)?)\s+{_N}(?!\s*(?:miles|men|pounds))\b",
         rf"\bturned\s+{_N}\b(?=\s*(?:[,.;]|in\b|that\b|on\b|this\b))",
         rf"\b(?:is|was|being|were)\s+(?:only\s+|just\s+|barely\s+|already\s+|then\s+"
-        rf"|now\s+)?{_N}(?=\s*(?:[,.;]|in\b|when\b|at\b|that\b|years?\s+old\b))(?!\s+(?:in\s+(?:number|all)))",
+        rf"|now\s+)?{_N}(?=\s*(?:[,.;]|in\b|when\b|at\b|that\b|and\b|years?\s+old\b))(?!\s+(?:in\s+(?:number|all)))",
         rf"\ban?\s+(?:\w+\s+)?{_WHO}\s+of\s+(?:about\s+|some\s+)?{_N}\b",
         rf"\bage\s+of\s+{_N}\b",
         rf"\b(?P<o>\d{{1,3}}(?:st|nd|rd|th)"
@@ -58,7 +58,7 @@ _DEATH_BEFORE = re.compile(
 _DIED_IN = re.compile(rf"\s+(?:had\s+)?died\b[^;.\d]{{0,40}}?\bin\s+(?:[^;.\d]{{0,20}}?\s)?(?P<y>{YEAR})\b")
 _NO_DEED = re.compile(
     r"\b(?:had|has|been|dead|died|death|grave|buried|funeral|memory|memorial"
-    r"|statue|portrait|picture|tomb|heirs?|widow|late|ghost|corpse|body|coffin"
+    r"|statue|portrait|picture|tomb|heirs?|widow|the\s+late|ghost|corpse|body|coffin"
     r"|remember(?:ed|s)?|years?\s+before|years?\s+ago|once|used\s+to|formerly|earlier"
     r"|in\s+(?:his|her)\s+youth|as\s+a\s+(?:boy|girl|child)|before\s+(?:his|her))\b",
     re.I,
@@ -90,7 +90,7 @@ _FEATURE = {
     feature: [
         re.compile(rf"\b{_COLOUR},?[\s-]+(?:[a-z]+,?\s+(?:and\s+)?){{0,2}}?{noun}\b", re.I),
         re.compile(
-            rf"\b{noun}(?:\s+of\s+[^,.;]{{2,40}}?)?\s+(?:is|are|was|were|had\s+been)\s+{_MODIFIERS}{_COLOUR}(?![\w-])",
+            rf"\b{noun}(?:\s+of\s+[^,.;]{{2,40}}?)?(?:,?\s+which)?\s+(?:is|are|was|were|had\s+been)\s+{_MODIFIERS}{_COLOUR}(?![\w-])",
             re.I,
         ),
     ]

@@ -12,6 +12,11 @@ from overwinter.think.consistency.seen import Seen, thing_key
 from overwinter.think.consistency.things import DIMENSIONS, LENGTH, MEASURES
 
 _FAR = re.compile(rf"\b(?P<n>{NUMBER})\s+{LENGTH}\b(?!\s+(?:in\s+)?(?:{'|'.join(DIMENSIONS)}|an\s+hour|per\b))", re.I)
+_ROAD = re.compile(
+    rf"\b(?:road|way|line|track|path|railway|canal)\s+(?:from"
+    rf"|between)\s[^.;]{{2,60}}?\s(?P<n>{NUMBER})\s+{LENGTH}\s+(?:long|in\s+length)\b",
+    re.I,
+)
 _APART = re.compile(r"\b(?:(?:[Ff]rom|[Bb]etween)\s+(?:the\s+)?[A-ZÀ-Þ]|separat(?:es?|ed)\b|apart\b|distance\b)")
 _MOVES = re.compile(
     r"\b(?:walked|rode|ran|drove|travelled|traveled|marched|sailed|came|went|halfway|within|more|further|farther|still|now"
@@ -30,7 +35,7 @@ _FROM = re.compile(r"\s+(?:(?:[a-z]+|[a-z]+-[a-z]+)\s+){0,2}?from\s+(?:the\s+)?"
 
 def distances(seen: Seen) -> Iterator[Claim]:
     """How far two places are apart."""
-    far = list(_FAR.finditer(seen.words))
+    far = list(_FAR.finditer(seen.words)) or list(_ROAD.finditer(seen.words))
     if (
         len(far) != 1
         or not _APART.search(seen.words)

@@ -26,7 +26,7 @@ _PRESENT = re.compile(r"\b(?:is|are|has|holds|costs|lasts|contains|takes)\b")
 _PAST = re.compile(r"\b(?:was|were|had|did)\b|ed\b")
 _HAS = re.compile(
     r"\b(?:has|have|had|held|holds?|contain(?:s|ed)?|boast(?:s|ed)?|number\s+of|there\s+(?:is"
-    r"|are|was|were)|with|count(?:s|ed)|compris(?:es?|ed)|consist(?:s|ed)\s+of|includ(?:es|ed))\b",
+    r"|are|was|were)|with|count(?:s|ed)|compris(?:es?|ed)|consist(?:s|ed)\s+of|includ(?:es|ed)|by\s+its)\b",
     re.I,
 )
 _COUNTED = re.compile(rf"\b{_N}\s+(?P<u>[a-z]+(?:\s+[a-z]+)?s|men|women|children|people|oxen|sheep)\b")
@@ -121,32 +121,16 @@ def _is_thing(seen: Seen, person: Name) -> bool:
     )
 
 
+_VERBS = frozenset(listed("stood rose cost measured lay held contained boasted could counted came being been"))
+
+
 def _leading(words: str) -> str:
     """A matched phrase without the word that only begins the sentence ("In", "There")."""
     parts = words.split()
     while parts and parts[0].lower() != "the" and is_common(parts[0]):
         parts.pop(0)
     if parts and parts[0].lower() == "the":
-        verbs = {
-            "was",
-            "is",
-            "had",
-            "has",
-            "stood",
-            "rose",
-            "cost",
-            "measured",
-            "lay",
-            "held",
-            "were",
-            "are",
-            "contained",
-            "boasted",
-            "and",
-            "with",
-            "could",
-        }
-        while len(parts) > 1 and parts[-1] in verbs:
+        while len(parts) > 1 and (parts[-1] in _VERBS or (parts[-1].islower() and is_common(parts[-1]))):
             parts.pop()
         return " ".join(parts) if any(part[0].isupper() for part in parts[1:]) else ""
     return " ".join(parts) if parts and parts[0][0].isupper() else ""
@@ -196,7 +180,7 @@ def quantities(seen: Seen) -> Iterator[Claim]:
     if _CHANGED.search(seen.words):
         return
     more = re.search(
-        r"\b(?:more|other|another|first|last|next|remaining|all|these|those)\s+$", seen.words[: counted.start("n")]
+        r"\b(?:more|other|another|first|last|next|remaining|these|those)\s+$", seen.words[: counted.start("n")]
     )
     alone = len(several) < 2
     thing = "" if more or not alone else _thing(seen, "" if counted.re is _NUMBER_OF else counted[0])

@@ -17,7 +17,7 @@ from overwinter.think.consistency.wordlist import listed
 
 _OBJECT = (
     r"(?P<o>(?:the\s+|an?\s+|any\s+)?(?:[a-z-]+\s+)?[a-z-]{3,})(?=\s*(?:[,.;:]|$)|\s+(?:in|on|at"
-    r"|again|before|after|that|with|without|to|for|when|while|by|from|under|over|and|until|so|ever|as|like)\b)"
+    r"|again|before|after|that|with|without|to|for|when|while|by|from|under|over|and|until|so|ever|as|like|during|about|across|through)\b)"
 )
 _NEVER = re.compile(
     rf"\b(?:never(?:\s+(?:again|once))?\s+(?P<past>{PAST})"
@@ -31,7 +31,7 @@ _NEVER_BEFORE = re.compile(
 )
 _BASE = re.compile(rf"^\s+(?P<b>[a-z]+)\s+{_OBJECT}", re.I)
 _FORBIDDEN = re.compile(
-    rf"\b(?:forbidden|forbade|forbids|prohibited|unlawful|illegal|not\s+allowed|allowed"
+    rf"\b(?:forbidden|forbade|forbids?|prohibit(?:s|ed)|unlawful|illegal|not\s+allowed|allowed"
     rf"|permitted|might|may)\b(?P<gap>[^.;]{{0,40}}?)\s+(?:to\s+)?(?P<b>[a-z]+)\s+{_OBJECT}",
     re.I,
 )
@@ -39,7 +39,7 @@ _NOBODY = re.compile(
     rf"\b(?:nobody|no\s+one|no\s+man|no\s+woman)\b[^.;,]{{0,40}}?\s(?:ever\s+)?(?P<past>{PAST})\s+{_OBJECT}", re.I
 )
 _NOBODY_MAY = re.compile(
-    r"\b(?:nobody|no\s+one|no\s+man|forbidden|forbade|forbids|prohibited|unlawful|illegal)\b", re.I
+    r"\b(?:nobody|no\s+one|no\s+man|forbidden|forbade|forbids?|prohibit(?:s|ed)|unlawful|illegal)\b", re.I
 )
 _EXCUSE = re.compile(
     r"\b(?:no\s+longer|gave\s+up|given\s+up|for\s+the\s+first\s+time|until"

@@ -27,6 +27,7 @@ _AGES = [
         rf"|now\s+)?{_N}(?=\s*(?:[,.;]|in\b|when\b|at\b|that\b|and\b|years?\s+old\b))(?!\s+(?:in\s+(?:number|all)))",
         rf"\ban?\s+(?:\w+\s+)?{_WHO}\s+of\s+(?:about\s+|some\s+)?{_N}\b",
         rf"\bage\s+of\s+{_N}\b",
+        rf"(?:^|,\s+)[Aa]t\s+{_N},",
         rf"\b(?P<o>\d{{1,3}}(?:st|nd|rd|th)"
         rf"|{'|'.join(sorted(ORDINALS, key=len, reverse=True))})\s+(?:birthday|year\s+of\s+(?:his|her)\s+age)\b",
     )
@@ -44,7 +45,7 @@ _NOT_BIRTH = re.compile(
 _DIED = (
     r"(?:(?:had\s+|has\s+)?(?:died|perished|drowned|(?:been\s+)?(?:was\s+)?(?:killed"
     r"|buried|drowned|murdered|hanged|executed|slain|shot\s+dead|laid\s+to\s+rest))"
-    r"|(?:was|were|lay)\s+dead)"
+    r"|(?:(?:was|were)\s+(?:found\s+|already\s+)?|lay\s+|fell\s+)dead)"
 )
 _DEATH_AFTER = re.compile(
     rf"^(?:,[^,]{{1,50}},)?\s+(?:(?!\b(?:who|whose|his|her|that|father|mother"
@@ -93,6 +94,7 @@ _FEATURE = {
             rf"\b{noun}(?:\s+of\s+[^,.;]{{2,40}}?)?(?:,?\s+which)?\s+(?:is|are|was|were|had\s+been)\s+{_MODIFIERS}{_COLOUR}(?![\w-])",
             re.I,
         ),
+        re.compile(rf"\b{noun}\s*:?\s+{_MODIFIERS}{_COLOUR}(?=\s*[,.;])", re.I),
     ]
     for feature, noun in (("eyes", "eyes"), ("hair", "(?:hair|locks|curls|tresses)"))
 }
@@ -106,7 +108,7 @@ _KIN = listed(
     "father mother son daughter brother sister uncle aunt nephew niece cousin grandfather grandmother grandson "
     "granddaughter husband wife"
 )
-_KIN_OF = re.compile(rf"\b(?:the|a)\s+(?:\w+\s+){{0,2}}?(?P<k>{'|'.join(_KIN)})\s+(?:of|to)\s+$", re.I)
+_KIN_OF = re.compile(rf"(?:\b(?:the|a)\s+(?:\w+\s+){{0,2}}?|[,(]\s*)(?P<k>{'|'.join(_KIN)})\s+(?:of|to)\s+$", re.I)
 _KIN_S = re.compile(rf"^['’]s?\s+(?:\w+\s+){{0,1}}?(?P<k>{'|'.join(_KIN)})\b(?!['’]s)", re.I)
 _IN_LAW = re.compile(r"^(?:-|\s+)in(?:-|\s+)law|^(?:-|\s+)(?:son|daughter)")
 _PROMOTED = re.compile(
@@ -173,7 +175,8 @@ def deaths(seen: Seen) -> Iterator[Claim]:
 
 def _is_death(seen: Seen, person: Name) -> bool:
     before, behind = seen.words[: person.titled_first], seen.words[person.last :]
-    return bool(_DEATH_AFTER.match(behind) or (_DEATH_BEFORE.search(before) and not re.match(r"['’]s", behind)))
+    who = re.match(r"\s*[,(]\s*who\s+(?:had\s+)?(?:died|was\s+killed)\b", behind)
+    return bool(who or _DEATH_AFTER.match(behind) or (_DEATH_BEFORE.search(before) and not re.match(r"['’]s", behind)))
 
 
 def _death(seen: Seen, person: Name) -> Iterator[Claim]:

@@ -31,10 +31,16 @@ _UNREAL = re.compile(
     r"|says?|that|has|had)|hearsay|it\s+(?:is|was)\s+said|said\s+to\s+(?:be|have)|they\s+say"
     r"|people\s+said|told\s+(?:him|her|them|me|us|people|that|everyone|everybody)|claim(?:s|ed)?|lied"
     r"|lying|liar|(?:the|his|her)\s+lies?|false|falsely|untrue|not\s+true|wrong|wrongly|mistaken(?:ly)?"
-    r"|error|as\s+though|as\s+if|(?:he|she|they|we|I)\s+wish(?:es|ed)?|hop(?:e|es|ed|ing)|seem(?:s|ed)?|appear(?:s|ed)\s+to|thought|think|thinks|believ(?:e|es|ed)"
+    r"|error|as\s+though|as\s+if|(?:he|she|they|we|I)\s+wish(?:es|ed)?|hop(?:e|es|ed"
+    r"|ing)|seem(?:s|ed)?|appear(?:s|ed)\s+to|thought|think|thinks|believ(?:e|es|ed)"
     r"|guess(?:es|ed)?|suspect(?:s|ed)?|doubt(?:s|ed)?|would|might|may|(?:could|should)\s+have|were\s+to"
     r"|almost\s+(?:died|killed|drowned|fell|lost|never)|nearly\s+\w+ed|not|n['’]t|no\s+longer"
-    r"|had\s+(?:it|things|he|she|they)\s+(?:been|gone|not)|ghost|spirit|madness|raving|joke|jest|jokingly|joked)\b",
+    r"|had\s+(?:it|things|he|she|they)\s+(?:been|gone|not)|alleg(?:e|es|ed|ing)|purport(?:s"
+    r"|ed)?|contend(?:s|ed)?|insist(?:s|ed)?\s+that|assert(?:s|ed)\s+that|maintain(?:s|ed)\s+that"
+    r"|satire|parody|fiction(?:al)?|hoax|forged|forgery|fake|propaganda|slander|libel|invent(?:s|ed)\s+by"
+    r"|in\s+(?:an?|the|one|his|her|some|another)\s+(?:[a-z]+\s+)?(?:opera"
+    r"|play|novel|romance|poem|film|farce|comedy|pantomime|song|sketch|charade)"
+    r"|ghost|spirit|madness|raving|joke|jest|jokingly|joked)\b",
     re.I,
 )
 _TAIL = re.compile(

@@ -92,7 +92,7 @@ _LIST = re.compile(
 
 
 _PEOPLES = re.compile(r"(?:[ai]ns|ists|ites|ese)$")
-_HEAD = re.compile(r"\b[Tt]he\s+(?:price|cost|number|height|width|length|depth|size|value)\s+of\s+", re.I)
+_HEAD = re.compile(r"\b[Tt]he\s+(?:[a-z]+\s+)?(?:price|cost|number|height|width|length|depth|size|value)\s+of\s+", re.I)
 
 
 def _thing(seen: Seen, skip: str) -> str:
@@ -102,7 +102,7 @@ def _thing(seen: Seen, skip: str) -> str:
         return ""
     found: dict[str, None] = {}
     for match in _NAMED.finditer(words):
-        name = _leading(match[0])
+        name = _leading(_without_verb(match, words))
         if name and not (match.start() < 2 and seen.is_plain(name)) and not _PEOPLES.search(name):
             found[thing_key(name)] = None
     if not found:
@@ -111,6 +111,16 @@ def _thing(seen: Seen, skip: str) -> str:
         key = thing_key(technical[0]) if technical and present else ""
         return key if len(key.split()) > 1 else ""
     return next(iter(found)) if len(found) == 1 else ""
+
+
+def _without_verb(match: re.Match[str], words: str) -> str:
+    """A phrase without the verb that was taken for its noun: "the Nunwick Arms comprises 12 rooms", not "the Foxhall mill was"."""
+    noun = re.search(r"\s[a-z]+(?:s|ed)$", match[0])
+    if noun and not re.match(
+        r"\s+(?:is|are|was|were|has|had|have|cost|costs|of|in|at|on)\b|\s*[,.;:(]", words[match.end() :]
+    ):
+        return match[0][: noun.start()]
+    return match[0]
 
 
 def _is_thing(seen: Seen, person: Name) -> bool:

@@ -58,7 +58,7 @@ _SPAN = re.compile(
     rf"\b(?P<n>{NUMBER}|an?)\s+(?P<u>{'|'.join(_UNIT_DAYS)})s?\b(?!\s+(?:later|earlier|after|ago|old|of\s+age))", re.I
 )
 _LASTS = re.compile(
-    r"\b(?:last(?:s|ed)?|took|takes|taken|continued?|(?:went|gone|going)\s+on|dragged\s+on|raged"
+    r"\b(?:last(?:s|ed|ing)?|took|takes|taken|continued?|(?:went|gone|going)\s+on|dragged\s+on|raged"
     r"|endured|occupied|ran|kept\s+on|was\s+over|ended|length|duration|stretched)\b",
     re.I,
 )

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import consistency_final
+import consistency_fourth
 import consistency_heldout
 import consistency_last
 from bench_journal import PAGE, table, write_between
@@ -107,6 +108,23 @@ SETS = {
             "Mark_Twain_Adventures_of_Huckleberry_Finn",
             "Thomas_Hardy_Far_from_the_Madding_Crowd",
             "Wilkie_Collins_After_Dark",
+        ),
+    ),
+    "fourth": Set(
+        phrasings=consistency_fourth.FOURTH,
+        words=consistency_fourth.WORDS,
+        unreal=consistency_fourth.UNREAL,
+        novels=(
+            "Anthony_Trollope_Orley_Farm",
+            "Charles_Dickens_A_Tale_of_Two_Cities",
+            "George_Eliot_Silas_Marner",
+            "Jack_London_The_Iron_Heel",
+            "Jane_Austen_Emma",
+            "Joseph_Conrad_The_Secret_Agent",
+            "Mark_Twain_A_Connecticut_Yankee_in_King_Arthur_s_Court",
+            "Nathaniel_Hawthorne_The_Scarlet_Letter",
+            "Thomas_Hardy_The_Mayor_of_Casterbridge",
+            "Wilkie_Collins_The_Haunted_Hotel",
         ),
     ),
 }

@@ -141,9 +141,9 @@ def laws(seen: Seen) -> Iterator[Claim]:
         return
     key = thing_key(places[0].words)
     words = seen.words.replace(f" in {places[0].words}", " " * (4 + len(places[0].words)))
-    if _NOBODY_MAY.search(words):
+    if _NOBODY_MAY.search(words) and not seen.persons:
         match = _FORBIDDEN.search(words) or _NOBODY.search(words)
-        if match is not None and not seen.persons and "?" not in words:
+        if match is not None and "?" not in words:
             said = match.groupdict()
             deed = _deed(said.get("b") or said.get("past") or "", match["o"])
             if deed:

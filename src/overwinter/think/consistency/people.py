@@ -22,9 +22,9 @@ _AGES = [
     for pattern in (
         rf"\b{_N}[\s-]+years?(?:[\s-]+old|\s+of\s+age)\b",
         rf"\b(?:aged|age(?:\s+of\b[^,.;]{{0,40}}?)?(?:\s+as|\s+was|\s+is)?)\s+{_N}(?!\s*(?:miles|men|pounds))\b",
-        rf"\bturned\s+{_N}\b(?=\s*(?:[,.;]|in\b|that\b|on\b|this\b))",
-        rf"\b(?:is|was|being|were)\s+(?:only\s+|just\s+|barely\s+|already\s+|then\s+"
-        rf"|now\s+)?{_N}(?=\s*(?:[,.;]|in\b|when\b|at\b|that\b|and\b|years?\s+old\b))(?!\s+(?:in\s+(?:number|all)))",
+        rf"\bturn(?:ed|ing)\s+{_N}\b(?=\s*(?:[,.;]|in\b|that\b|on\b|this\b))",
+        rf"\b(?:is|was|being|were)\s+(?:all\s+of\s+|only\s+|just\s+|barely\s+|already\s+|then\s+"
+        rf"|now\s+)?{_N}(?=\s*(?:[,.;]|in\b|when\b|at\b|that\b|and\b|then\b|years?\s+old\b))(?!\s+(?:in\s+(?:number|all)))",
         rf"\ban?\s+(?:\w+\s+)?{_WHO}\s+of\s+(?:about\s+|some\s+)?{_N}\b",
         rf"\bage\s+of\s+{_N}\b",
         rf"(?:^|,\s+)[Aa]t\s+{_N},",
@@ -32,7 +32,7 @@ _AGES = [
         rf"|{'|'.join(sorted(ORDINALS, key=len, reverse=True))})\s+(?:birthday|year\s+of\s+(?:his|her)\s+age)\b",
     )
 ]
-_AGE_GATE = re.compile(r"\b(?:years?|aged?|turned|birthday|is|was|were|being|of)\b", re.I)
+_AGE_GATE = re.compile(r"\b(?:at|turning|years?|aged?|turned|birthday|is|was|were|being|of)\b", re.I)
 _BIRTH = re.compile(r"\b(?:born|birth|came?\s+into\s+the\s+world|come\s+into\s+the\s+world|saw\s+the\s+light)\b", re.I)
 _WAS_BORN = re.compile(r"\s*,?\s*(?:who\s+)?(?:was|had\s+been)\s+(?:first\s+)?")
 _BORN_IN = re.compile(rf"born\b[^;.\d]{{0,60}}?\b(?:in|on)\s+(?:[^;.]{{0,20}}?\s)?(?P<y>{YEAR})\b", re.I)
@@ -43,9 +43,8 @@ _NOT_BIRTH = re.compile(
     re.I,
 )
 _DIED = (
-    r"(?:(?:had\s+|has\s+)?(?:died|perished|drowned|(?:been\s+)?(?:was\s+)?(?:killed"
-    r"|buried|drowned|murdered|hanged|executed|slain|shot\s+dead|laid\s+to\s+rest))"
-    r"|(?:(?:was|were)\s+(?:found\s+|already\s+)?|lay\s+|fell\s+)dead)"
+    r"(?:(?:had\s+|has\s+)?(?:died|perished|drowned)|(?:was|were|been|got)\s+(?:killed|buried|drowned|murdered|hanged|executed|slain"
+    r"|shot\s+dead|laid\s+to\s+rest)|(?:(?:was|were)\s+(?:found\s+|already\s+)?|lay\s+|fell\s+)dead)"
 )
 _DEATH_AFTER = re.compile(
     rf"^(?:,[^,]{{1,50}},)?\s+(?:(?!\b(?:who|whose|his|her|that|father|mother"

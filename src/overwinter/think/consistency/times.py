@@ -77,7 +77,11 @@ _BETWEEN = [
         -1,
     ),
 ]
-_IN_FRONT = [(re.compile(r"\bafter\s+$", re.I), 1), (re.compile(r"\bbefore\s+$", re.I), -1)]
+_IN_FRONT = [
+    (re.compile(r"\bfirst\s+came\s+$", re.I), 1),
+    (re.compile(r"\bafter\s+$", re.I), 1),
+    (re.compile(r"\bbefore\s+$", re.I), -1),
+]
 _WEEKDAY = re.compile(rf"\b(?:{'|'.join(WEEKDAYS)})\b")
 _ELAPSED = [
     re.compile(
@@ -94,7 +98,7 @@ _ELAPSED = [
 ]
 _AT = re.compile(r"\b(?:in|at|inside)\s+(?:the\s+)?$")
 _NOT_THERE = re.compile(
-    r"\b(?:from|left|leaving|for|towards?|about|between|wrote|letter|news|born|died|heard|before|after|until|since|by)\b",
+    r"\b(?:from|left|leaving|for\s+(?-i:(?=[A-Z]))|towards?|about|between|wrote|letter|news|born|died|heard|before|after|until|since|by)\b",
     re.I,
 )
 
@@ -134,6 +138,8 @@ def event_dates(seen: Seen) -> Iterator[Claim]:
     )
     if not happens or re.search(r"\b(?:before|after|until|since|during|till)\b", around, re.I):
         return
+    if re.search(r"\bthe\s+(?:day|date|morning|evening|night)\s+of\s+$", seen.words[: event.first]):
+        around = ""
     part = "end" if _ENDS.search(around) else "date"
     yield seen.claim("event_date", event.key, days[0].key, str(days[0]), attribute=part)
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import consistency_fifth
 import consistency_final
 import consistency_fourth
 import consistency_heldout
@@ -125,6 +126,23 @@ SETS = {
             "Nathaniel_Hawthorne_The_Scarlet_Letter",
             "Thomas_Hardy_The_Mayor_of_Casterbridge",
             "Wilkie_Collins_The_Haunted_Hotel",
+        ),
+    ),
+    "fifth": Set(
+        phrasings=consistency_fifth.FIFTH,
+        words=consistency_fifth.WORDS,
+        unreal=consistency_fifth.UNREAL,
+        novels=(
+            "Anthony_Trollope_The_Warden",
+            "Charles_Dickens_Hard_Times",
+            "Elizabeth_Gaskell_Cranford",
+            "Jack_London_White_Fang",
+            "Jane_Austen_Northanger_Abbey",
+            "Jane_Austen_Persuasion",
+            "Joseph_Conrad_Heart_of_Darkness",
+            "Mark_Twain_The_Prince_and_the_Pauper",
+            "Nathaniel_Hawthorne_Twice_Told_Tales",
+            "Mark_Twain_The_Adventures_of_Tom_Sawyer",
         ),
     ),
 }

@@ -99,8 +99,8 @@ _FEATURE = {
 }
 _FEATURE_GATE = re.compile(r"\b(?:eyes|hair|locks|curls|tresses)\b", re.I)
 _DYED = re.compile(
-    r"\b(?:dye[ds]?|dyeing|wigs?|turned|turning|gone|went|grown?|grew"
-    r"|bleached|powdered|painted|stained|false|firelight|in\s+that\s+light)\b",
+    r"\b(?:dye[ds]?|dyeing|wigs?|bleached|powdered|painted|stained|false|firelight|in\s+that\s+light"
+    rf"|(?:turned|turning|gone|went|going|grown?|grew)\s+(?:quite\s+|almost\s+|prematurely\s+|as\s+)?(?:{'|'.join(COLOURS)}))\b",
     re.I,
 )
 _KIN = listed(

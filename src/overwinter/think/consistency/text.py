@@ -39,14 +39,14 @@ _UNREAL = re.compile(
     r"|ed)?|contend(?:s|ed)?|insist(?:s|ed)?\s+that|assert(?:s|ed)\s+that|maintain(?:s|ed)\s+that"
     r"|satire|parody|fiction(?:al)?|hoax|forged|forgery|fake|propaganda|slander|libel|invent(?:s|ed)\s+by"
     r"|in\s+(?:an?|the|one|his|her|some|another)\s+(?:[a-z]+\s+)?(?:opera"
-    r"|play|novel|romance|poem|film|farce|comedy|pantomime|song|sketch|charade)"
-    r"|ghost|spirit|madness|raving|joke|jest|jokingly|joked)\b",
+    r"|play|novel|romance|(?:children['’]s|picture|story|comic)\s+book|poem|film|farce|comedy|pantomime|song|sketch|charade)"
+    r"|ghost|spirit|madness|raving|jokes?\s+(?:has|had|goes|says)|in\s+jest|(?:as|for)\s+a\s+joke|jokingly|joked)\b",
     re.I,
 )
 _TAIL = re.compile(
     r"(?:,\s+(?:which|who|whom|whose|for|because|where|while|whatever"
     r"|so\s+that|and\s+(?:nobody|no\s+one|would|could|might|did\s+not|had\s+no"
-    r"|never))\b|\s+as\s+(?:if|though)\b)[^\"“”]*$",
+    r"|never))\b|\s+and\s+(?:still\s+|so\s+)?(?:has|had|have|is|was|were|did|does|could|would)\s+not\b|\s+as\s+(?:if|though)\b)[^\"“”]*$",
     re.I,
 )
 _CJK = re.compile(r"[぀-ヿ㐀-䶿一-鿿가-힯豈-﫿]")

@@ -29,7 +29,7 @@ _HAS = re.compile(
     r"|are|was|were)|with|count(?:s|ed)|compris(?:es?|ed)|consist(?:s|ed)\s+of|includ(?:es|ed)|by\s+its)\b",
     re.I,
 )
-_COUNTED = re.compile(rf"\b{_N}\s+(?P<u>[a-z]+(?:\s+[a-z]+)?s|men|women|children|people|oxen|sheep)\b")
+_COUNTED = re.compile(rf"\b{_N}\s+(?P<u>[a-z]+[^\Ws]s|[a-z]+\s+[a-z]{(3,)}s|men|women|children|people|oxen|sheep)\b")
 _NUMBER_OF = re.compile(
     rf"\bnumber\s+of\s+(?P<u>[a-z]+s|men|women|children|people)\b.*\b(?:is|was|are|were|be|to)\s+{_N}", re.I
 )

@@ -130,7 +130,7 @@ def event_dates(seen: Seen) -> Iterator[Claim]:
         yield seen.claim("event_date", thing_key(held["np"]), days[0].key, str(days[0]), attribute="date")
         return
     event = _one_event(seen)
-    if event is None or re.match(r"\s+of\s+(?:the\s+)?\d", seen.words[event.last :]):
+    if event is None:
         return
     around = seen.words[: event.first] + seen.words[event.last :]
     happens = _HAPPENS.search(around) or re.match(

@@ -19,7 +19,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import consistency_fifth
+import consistency_final
+import consistency_fourth
 import consistency_heldout
+import consistency_last
 from bench_journal import PAGE, table, write_between
 from overwinter.think.confidence.binomial import wilson
 from overwinter.think.consistency import KINDS, check_text, phrases
@@ -71,6 +75,74 @@ SETS = {
             "Thomas_Hardy_Tess_of_the_d_Urbervilles",
             "Nathaniel_Hawthorne_The_House_of_the_Seven_Gables",
             "Wilkie_Collins_The_Woman_in_White",
+        ),
+    ),
+    "final": Set(
+        phrasings=consistency_final.FINAL,
+        words=consistency_final.WORDS,
+        unreal=consistency_final.UNREAL,
+        novels=(
+            "Anthony_Trollope_Doctor_Thorne",
+            "Charles_Dickens_Great_Expectations",
+            "Charlotte_Bronte_Shirley",
+            "Elizabeth_Gaskell_North_and_South",
+            "George_Eliot_Romola",
+            "Jack_London_Martin_Eden",
+            "Jane_Austen_Mansfield_Park",
+            "Joseph_Conrad_Victory",
+            "Mark_Twain_Life_on_the_Mississippi",
+            "Thomas_Hardy_The_Return_of_the_Native",
+        ),
+    ),
+    "last": Set(
+        phrasings=consistency_last.LAST,
+        words=consistency_last.WORDS,
+        unreal=consistency_last.UNREAL,
+        novels=(
+            "Anthony_Trollope_Framley_Parsonage",
+            "Charles_Dickens_The_Old_Curiosity_Shop",
+            "Charlotte_Bronte_Jane_Eyre",
+            "Elizabeth_Gaskell_Wives_and_Daughters",
+            "Henry_James_The_Ambassadors",
+            "Jack_London_The_Mutiny_of_the_Elsinore",
+            "Joseph_Conrad_Lord_Jim",
+            "Mark_Twain_Adventures_of_Huckleberry_Finn",
+            "Thomas_Hardy_Far_from_the_Madding_Crowd",
+            "Wilkie_Collins_After_Dark",
+        ),
+    ),
+    "fourth": Set(
+        phrasings=consistency_fourth.FOURTH,
+        words=consistency_fourth.WORDS,
+        unreal=consistency_fourth.UNREAL,
+        novels=(
+            "Anthony_Trollope_Orley_Farm",
+            "Charles_Dickens_A_Tale_of_Two_Cities",
+            "George_Eliot_Silas_Marner",
+            "Jack_London_The_Iron_Heel",
+            "Jane_Austen_Emma",
+            "Joseph_Conrad_The_Secret_Agent",
+            "Mark_Twain_A_Connecticut_Yankee_in_King_Arthur_s_Court",
+            "Nathaniel_Hawthorne_The_Scarlet_Letter",
+            "Thomas_Hardy_The_Mayor_of_Casterbridge",
+            "Wilkie_Collins_The_Haunted_Hotel",
+        ),
+    ),
+    "fifth": Set(
+        phrasings=consistency_fifth.FIFTH,
+        words=consistency_fifth.WORDS,
+        unreal=consistency_fifth.UNREAL,
+        novels=(
+            "Anthony_Trollope_The_Warden",
+            "Charles_Dickens_Hard_Times",
+            "Elizabeth_Gaskell_Cranford",
+            "Jack_London_White_Fang",
+            "Jane_Austen_Northanger_Abbey",
+            "Jane_Austen_Persuasion",
+            "Joseph_Conrad_Heart_of_Darkness",
+            "Mark_Twain_The_Prince_and_the_Pauper",
+            "Nathaniel_Hawthorne_Twice_Told_Tales",
+            "Mark_Twain_The_Adventures_of_Tom_Sawyer",
         ),
     ),
 }

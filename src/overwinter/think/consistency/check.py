@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from overwinter.errors import UsageError
-from overwinter.think.consistency import customs, people, things, times
+from overwinter.think.consistency import customs, people, places, things, times
 from overwinter.think.consistency.claim import Claim, Finding, Quote
 from overwinter.think.consistency.conflict import Conflict, conflicts
 from overwinter.think.consistency.names import Names
@@ -57,8 +57,8 @@ _EXTRACTORS = (
     _Extractor(things.quantities, frozenset({"quantity"}), numbers=True),
     _Extractor(things.measures, frozenset({"measure"}), numbers=True),
     _Extractor(things.prices, frozenset({"price"}), numbers=True),
-    _Extractor(things.distances, frozenset({"distance"}), numbers=True),
-    _Extractor(things.directions, frozenset({"direction"})),
+    _Extractor(places.distances, frozenset({"distance"}), numbers=True),
+    _Extractor(places.directions, frozenset({"direction"})),
     _Extractor(things.lists, frozenset({"list_count"}), numbers=True),
     _Extractor(customs.rules, frozenset({"rule"}), anyhow=True),
     _Extractor(customs.laws, frozenset({"law"}), anyhow=True),

@@ -17,12 +17,12 @@ from overwinter.think.consistency.wordlist import listed
 
 _OBJECT = (
     r"(?P<o>(?:the\s+|an?\s+|any\s+)?(?:[a-z-]+\s+)?[a-z-]{3,})(?=\s*(?:[,.;:]|$)|\s+(?:in|on|at"
-    r"|again|before|after|that|with|without|to|for|when|while|by|from|under|over|and|until|so|ever)\b)"
+    r"|again|before|after|that|with|without|to|for|when|while|by|from|under|over|and|until|so|ever|as|like|during|about|across|through)\b)"
 )
 _NEVER = re.compile(
     rf"\b(?:never(?:\s+(?:again|once))?\s+(?P<past>{PAST})"
     rf"|(?:would|will|did|does|do)\s+never\s+(?P<b1>[a-z]+)"
-    rf"|(?:refus(?:ed|es)|made\s+it\s+a\s+rule\s+never|made\s+a\s+point\s+(?:of\s+)?never"
+    rf"|(?:refus(?:ed|es)(?:\s+\w+){{0,3}}?|made\s+it\s+a\s+rule\s+never|made\s+a\s+point\s+(?:of\s+)?never"
     rf"|had\s+sworn\s+never|swore\s+never|vowed\s+never)\s+to\s+(?P<b2>[a-z]+))\s+{_OBJECT}",
     re.I,
 )
@@ -31,7 +31,7 @@ _NEVER_BEFORE = re.compile(
 )
 _BASE = re.compile(rf"^\s+(?P<b>[a-z]+)\s+{_OBJECT}", re.I)
 _FORBIDDEN = re.compile(
-    rf"\b(?:forbidden|forbade|forbids|prohibited|unlawful|illegal|not\s+allowed|allowed"
+    rf"\b(?:forbidden|forbade|forbids?|prohibit(?:s|ed)|unlawful|illegal|not\s+allowed|allowed"
     rf"|permitted|might|may)\b(?P<gap>[^.;]{{0,40}}?)\s+(?:to\s+)?(?P<b>[a-z]+)\s+{_OBJECT}",
     re.I,
 )
@@ -39,13 +39,14 @@ _NOBODY = re.compile(
     rf"\b(?:nobody|no\s+one|no\s+man|no\s+woman)\b[^.;,]{{0,40}}?\s(?:ever\s+)?(?P<past>{PAST})\s+{_OBJECT}", re.I
 )
 _NOBODY_MAY = re.compile(
-    r"\b(?:nobody|no\s+one|no\s+man|forbidden|forbade|forbids|prohibited|unlawful|illegal)\b", re.I
+    r"\b(?:nobody|no\s+one|no\s+man|forbidden|forbade|forbids?|prohibit(?:s|ed)|unlawful|illegal)\b", re.I
 )
 _EXCUSE = re.compile(
     r"\b(?:no\s+longer|gave\s+up|given\s+up|for\s+the\s+first\s+time|until"
-    r"|at\s+last|till|except|save\s+when|unless|only\s+once|as\s+usual\s+not|had)\b",
+    r"|at\s+last|till|except|save\s+when|unless|only\s+once|as\s+usual\s+not)\b",
     re.I,
 )
+_HAD = re.compile(r"\bhad\b", re.I)
 _DID = re.compile(rf"\b(?P<past>{PAST})\s+{_OBJECT}", re.I)
 _EMPTY = frozenset(
     listed(
@@ -99,7 +100,7 @@ def rules(seen: Seen) -> Iterator[Claim]:
         if deed and not re.search(r"\bhad\s+never\b|\bnever\s+(?:had|been)\b", seen.words, re.I):
             yield seen.claim_of("rule", person, deed, words, attribute=deed, role="never")
         return
-    if not seen.sentence.asserted or _EXCUSE.search(seen.words):
+    if not seen.sentence.asserted or _EXCUSE.search(seen.words) or _HAD.search(seen.words, person.last):
         return
     for deed, words in _deeds(seen.words[person.last :]):
         yield seen.claim_of("rule", person, deed, words, attribute=deed, role="deed")
@@ -140,15 +141,20 @@ def laws(seen: Seen) -> Iterator[Claim]:
         return
     key = thing_key(places[0].words)
     words = seen.words.replace(f" in {places[0].words}", " " * (4 + len(places[0].words)))
-    if _NOBODY_MAY.search(words):
+    if _NOBODY_MAY.search(words) and not seen.persons:
         match = _FORBIDDEN.search(words) or _NOBODY.search(words)
-        if match is not None and not seen.persons and "?" not in words:
+        if match is not None and "?" not in words:
             said = match.groupdict()
             deed = _deed(said.get("b") or said.get("past") or "", match["o"])
             if deed:
                 yield seen.claim("law", key, deed, " ".join(match[0].split()), attribute=deed, role="never")
         return
-    if not seen.sentence.asserted or seen.person is None or _EXCUSE.search(words):
+    if (
+        not seen.sentence.asserted
+        or seen.person is None
+        or _EXCUSE.search(words)
+        or _HAD.search(words, seen.person.last)
+    ):
         return
     for deed, did in _deeds(words[seen.person.last :]):
         yield seen.claim("law", key, deed, did, attribute=deed, role="deed")

@@ -22,7 +22,7 @@ SMALL = {
 TENS = {
     word: 10 * number for number, word in enumerate(listed("twenty thirty forty fifty sixty seventy eighty ninety"), 2)
 }
-LARGE = {"hundred": 100, "thousand": 1000, "million": 1_000_000, "dozen": 12, "score": 20}
+LARGE = {"hundred": 100, "thousand": 1000, "million": 1_000_000, "billion": 1_000_000_000, "dozen": 12, "score": 20}
 ORDINALS = {
     word: number
     for number, word in enumerate(
@@ -54,7 +54,7 @@ MONTHS = {
 }
 WEEKDAYS = listed("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
 
-_BIG = "hundred|thousand|million"
+_BIG = "hundred|thousand|million|billion"
 _FIRST = "|".join([*SMALL, *TENS])
 _UNIT = "|".join([*SMALL, *TENS, *LARGE])
 NUMBER = (

@@ -34,6 +34,7 @@ _SHORT = {"Capt": "Captain", "Col": "Colonel", "Gen": "General", "Lt": "Lieutena
 TITLE = rf"(?:{'|'.join([*RANKS, *CIVIL, *_SHORT])})\.?"
 _SEQUENCE = re.compile(
     rf"(?<![\w’'-])(?:{_NAME_WORD})(?:[ \t]+(?:(?:de|van|von|der|du|del|la|le)[ \t]+)?(?:{_NAME_WORD})){{0,4}}"
+    rf"(?:[ \t]+(?:II|III|IV|VI{{0,3}}|IX|XI{{0,3}}|XIV|XV|XVI)\b)?"
 )
 _TITLED = re.compile(rf"^(?P<t>{TITLE})\s+")
 
@@ -80,6 +81,9 @@ _PLACE_FORE = frozenset(
         "upper lower nether little great new old north south east west saint st port fort mount lake cape san santa los"
     )
 )
+_NUMERAL = re.compile(
+    r"(?:Twenty|Thirty|Forty|Fifty|Sixty|Seventy|Eighty|Ninety)-|(?:Thir|Four|Fif|Six|Seven|Eigh|Nine)teen$"
+)
 _FORE_TITLES = frozenset({"North", "South", "East", "West", "Great"})
 _IN = re.compile(
     r"(?:\b(?:in|at|from|near|to|towards?|through|into|outside|beyond|leaving|reached|of))\s+(?:the\s+)?$", re.I
@@ -89,7 +93,7 @@ _SPOKE = (
     r"|smiled|nodded|sighed|murmured|called|added|continued|began|went|looked|sat|stood|felt|knew|wished|took|turned)"
 )
 _SPEAKS_AFTER = re.compile(
-    rf"(?:,)?\s+{_SPOKE}\b|(?:['’]s)\s+(?:eyes|face|hand|hands|voice|heart|head|mother|father|wife|husband|lips|hair|mind)\b"
+    rf"(?:,)?\s+(?:{_SPOKE}|(?:was|had\s+been)\s+born|died|married)\b|(?:['’]s)\s+(?:eyes|face|hand|hands|voice|heart|head|mother|father|wife|husband|lips|hair|mind)\b"
 )
 _SPEAKS_BEFORE = re.compile(
     r"\b(?:said|replied|cried|asked|answered|exclaimed|whispered|muttered|remarked|added|poor|dear|old|young|little)\s+$"
@@ -157,6 +161,8 @@ class Names:
         found: dict[str, set[str]] = {}
         for full in self.full:
             parts = full.split()
+            if re.fullmatch("[ivx]+", parts[-1]):
+                continue  # "Charles" is not the second of the name
             for part in {parts[0], parts[-1]}:
                 found.setdefault(part, set()).add(full)
         return found
@@ -195,9 +201,19 @@ class Names:
         """The names of a sentence, in order."""
         found = []
         for title, name, first, last in self._split(words):
+            if first < 2 and not title and self.is_plain(name):
+                continue
             titled = words.rfind(title[:3], 0, first) if title else first
             found.append(Name(name, self.key_of(name, title), title, self.sort_of(name, title), first, last, titled))
         return found
+
+    def is_plain(self, word: str) -> bool:
+        """Whether a word that has a capital at a sentence's beginning is an ordinary one: the text has it in small letters."""
+        return word.casefold() in self._small_words
+
+    @cached_property
+    def _small_words(self) -> frozenset[str]:
+        return frozenset(re.findall(r"\b[a-z]{2,}\b", self.text.narration))
 
     def _split(self, words: str) -> Iterator[tuple[str, str, int, int]]:
         """Names of a sentence; two that stand side by side ("In Ashwick Conrad Mossop …") are told apart if the text knows one of them."""
@@ -205,7 +221,7 @@ class Names:
             parts = name.split()
             cut = 0
             if len(parts) > 2 and not title and _IN.search(words[:first]):
-                cut = next((k for k in range(1, len(parts)) if self._known(parts[:k]) or self._known(parts[k:])), 0)
+                cut = self._cut(parts)
             if cut:
                 head = " ".join(parts[:cut])
                 middle = name.index(parts[cut], len(head))
@@ -213,6 +229,16 @@ class Names:
                 yield "", name[middle:], first + middle, last
             else:
                 yield title, name, first, last
+
+    def _cut(self, parts: list[str]) -> int:
+        """Where one name ends and the next begins, 0 for nowhere: both known is better than one, and "Little Ashwick" is not cut."""
+        known = [
+            (self._known(parts[:k]) + self._known(parts[k:]), k)
+            for k in range(1, len(parts))
+            if folded(parts[k - 1]) not in _PLACE_FORE
+        ]
+        most, k = max(known, default=(0, 0))
+        return k if most else 0
 
     def _known(self, parts: list[str]) -> bool:
         return self._counts[folded(" ".join(parts))] > 0
@@ -233,7 +259,7 @@ def names_of(words: str) -> Iterator[tuple[str, str, int, int]]:
             if titled:
                 title = _SHORT.get(titled["t"].rstrip("."), titled["t"].rstrip("."))
                 first, name = first + titled.end(), name[titled.end() :]
-            elif folded(head) in _COMMON and head not in _FORE_TITLES:
+            elif (folded(head) in _COMMON or _NUMERAL.match(head)) and head not in _FORE_TITLES:
                 rest = name[len(head) :].lstrip(" .\t")
                 first, name = last - len(rest), rest
             else:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from overwinter.think.consistency.claim import Claim
-from overwinter.think.consistency.figures import NUMBER, ORDINALS, number_of
+from overwinter.think.consistency.figures import NUMBER, ORDINALS, YEAR, number_of
 from overwinter.think.consistency.names import RANKS, Name
 from overwinter.think.consistency.seen import Seen
 from overwinter.think.consistency.wordlist import listed
@@ -22,17 +22,20 @@ _AGES = [
     for pattern in (
         rf"\b{_N}[\s-]+years?(?:[\s-]+old|\s+of\s+age)\b",
         rf"\b(?:aged|age(?:\s+of\b[^,.;]{{0,40}}?)?(?:\s+as|\s+was|\s+is)?)\s+{_N}(?!\s*(?:miles|men|pounds))\b",
-        rf"\bturned\s+{_N}\b(?=\s*(?:[,.;]|in\b|that\b|on\b|this\b))",
-        rf"\b(?:is|was|being|were)\s+(?:only\s+|just\s+|barely\s+|already\s+|then\s+"
-        rf"|now\s+)?{_N}(?=\s*(?:[,.;]|in\b|when\b|at\b|that\b|years?\s+old\b))(?!\s+(?:in\s+(?:number|all)))",
+        rf"\bturn(?:ed|ing)\s+{_N}\b(?=\s*(?:[,.;]|in\b|that\b|on\b|this\b))",
+        rf"\b(?:is|was|being|were)\s+(?:all\s+of\s+|only\s+|just\s+|barely\s+|already\s+|then\s+"
+        rf"|now\s+)?{_N}(?=\s*(?:[,.;]|in\b|when\b|at\b|that\b|and\b|then\b|years?\s+old\b))(?!\s+(?:in\s+(?:number|all)))",
         rf"\ban?\s+(?:\w+\s+)?{_WHO}\s+of\s+(?:about\s+|some\s+)?{_N}\b",
         rf"\bage\s+of\s+{_N}\b",
+        rf"(?:^|,\s+)[Aa]t\s+{_N},",
         rf"\b(?P<o>\d{{1,3}}(?:st|nd|rd|th)"
         rf"|{'|'.join(sorted(ORDINALS, key=len, reverse=True))})\s+(?:birthday|year\s+of\s+(?:his|her)\s+age)\b",
     )
 ]
-_AGE_GATE = re.compile(r"\b(?:years?|aged?|turned|birthday|is|was|were|being|of)\b", re.I)
+_AGE_GATE = re.compile(r"\b(?:at|turning|years?|aged?|turned|birthday|is|was|were|being|of)\b", re.I)
 _BIRTH = re.compile(r"\b(?:born|birth|came?\s+into\s+the\s+world|come\s+into\s+the\s+world|saw\s+the\s+light)\b", re.I)
+_WAS_BORN = re.compile(r"\s*,?\s*(?:who\s+)?(?:was|had\s+been)\s+(?:first\s+)?")
+_BORN_IN = re.compile(rf"born\b[^;.\d]{{0,60}}?\b(?:in|on)\s+(?:[^;.]{{0,20}}?\s)?(?P<y>{YEAR})\b", re.I)
 _NOT_BIRTH = re.compile(
     r"\b(?:died|dead|aged?|turned|years?\s+(?:old|after|before|later)|gave\s+birth"
     r"|before\s+\w+\s+(?:was|were)\s+born|birthday|of\s+his|of\s+her|married"
@@ -40,9 +43,8 @@ _NOT_BIRTH = re.compile(
     re.I,
 )
 _DIED = (
-    r"(?:(?:had\s+|has\s+)?(?:died|perished|drowned|(?:been\s+)?(?:was\s+)?(?:killed"
-    r"|buried|drowned|murdered|hanged|executed|slain|shot\s+dead|laid\s+to\s+rest))"
-    r"|(?:was|were|lay)\s+dead)"
+    r"(?:(?:had\s+|has\s+)?(?:died|perished|drowned)|(?:was|were|been|got)\s+(?:killed|buried|drowned|murdered|hanged|executed|slain"
+    r"|shot\s+dead|laid\s+to\s+rest)|(?:(?:was|were)\s+(?:found\s+|already\s+)?|lay\s+|fell\s+)dead)"
 )
 _DEATH_AFTER = re.compile(
     rf"^(?:,[^,]{{1,50}},)?\s+(?:(?!\b(?:who|whose|his|her|that|father|mother"
@@ -53,10 +55,10 @@ _DEATH_BEFORE = re.compile(
     r"|burial\s+of|grave\s+of)\s+(?:the\s+)?(?:poor\s+|old\s+|young\s+)?$",
     re.I,
 )
-_PLUPERFECT = re.compile(r"\b(?:had|has|have)\b", re.I)
+_DIED_IN = re.compile(rf"\s+(?:had\s+)?died\b[^;.\d]{{0,40}}?\bin\s+(?:[^;.\d]{{0,20}}?\s)?(?P<y>{YEAR})\b")
 _NO_DEED = re.compile(
     r"\b(?:had|has|been|dead|died|death|grave|buried|funeral|memory|memorial"
-    r"|statue|portrait|picture|tomb|heirs?|widow|late|ghost|corpse|body|coffin"
+    r"|statue|portrait|picture|tomb|heirs?|widow|the\s+late|ghost|corpse|body|coffin"
     r"|remember(?:ed|s)?|years?\s+before|years?\s+ago|once|used\s+to|formerly|earlier"
     r"|in\s+(?:his|her)\s+youth|as\s+a\s+(?:boy|girl|child)|before\s+(?:his|her))\b",
     re.I,
@@ -88,23 +90,24 @@ _FEATURE = {
     feature: [
         re.compile(rf"\b{_COLOUR},?[\s-]+(?:[a-z]+,?\s+(?:and\s+)?){{0,2}}?{noun}\b", re.I),
         re.compile(
-            rf"\b{noun}(?:\s+of\s+[^,.;]{{2,40}}?)?\s+(?:is|are|was|were|had\s+been)\s+{_MODIFIERS}{_COLOUR}(?![\w-])",
+            rf"\b{noun}(?:\s+of\s+[^,.;]{{2,40}}?)?(?:,?\s+which)?\s+(?:is|are|was|were|had\s+been)\s+{_MODIFIERS}{_COLOUR}(?![\w-])",
             re.I,
         ),
+        re.compile(rf"\b{noun}\s*:?\s+{_MODIFIERS}{_COLOUR}(?=\s*[,.;])", re.I),
     ]
     for feature, noun in (("eyes", "eyes"), ("hair", "(?:hair|locks|curls|tresses)"))
 }
 _FEATURE_GATE = re.compile(r"\b(?:eyes|hair|locks|curls|tresses)\b", re.I)
 _DYED = re.compile(
-    r"\b(?:dye[ds]?|dyeing|wigs?|turned|turning|gone|went|grown?|grew"
-    r"|bleached|powdered|painted|stained|false|firelight|in\s+that\s+light)\b",
+    r"\b(?:dye[ds]?|dyeing|wigs?|bleached|powdered|painted|stained|false|firelight|in\s+that\s+light"
+    rf"|(?:turned|turning|gone|went|going|grown?|grew)\s+(?:quite\s+|almost\s+|prematurely\s+|as\s+)?(?:{'|'.join(COLOURS)}))\b",
     re.I,
 )
 _KIN = listed(
     "father mother son daughter brother sister uncle aunt nephew niece cousin grandfather grandmother grandson "
     "granddaughter husband wife"
 )
-_KIN_OF = re.compile(rf"\b(?:the|a)\s+(?:\w+\s+){{0,2}}?(?P<k>{'|'.join(_KIN)})\s+(?:of|to)\s+$", re.I)
+_KIN_OF = re.compile(rf"(?:\b(?:the|a)\s+(?:\w+\s+){{0,2}}?|[,(]\s*)(?P<k>{'|'.join(_KIN)})\s+(?:of|to)\s+$", re.I)
 _KIN_S = re.compile(rf"^['’]s?\s+(?:\w+\s+){{0,1}}?(?P<k>{'|'.join(_KIN)})\b(?!['’]s)", re.I)
 _IN_LAW = re.compile(r"^(?:-|\s+)in(?:-|\s+)law|^(?:-|\s+)(?:son|daughter)")
 _PROMOTED = re.compile(
@@ -136,11 +139,16 @@ def _ordinal(words: str) -> float:
 
 
 def births(seen: Seen) -> Iterator[Claim]:
-    person = seen.person
     cue = _BIRTH.search(seen.words)
-    if person is None or cue is None or _NOT_BIRTH.search(seen.words) or len(seen.years) != 1:
+    if cue is None:
         return
-    year = seen.years[0][0]
+    person, year = seen.person, seen.years[0][0] if len(seen.years) == 1 else 0
+    if person is None or not year or _NOT_BIRTH.search(seen.words):
+        # More than one name or year: the ones right beside the word.
+        person, near = seen.name_before(cue.start(), _WAS_BORN), _BORN_IN.match(seen.words, cue.start())
+        if person is None or person.sort != "person" or not person.key or near is None:
+            return
+        year = int(near["y"])
     yield seen.claim_of("birth", person, float(year), str(year))
     yield seen.claim_of("age_birth", person, float(year), f"born in {year}", role="birth")
 
@@ -166,16 +174,19 @@ def deaths(seen: Seen) -> Iterator[Claim]:
 
 def _is_death(seen: Seen, person: Name) -> bool:
     before, behind = seen.words[: person.titled_first], seen.words[person.last :]
-    return bool(_DEATH_AFTER.match(behind) or (_DEATH_BEFORE.search(before) and not re.match(r"['’]s", behind)))
+    who = re.match(r"\s*[,(]\s*who\s+(?:had\s+)?(?:died|was\s+killed)\b", behind)
+    return bool(who or _DEATH_AFTER.match(behind) or (_DEATH_BEFORE.search(before) and not re.match(r"['’]s", behind)))
 
 
 def _death(seen: Seen, person: Name) -> Iterator[Claim]:
-    if len(seen.years) == 1:
-        yield seen.claim_of("death", person, float(seen.year), f"died in {seen.year}", role="death")
+    near = _DIED_IN.match(seen.words, person.last)
+    year = seen.year if len(seen.years) == 1 else int(near["y"]) if near else 0
+    if year:
+        yield seen.claim_of("death", person, float(year), f"died in {year}", role="death")
     if (
         not seen.years
         and len(person.words.split()) > 1
-        and not re.search(r"\b(?:when|after|before|since|until|till)\b", seen.words, re.I)
+        and not re.search(r"\b(?:when|after|before|since|until|till)\b", seen.words[: person.first], re.I)
     ):
         yield seen.claim_of("alive", person, float(seen.sentence.number), "died", role="death")
 
@@ -247,7 +258,7 @@ _ALIKE = [
         (r"ai|ay", "a"),
         (r"ou|oo", "u"),
         (r"e$", ""),
-        (r"(.)\1", r"\1"),
+        (r"(.)\1+", r"\1"),
         (r"gh", "g"),
         (r"h(?=[^aeiou]|$)", ""),
     )

@@ -54,6 +54,24 @@ class Seen:
         distinct = {year for year, _ in self.years}
         return distinct.pop() if len(distinct) == 1 else 0
 
+    def name_before(self, place: int, gap: re.Pattern[str]) -> Name | None:
+        """The name that stands before a place with nothing between them but what `gap` allows."""
+        before = [name for name in self.names if name.last <= place]
+        if not before or not gap.fullmatch(self.words, before[-1].last, place):
+            return None
+        return before[-1]
+
+    def name_after(self, place: int, gap: re.Pattern[str]) -> Name | None:
+        """The name that follows a place, likewise."""
+        behind = next((name for name in self.names if name.first >= place), None)
+        if behind is None or not gap.fullmatch(self.words, place, behind.titled_first):
+            return None
+        return behind
+
+    def is_plain(self, word: str) -> bool:
+        """Whether a sentence's first word is an ordinary one and no name."""
+        return self._names.is_plain(word)
+
     def claim_of(self, kind: str, person: Name, value: Value, words: str, **more: Any) -> Claim:
         """A claim about somebody, under the name the text gives."""
         return self.claim(kind, person.key, value, words, named=person.words, **more)

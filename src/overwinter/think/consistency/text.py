@@ -31,9 +31,22 @@ _UNREAL = re.compile(
     r"|says?|that|has|had)|hearsay|it\s+(?:is|was)\s+said|said\s+to\s+(?:be|have)|they\s+say"
     r"|people\s+said|told\s+(?:him|her|them|me|us|people|that|everyone|everybody)|claim(?:s|ed)?|lied"
     r"|lying|liar|(?:the|his|her)\s+lies?|false|falsely|untrue|not\s+true|wrong|wrongly|mistaken(?:ly)?"
-    r"|error|as\s+though|as\s+if|wish(?:es|ed)?|hop(?:e|es|ed|ing)|seem(?:s|ed)?|appear(?:s|ed)\s+to|thought|think|thinks|believ(?:e|es|ed)"
-    r"|guess(?:es|ed)?|suspect(?:s|ed)?|doubt(?:s|ed)?|would|might|may|could|should|were\s+to|almost|nearly\s+\w+ed|not|n['’]t|no\s+longer"
-    r"|had\s+(?:it|things|he|she|they)\s+(?:been|gone|not)|ghost|spirit|madness|raving|joke|jest|jokingly|joked)\b",
+    r"|error|as\s+though|as\s+if|(?:he|she|they|we|I)\s+wish(?:es|ed)?|hop(?:e|es|ed"
+    r"|ing)|seem(?:s|ed)?|appear(?:s|ed)\s+to|thought|think|thinks|believ(?:e|es|ed)"
+    r"|guess(?:es|ed)?|suspect(?:s|ed)?|doubt(?:s|ed)?|would|might|may|(?:could|should)\s+have|were\s+to"
+    r"|almost\s+(?:died|killed|drowned|fell|lost|never)|nearly\s+\w+ed|not|\w+n['’]t|no\s+longer"
+    r"|had\s+(?:it|things|he|she|they)\s+(?:been|gone|not)|alleg(?:e|es|ed|ing)|purport(?:s"
+    r"|ed)?|contend(?:s|ed)?|insist(?:s|ed)?\s+that|assert(?:s|ed)\s+that|maintain(?:s|ed)\s+that"
+    r"|satire|parody|fiction(?:al)?|hoax|forged|forgery|fake|propaganda|slander|libel|invent(?:s|ed)\s+by"
+    r"|in\s+(?:an?|the|one|his|her|some|another)\s+(?:[a-z]+\s+)?(?:opera"
+    r"|play|novel|romance|(?:children['’]s|picture|story|comic)\s+book|poem|film|farce|comedy|pantomime|song|sketch|charade)"
+    r"|ghost|spirit|madness|raving|jokes?\s+(?:has|had|goes|says)|in\s+jest|(?:as|for)\s+a\s+joke|jokingly|joked)\b",
+    re.I,
+)
+_TAIL = re.compile(
+    r"(?:,\s+(?:which|who|whom|whose|for|because|where|while|whatever"
+    r"|so\s+that|and\s+(?:nobody|no\s+one|would|could|might|did\s+not|had\s+no"
+    r"|never))\b|\s+and\s+(?:still\s+|so\s+)?(?:has|had|have|is|was|were|did|does|could|would)\s+not\b|\s+as\s+(?:if|though)\b)[^\"“”]*$",
     re.I,
 )
 _CJK = re.compile(r"[぀-ヿ㐀-䶿一-鿿가-힯豈-﫿]")
@@ -112,8 +125,9 @@ def is_asserted(words: str) -> bool:
 
 def doubt_in(words: str) -> str:
     """The word that makes a sentence less than a statement, "" where there is none."""
-    # "May" with a capital is the month.
-    return next((match[0] for match in _UNREAL.finditer(words) if match[0] != "May"), "")
+    # "May" with a capital is the month. What a clause at the end supposes does not touch what was said before it.
+    main = _TAIL.sub("", words)
+    return next((match[0] for match in _UNREAL.finditer(main) if match[0] != "May"), "")
 
 
 def count_words(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Claims about things and places: counts, sizes, prices, distances, directions, and lists with a number in front.
+"""Claims about things: counts, sizes, prices, and lists with a number in front.
 
 The thing must have a proper name; in the present tense, where a text describes what is always so (a manual, a specification), a definite
 noun phrase of two or more words is enough.
@@ -26,10 +26,10 @@ _PRESENT = re.compile(r"\b(?:is|are|has|holds|costs|lasts|contains|takes)\b")
 _PAST = re.compile(r"\b(?:was|were|had|did)\b|ed\b")
 _HAS = re.compile(
     r"\b(?:has|have|had|held|holds?|contain(?:s|ed)?|boast(?:s|ed)?|number\s+of|there\s+(?:is"
-    r"|are|was|were)|with|count(?:s|ed)|compris(?:es?|ed)|consist(?:s|ed)\s+of|includ(?:es|ed))\b",
+    r"|are|was|were)|with|count(?:s|ed)|compris(?:es?|ed)|consist(?:s|ed)\s+of|includ(?:es|ed)|by\s+its)\b",
     re.I,
 )
-_COUNTED = re.compile(rf"\b{_N}\s+(?P<u>[a-z]+(?:\s+[a-z]+)?s|men|women|children|people|oxen|sheep)\b")
+_COUNTED = re.compile(rf"\b{_N}\s+(?P<u>[a-z]+[^\Ws]s|[a-z]+\s+[a-z]{(3,)}s|men|women|children|people|oxen|sheep)\b")
 _NUMBER_OF = re.compile(
     rf"\bnumber\s+of\s+(?P<u>[a-z]+s|men|women|children|people)\b.*\b(?:is|was|are|were|be|to)\s+{_N}", re.I
 )
@@ -37,10 +37,11 @@ _CHANGED = re.compile(
     r"\b(?:more|added|enlarged|rebuilt|grown|reduced|extended|increased|decreased|now|by\s+then|remained|left|lost)\b",
     re.I,
 )
+_NO_UNIT = frozenset(listed("has is was does this as its us thus yes less unless always perhaps times"))
 _TIME_UNITS = frozenset(
     listed("seconds minutes hours days nights weeks months years decades centuries times o'clock moments")
 )
-_MEASURES = {
+MEASURES = {
     "inch": 0.0254,
     "inche": 0.0254,
     "foot": 0.3048,
@@ -59,8 +60,8 @@ _MEASURES = {
     "cm": 0.01,
     "ft": 0.3048,
 }
-_LENGTH = rf"(?P<m>{'|'.join(sorted(_MEASURES, key=len, reverse=True))})s?"
-_DIMENSIONS = {
+LENGTH = rf"(?P<m>{'|'.join(sorted(MEASURES, key=len, reverse=True))})s?"
+DIMENSIONS = {
     "high": "height",
     "tall": "height",
     "wide": "width",
@@ -76,32 +77,22 @@ _DIMENSIONS = {
     "breadth": "width",
     "thickness": "thickness",
 }
-_SIZE = re.compile(rf"\b{_N}\s+{_LENGTH}\s+(?:in\s+)?(?P<d>{'|'.join(_DIMENSIONS)})\b", re.I)
-_FAR = re.compile(rf"\b{_N}\s+{_LENGTH}\b(?!\s+(?:in\s+)?(?:{'|'.join(_DIMENSIONS)}|an\s+hour|per\b))", re.I)
-_APART = re.compile(r"\b(?:(?:[Ff]rom|[Bb]etween)\s+(?:the\s+)?[A-ZÀ-Þ]|separat(?:es?|ed)\b|apart\b|distance\b)")
-_MOVES = re.compile(
-    r"\b(?:walked|rode|ran|drove|travelled|traveled|marched|sailed|came|went"
-    r"|halfway|within|more|further|farther|still|now|yet|already|nearly\s+all)\b",
-    re.I,
-)
+_SIZE = re.compile(rf"\b{_N}\s+{LENGTH}\s+(?:in\s+)?(?P<d>{'|'.join(DIMENSIONS)})\b", re.I)
 _MONEY = re.compile(
-    rf"(?:(?P<s>[£$€])\s?(?P<a>\d[\d,]*(?:\.\d+)?)|\b(?P<n>{NUMBER})\s+(?P<c>pounds|dollars|guineas"
+    rf"(?:(?P<s>[£$€])\s?(?P<a>\d[\d,]*(?:\.\d+)?(?:\s+(?:million|billion))?)|\b(?P<n>{NUMBER})\s+(?P<c>pounds|dollars|guineas"
     rf"|shillings|francs|crowns|euros?|cents|pence|marks|ducats|roubles|florins|livres))(?!\s+(?:a|per|each)\b)",
     re.I,
 )
 _PRICED = re.compile(r"\b(?:costs?|price|bought|paid|purchased?|worth)\b", re.I)
-_COMPASS = "north|south|east|west|north-?east|north-?west|south-?east|south-?west"
-_SIDE = re.compile(rf"\b(?P<v>{_COMPASS})(?:ward)?s?\s+of\s+(?:the\s+)?$", re.I)
-_LIES = re.compile(r"\b(?:lay|lies|was|is|stood|stands|situated|located|found)\b|^[^.]*,[^,]*\bof\b[^,]*,", re.I)
-OPPOSITE = {"north": "s", "south": "n", "east": "w", "west": "e"}
 _LIST = re.compile(
     rf"(?<![\w-])(?P<n>{NUMBER})\s+(?P<u>(?:[a-z]+\s+){{0,2}}?(?:[a-z]+s|men|women|children"
-    rf"|people|mice|feet))\b(?P<gap>[^:.;!?]{{0,60}}):\s*(?P<items>[^:.;!?]+)\.(?:\s|$)",
+    rf"|people|mice|feet))\b(?P<gap>[^:.;!?]{{0,60}}):\s+(?P<items>[^:.;!?]+)\.(?:\s|$)",
     re.I,
 )
 
 
-_HEAD = re.compile(r"\b[Tt]he\s+(?:price|cost|number|height|width|length|depth|size|value)\s+of\s+", re.I)
+_PEOPLES = re.compile(r"(?:[ai]ns|ists|ites|ese)$")
+_HEAD = re.compile(r"\b[Tt]he\s+(?:[a-z]+\s+)?(?:price|cost|number|height|width|length|depth|size|value)\s+of\s+", re.I)
 
 
 def _thing(seen: Seen, skip: str) -> str:
@@ -111,8 +102,8 @@ def _thing(seen: Seen, skip: str) -> str:
         return ""
     found: dict[str, None] = {}
     for match in _NAMED.finditer(words):
-        name = _leading(match[0])
-        if name:
+        name = _leading(_without_verb(match, words))
+        if name and not (match.start() < 2 and seen.is_plain(name)) and not _PEOPLES.search(name):
             found[thing_key(name)] = None
     if not found:
         technical = _TECHNICAL.match(words)
@@ -120,6 +111,16 @@ def _thing(seen: Seen, skip: str) -> str:
         key = thing_key(technical[0]) if technical and present else ""
         return key if len(key.split()) > 1 else ""
     return next(iter(found)) if len(found) == 1 else ""
+
+
+def _without_verb(match: re.Match[str], words: str) -> str:
+    """A phrase without the verb that was taken for its noun: "the Nunwick Arms comprises 12 rooms", not "the Foxhall mill was"."""
+    noun = re.search(r"\s[a-z]+(?:s|ed)$", match[0])
+    if noun and not re.match(
+        r"\s+(?:is|are|was|were|has|had|have|cost|costs|of|in|at|on)\b|\s*[,.;:(]", words[match.end() :]
+    ):
+        return match[0][: noun.start()]
+    return match[0]
 
 
 def _is_thing(seen: Seen, person: Name) -> bool:
@@ -130,48 +131,53 @@ def _is_thing(seen: Seen, person: Name) -> bool:
     )
 
 
+_VERBS = frozenset(listed("stood rose cost measured lay held contained boasted could counted came being been"))
+
+
 def _leading(words: str) -> str:
     """A matched phrase without the word that only begins the sentence ("In", "There")."""
     parts = words.split()
     while parts and parts[0].lower() != "the" and is_common(parts[0]):
         parts.pop(0)
     if parts and parts[0].lower() == "the":
-        verbs = {
-            "was",
-            "is",
-            "had",
-            "has",
-            "stood",
-            "rose",
-            "cost",
-            "measured",
-            "lay",
-            "held",
-            "were",
-            "are",
-            "contained",
-            "boasted",
-            "and",
-            "with",
-            "could",
-        }
-        while len(parts) > 1 and parts[-1] in verbs:
+        while len(parts) > 1 and (parts[-1] in _VERBS or (parts[-1].islower() and is_common(parts[-1]))):
             parts.pop()
         return " ".join(parts) if any(part[0].isupper() for part in parts[1:]) else ""
     return " ".join(parts) if parts and parts[0][0].isupper() else ""
 
 
+_IS_SO = re.compile(
+    r"(?:\s+[a-z]+){0,2}(?:\s+(?:is|was|stands|stood|rises|rose|measured"
+    r"|measures)|\s*[,(]\s*(?:which\s+(?:is|was)|about|only|some|nearly|an?)?)"
+    r"(?:\s+(?:about|only|some|nearly|almost|over|an?|isolated|single|great|small|huge|mountain|hill|tower|wall|island|crater|lake))*\s*",
+    re.I,
+)
+_HAS_SO = re.compile(
+    r"\s+(?:now\s+)?(?:has|had|contains|contained|holds|held|boasts|boasted|consists\s+of"
+    r"|consisted\s+of)\s+(?:about\s+|only\s+)?",
+    re.I,
+)
+
+
+def _named_before(seen: Seen, place: int, gap: re.Pattern[str]) -> str:
+    """The thing whose name stands right before what is said of it, as a key; "" for persons and where there is none."""
+    name = seen.name_before(place, gap)
+    return "" if name is None or name.title or name.sort == "person" else thing_key(name.words)
+
+
 def quantities(seen: Seen) -> Iterator[Claim]:
     """How many parts a named thing has."""
-    counted = _NUMBER_OF.search(seen.words) or _only(list(_COUNTED.finditer(seen.words)))
+    several = list(_COUNTED.finditer(seen.words))
+    counted = _NUMBER_OF.search(seen.words) or next(iter(several), None)
     if counted is None:
         return
     unit = counted["u"].lower()
     value = number_of(counted["n"])
     if (
         value is None
-        or unit.split()[-1] in _TIME_UNITS
-        or unit.rstrip("s") in _MEASURES
+        or unit.split()[-1] in _TIME_UNITS | _NO_UNIT
+        or unit.split()[0] in _NO_UNIT
+        or unit.rstrip("s") in MEASURES
         or _MONEY.search(seen.words)
         or value == 1
     ):
@@ -184,35 +190,37 @@ def quantities(seen: Seen) -> Iterator[Claim]:
     if _CHANGED.search(seen.words):
         return
     more = re.search(
-        r"\b(?:more|other|another|first|last|next|remaining|all|these|those)\s+$", seen.words[: counted.start("n")]
+        r"\b(?:more|other|another|first|last|next|remaining|these|those)\s+$", seen.words[: counted.start("n")]
     )
-    thing = "" if more else _thing(seen, "" if counted.re is _NUMBER_OF else counted[0])
+    alone = len(several) < 2
+    thing = "" if more or not alone else _thing(seen, "" if counted.re is _NUMBER_OF else counted[0])
+    thing = thing or ("" if more else _named_before(seen, counted.start(), _HAS_SO))
     if thing and _may_have_parts(seen, thing):
         hedge = 0.2 if is_hedged(seen.words, counted.start("n")) else 0.0
-        yield seen.claim("quantity", thing, value, f"{counted['n']} {unit}", attribute=unit, tolerance=hedge)
+        # Members and inhabitants are counted anew each year: of a year, only that year's count is held against it.
+        attribute = f"{unit} in {seen.year}" if seen.year else unit
+        yield seen.claim("quantity", thing, value, f"{counted['n']} {unit}", attribute=attribute, tolerance=hedge)
 
 
 def _may_have_parts(seen: Seen, thing: str) -> bool:
     """What persons have changes from day to day; what houses have does not."""
     named = [name for name in seen.names if thing_key(name.words) == thing]
-    return not named or named[0].sort == "place" or bool(set(thing.split()) & PLACE_WORDS)
-
-
-def _only(matches: list[re.Match[str]]) -> re.Match[str] | None:
-    return matches[0] if len(matches) == 1 else None
+    return not named or named[0].sort != "person" or bool(set(thing.split()) & PLACE_WORDS)
 
 
 def measures(seen: Seen) -> Iterator[Claim]:
     """Height, width, length, depth of a named thing."""
-    sizes = list(_SIZE.finditer(seen.words))
-    thing = _thing(seen, sizes[0][0]) if len(sizes) == 1 else ""
-    value = number_of(sizes[0]["n"]) if thing else None
+    size = next(_SIZE.finditer(seen.words), None)
+    if size is None:
+        return
+    alone = len(_SIZE.findall(seen.words)) == 1
+    thing = (_thing(seen, size[0]) if alone else "") or _named_before(seen, size.start(), _IS_SO)
+    value = number_of(size["n"]) if thing else None
     if value is None:
         return
-    size = sizes[0]
-    metres = value * _MEASURES[size["m"].lower()]
+    metres = value * MEASURES[size["m"].lower()]
     tolerance = 0.03 + (0.12 if is_hedged(seen.words, size.start("n")) else 0.0)
-    yield seen.claim("measure", thing, metres, size[0], attribute=_DIMENSIONS[size["d"].lower()], tolerance=tolerance)
+    yield seen.claim("measure", thing, metres, size[0], attribute=DIMENSIONS[size["d"].lower()], tolerance=tolerance)
 
 
 def prices(seen: Seen) -> Iterator[Claim]:
@@ -234,56 +242,6 @@ def prices(seen: Seen) -> Iterator[Claim]:
             attribute={"£": "pound", "$": "dollar", "€": "euro"}.get(unit, unit),
             tolerance=hedge,
         )
-
-
-def distances(seen: Seen) -> Iterator[Claim]:
-    """How far two places are apart."""
-    far = list(_FAR.finditer(seen.words))
-    if len(far) != 1 or not _APART.search(seen.words) or _MOVES.search(seen.words):
-        return
-    ends = _two_places(seen)
-    value = number_of(far[0]["n"])
-    if ends is None or value is None:
-        return
-    tolerance = 0.05 + (0.15 if is_hedged(seen.words, far[0].start("n")) else 0.0)
-    metres = value * _MEASURES[far[0]["m"].lower()]
-    one, two = sorted(ends)
-    yield seen.claim("distance", one, metres, far[0][0], attribute=two, tolerance=tolerance)
-
-
-def _two_places(seen: Seen) -> tuple[str, str] | None:
-    """The two places of a sentence that names two and nobody."""
-    keys = [thing_key(name.words) for name in seen.names]
-    if len(keys) != 2 or keys[0] == keys[1] or any(name.title for name in seen.names):
-        return None
-    if any(name.sort == "person" for name in seen.names):
-        return None
-    return keys[0], keys[1]
-
-
-def directions(seen: Seen) -> Iterator[Claim]:
-    """On which side of another a place lies; the value is from the first in alphabetical order."""
-    ends = _two_places(seen)
-    if ends is None or not _LIES.search(seen.words):
-        return
-    for name in seen.names:
-        match = _SIDE.search(seen.words[: name.first])
-        if match is None:
-            continue
-        other = next(key for key in ends if key != thing_key(name.words))
-        side = match["v"].lower().replace("-", "")
-        one, two = sorted(ends)
-        side = side if other == one else _opposite(side)
-        yield seen.claim("direction", one, side, f"{match['v']} of {name.words}", attribute=two)
-        return
-
-
-def _opposite(side: str) -> str:
-    for word, against in (("north", "south"), ("south", "north")):
-        if side.startswith(word):
-            rest = side.removeprefix(word)
-            return against + ({"east": "west", "west": "east"}.get(rest, ""))
-    return {"east": "west", "west": "east"}[side]
 
 
 def lists(seen: Seen) -> Iterator[Claim]:
@@ -321,6 +279,10 @@ def count_items(words: str) -> int | None:
     if re.search(
         r"\b(?:which|who|that|because|was|were|had|is|are|he|she|they|it|others?|etc|so\s+on|among|including|not)\b|[—(]|\.\.\.|…",
         words,
+    ):
+        return None
+    if re.match(r"(?:The|An?|How|Why|What|When|Each|In)\b", words) or re.search(
+        rf"\b(?:the\s+)?{NUMBER}\s+(?:in|of|on)\b|[A-Z][a-z]?\d", words
     ):
         return None
     parts = [part.strip() for part in re.split(r",\s+(?:and\s+|or\s+)?", words) if part.strip()]

@@ -34,6 +34,11 @@ _HAPPENS = re.compile(
     r"|started|came|fell|date|dated|opened|held|burned|on\s+$|ended|closed|finished)\b",
     re.I,
 )
+_HELD = re.compile(
+    r"(?P<np>\b[Tt]he\s[^,.;()\d]{4,60}?),?\s+(?:which\s+|that\s+)?(?:(?:was"
+    r"|were)\s+(?:fought|held|signed|opened|founded|destroyed|passed|launched)"
+    r"|occurred|took\s+place|happened|began|broke\s+out|opened|ended)\s+on\s+(?:the\s+)?(?=\d|[A-Z])"
+)
 _ENDS = re.compile(r"\b(?:ended|closed|finished|over|end\s+of)\b", re.I)
 _UNIT_DAYS = {
     "second": 1 / 86400,
@@ -53,7 +58,7 @@ _SPAN = re.compile(
     rf"\b(?P<n>{NUMBER}|an?)\s+(?P<u>{'|'.join(_UNIT_DAYS)})s?\b(?!\s+(?:later|earlier|after|ago|old|of\s+age))", re.I
 )
 _LASTS = re.compile(
-    r"\b(?:last(?:s|ed)?|took|takes|taken|continued?|went\s+on|dragged\s+on|raged"
+    r"\b(?:last(?:s|ed|ing)?|took|takes|taken|continued?|(?:went|gone|going)\s+on|dragged\s+on|raged"
     r"|endured|occupied|ran|kept\s+on|was\s+over|ended|length|duration|stretched)\b",
     re.I,
 )
@@ -72,7 +77,11 @@ _BETWEEN = [
         -1,
     ),
 ]
-_IN_FRONT = [(re.compile(r"\bafter\s+$", re.I), 1), (re.compile(r"\bbefore\s+$", re.I), -1)]
+_IN_FRONT = [
+    (re.compile(r"\bfirst\s+came\s+$", re.I), 1),
+    (re.compile(r"\bafter\s+$", re.I), 1),
+    (re.compile(r"\bbefore\s+$", re.I), -1),
+]
 _WEEKDAY = re.compile(rf"\b(?:{'|'.join(WEEKDAYS)})\b")
 _ELAPSED = [
     re.compile(
@@ -89,7 +98,7 @@ _ELAPSED = [
 ]
 _AT = re.compile(r"\b(?:in|at|inside)\s+(?:the\s+)?$")
 _NOT_THERE = re.compile(
-    r"\b(?:from|left|leaving|for|towards?|about|between|wrote|letter|news|born|died|heard|before|after|until|since|by)\b",
+    r"\b(?:from|left|leaving|for\s+(?-i:(?=[A-Z]))|towards?|about|between|wrote|letter|news|born|died|heard|before|after|until|since|by)\b",
     re.I,
 )
 
@@ -116,8 +125,12 @@ def event_dates(seen: Seen) -> Iterator[Claim]:
     days = seen.days
     if len({day.key for day in days}) != 1 or not days[0].day:
         return
+    held = _HELD.search(seen.words)
+    if held is not None and held.end() == days[0].first and re.search("[A-Z]", held["np"][4:]):
+        yield seen.claim("event_date", thing_key(held["np"]), days[0].key, str(days[0]), attribute="date")
+        return
     event = _one_event(seen)
-    if event is None or re.match(r"\s+of\s+(?:the\s+)?\d", seen.words[event.last :]):
+    if event is None:
         return
     around = seen.words[: event.first] + seen.words[event.last :]
     happens = _HAPPENS.search(around) or re.match(
@@ -125,6 +138,8 @@ def event_dates(seen: Seen) -> Iterator[Claim]:
     )
     if not happens or re.search(r"\b(?:before|after|until|since|during|till)\b", around, re.I):
         return
+    if re.search(r"\bthe\s+(?:day|date|morning|evening|night)\s+of\s+$", seen.words[: event.first]):
+        around = ""
     part = "end" if _ENDS.search(around) else "date"
     yield seen.claim("event_date", event.key, days[0].key, str(days[0]), attribute=part)
 

@@ -12,18 +12,26 @@ import pytest
 from loop_kit import Pond, begin, goal, kinds, last, of_kind, open_store, parts, run_through
 
 from overwinter.errors import StoreError, UsageError
+from overwinter.journal.canonical import digest
 from overwinter.journal.sqlite import SqliteStore
 from overwinter.loop.confidence import Confidence, build_confidence, common_scope, scope_of
 from overwinter.loop.model import Completion, Constraint, Limits, View
 from overwinter.loop.models import ScriptedModel
 from overwinter.loop.run import answer_approval
 from overwinter.loop.session import Parts, fold
+from overwinter.loop.view import ACTING_INSTRUCTIONS
 from overwinter.loop.world import WorldSession
 from overwinter.think.confidence.calibrators import Calibrator, Scope
 from overwinter.think.confidence.record import CONSEQUENTIAL, RUN, read_record, records
 from overwinter.think.confidence.stored import Shelf, Stored, load, save
 
-SCOPE = Scope(model="angler", revision="7", task="pond", tools="act")
+SCOPE = Scope(
+    model="angler",
+    revision="7",
+    prompt=digest(ACTING_INSTRUCTIONS.encode())[:12],
+    task="pond",
+    tools="act",
+)
 
 
 class Angler(ScriptedModel):
@@ -111,7 +119,15 @@ def test_without_calibrators_it_says_what_the_model_states(store: SqliteStore) -
 
 
 @pytest.mark.parametrize(
-    "other", [{"model": "other"}, {"revision": "8"}, {"task": "lake"}, {"tools": "more"}, {"language": "de"}]
+    "other",
+    [
+        {"model": "other"},
+        {"revision": "8"},
+        {"prompt": "older"},
+        {"task": "lake"},
+        {"tools": "more"},
+        {"language": "de"},
+    ],
 )
 def test_outside_its_scope_nothing_is_applied_and_everything_is_doubtful(
     store: SqliteStore, other: dict[str, str]

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from overwinter.errors import UsageError
 from overwinter.journal import ERASED, Store
+from overwinter.journal.canonical import digest
+from overwinter.loop.view import ACTING_INSTRUCTIONS, INSTRUCTIONS
 from overwinter.loop.world import ACT
 from overwinter.think.confidence.calibrators import Scope
 from overwinter.think.confidence.record import CALL, CONSEQUENTIAL, RUN, Statement, make
@@ -78,10 +80,18 @@ def scope_of(parts: Parts, model: str) -> Scope:
     return Scope(
         model=name,
         revision=revision,
+        prompt=_prompt_mark(parts),
         task=parts.confidence.task or world,
         tools=ACT if parts.only_acts else parts.toolbox.fingerprint()[:12],
         language=parts.confidence.language,
     )
+
+
+def _prompt_mark(parts: Parts) -> str:
+    """A hash of what the loop tells a model that reads views; "" for one that reads a page of its own, which is part of its revision."""
+    if getattr(parts.model, "notebook", None) is not None:
+        return ""
+    return digest((ACTING_INSTRUCTIONS if parts.only_acts else INSTRUCTIONS).encode())[:12]
 
 
 def record_of(parts: Parts, completion: Completion, calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -100,3 +100,18 @@ def test_what_cannot_be_measured_is_refused_with_a_next_step(proud: Cli, tmp_pat
     said = proud("bench", "calibration", "mute")
     assert said.code == 2
     assert "1 state none" in said.err
+
+
+def test_doubtful_orders_are_asked_about_and_without_a_calibrator_all_are_doubtful(cli: Cli) -> None:
+    words = ("run", "--world", "greenhouse:days=20", "--policy", "rules", "--name", "asks", "--ask", "doubtful-orders")
+    said = cli(*words)
+    assert said.code == 3, said.err
+    asked = cli("log", "asks", "--json", "--kind", "gate.decision").records[0]["body"]
+    assert asked["rule"] == "--ask doubtful-orders"
+    assert asked["consequential"] is True
+    assert asked["call"]["arguments"]["action"].startswith("order fuel")
+
+
+def test_the_log_shows_what_was_said_of_each_call(proud: Cli) -> None:
+    said = proud("log", "r00", "--kind", "sample.completion")
+    assert "[success 80%]" in said.out

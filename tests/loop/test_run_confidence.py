@@ -17,7 +17,7 @@ from overwinter.journal.sqlite import SqliteStore
 from overwinter.loop.confidence import Confidence, build_confidence, common_scope, scope_of
 from overwinter.loop.model import Completion, Constraint, Limits, View
 from overwinter.loop.models import ScriptedModel
-from overwinter.loop.run import answer_approval
+from overwinter.loop.run import Run, answer_approval
 from overwinter.loop.session import Parts, fold
 from overwinter.loop.view import ACTING_INSTRUCTIONS
 from overwinter.loop.world import WorldSession
@@ -213,3 +213,32 @@ def test_an_older_run_gives_what_it_has_and_a_later_format_is_refused(store: Sql
     later = dataclasses.replace(entry, body=body | {"confidence_record": {**raw, "v": 2}})
     with pytest.raises(StoreError, match="format 2"):
         read_record(store, later)
+
+
+def bundled_steps(store: SqliteStore, world: str, count: int = 2) -> None:
+    setup = {
+        "model": {"kind": "player", "path": "bundled:greenhouse"},
+        "world": {"name": world, "seed": 3},
+        "controls": [],
+    }
+    with Run.start(store, goal({"kind": "world"}), setup=setup, name="r") as run:
+        for entry in run.work():
+            count -= entry.kind == "effect.receipt"
+            if not count:
+                break
+
+
+def test_the_bundled_model_brings_a_calibrator_of_its_own_scope(store: SqliteStore, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    bundled_steps(store, "greenhouse")
+    found = list(records(store, "r"))
+    assert found
+    for record in found:
+        # Its own statement is proud; what is shown is less.
+        assert RUN in record.by
+        assert record.chance() < record.stated[0].value  # type: ignore[operator]
+        assert {"choice_entropy", "choice_lead", "choice", "stated"} <= record.signals.keys()
+    # In another world of the same kind it states nothing, and nothing is made of it.
+    other = open_store(tmp_path / "other.db")
+    bundled_steps(other, "greenhouse:days=30")
+    assert all(record.chance() is None and not record.calibrated for record in records(other, "r"))

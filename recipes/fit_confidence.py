@@ -5,7 +5,7 @@
 
 Written to `src/overwinter/bundled/greenhouse/confidence.json`:
 
-    run            Platt on the chance that the model states, at ten places of 600 seasons, each season weighing one
+    run            Platt on the running mean of the log-odds that the model states, at ten places of 600 seasons, each weighing one
     consequential  ridge logistic on what the model says of an order (its probability, the entropy and lead of the choice, the stated
                    chance): that it is not regretted. An order is regretted if the planning expert's action in its place would have
                    added 5 points or more, in the same weather. Fitted on 336 seasons. The bar at which a person is asked is set on the
@@ -133,7 +133,7 @@ def main(words: Sequence[str] | None = None) -> None:
         return range(of[0], of[0] + (40 if options.quick else of[1]))
 
     told = seasons(options.out / "seasons.npz", seeds(SEASONS), reader)
-    run = fitted(told, scope_of(reader, "stated"))
+    run = fitted(told, scope_of(reader, ""))
     orders = cached(options.out / "orders.npz", seeds(ORDERS), reader)
     made = fit_orders(orders, scope_of(reader, "combined"))
     held = with_bar(made, cached(options.out / "bar.npz", seeds(BAR), reader))

@@ -73,7 +73,8 @@ def test_a_calibrator_is_fitted_and_says_where_it_holds(proud: Cli, tmp_path: Pa
     assert (held.calibrator.scope.model, held.calibrator.scope.task) == ("m", "t")
     assert list(said.record["points"]) == ["start"]
     # What it makes of the highest statement is near what came of them.
-    value = held.apply({"stated": 0.98}, held.calibrator.scope)
+    assert held.signal == "stated_odds"
+    value = held.apply({"stated_odds": 3.9}, held.calibrator.scope)
     assert value == pytest.approx(0.5, abs=0.15)
 
 

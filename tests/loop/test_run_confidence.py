@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,9 @@ def test_a_run_is_read_as_records_with_what_came_of_it(store: SqliteStore) -> No
     assert first.signals["last_step"] == pytest.approx((0.3 + 1.5) / 2)
     assert first.signals["average"] == pytest.approx((0.1 + 2.4 + 0.2 + 1.8 + 0.3 + 1.5) / 6)
     assert first.stated[0].value == 0.5
+    assert [record.signals["stated_odds"] for record in found] == pytest.approx(
+        [0.0, 0.1 * math.log(1.5), 0.09 * math.log(1.5) + 0.1 * math.log(7 / 3), 0.247729], abs=1e-5
+    )
     assert [record.chance() for record in found] == pytest.approx([0.5, 0.6, 0.7, 0.8])
     assert first.by[RUN] == "platt on 60 labels, angler"
     assert first.modalities == ("text",)
@@ -169,6 +173,7 @@ def test_the_state_of_a_resumed_run_knows_what_was_calibrated(store: SqliteStore
                 break
         state = run.state
     assert state.calibrated == {RUN: 0.5}
+    assert state.stated_odds == 0.0
     assert fold("r", store.read("r")).calibrated == state.calibrated
     assert type(state).from_json(json.loads(json.dumps(state.to_json()))).calibrated == state.calibrated  # type: ignore[union-attr]
 

@@ -5,13 +5,14 @@
 
 Written to `src/overwinter/bundled/greenhouse/confidence.json`:
 
-    run            Platt on the chance that the model states, at ten places of 600 seasons, each season weighing one
+    run            Platt on the running mean of the log-odds that the model states, at ten places of 600 seasons, each weighing one
     consequential  ridge logistic on what the model says of an order (its probability, the entropy and lead of the choice, the stated
                    chance): that it is not regretted. An order is regretted if the planning expert's action in its place would have
-                   added 5 points or more, in the same weather. Fitted on 336 seasons. Of the orders of 240 others, 15 % lie below the bar
-                   at which a person is asked, and the file says how often one above it was regretted there.
+                   added 5 points or more, in the same weather. Fitted on 336 seasons. The bar at which a person is asked is set on the
+                   orders of 144 others by risk control: the smallest risk out of a ladder that can be promised, at level 95 % over the
+                   whole ladder, while at most 15 % are asked about; where none can, 15 % are, and the bound says what that is worth
 
-Seeds: 730000 to 730599, 720000 to 720335 and 725000 to 725239. They were used for nothing else; held out are others (`bench_gate.py`,
+Seeds: 730000 to 730599, 720000 to 720335 and 725000 to 725143. They were used for nothing else; held out are others (`bench_gate.py`,
 `bench_run_confidence.py`).
 """
 
@@ -30,16 +31,18 @@ from overwinter.model import TextFormat
 from overwinter.think.confidence.binomial import upper_bound
 from overwinter.think.confidence.calibrators import Scope
 from overwinter.think.confidence.combined import Combined, fit_combined
+from overwinter.think.confidence.conformal import risk_threshold
 from overwinter.think.confidence.record import CONSEQUENTIAL
 from overwinter.think.confidence.stored import FILE_NAME, Stored, save
 from overwinter.worlds.player import player_folder
 from train_bundled import Sampler
 
 WORLD = "greenhouse"
-SEASONS, ORDERS, BAR = (730_000, 600), (720_000, 336), (725_000, 240)
+SEASONS, ORDERS, BAR = (730_000, 600), (720_000, 336), (725_000, 144)
 REGRET = 5.0
 """Points of score that the other action would have added: one in twenty of a usual season's."""
-ASKED = 0.15
+ASKED, DELTA = 0.15, 0.05
+RISKS = (0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04)
 SIGNALS = ("choice", "choice_entropy", "choice_lead", "stated")
 RISING = ("choice", "choice_lead", "stated")
 
@@ -90,16 +93,31 @@ def fit_orders(orders: Decisions, scope: Scope) -> Combined:
 
 
 def with_bar(made: Combined, others: Decisions) -> Stored:
-    """The bar, and what was seen of those above it; from orders that the calibrator was not fitted on."""
-    sure = np.array([made.probability(row) for row in signals(others)])
+    """The bar, and what is promised of orders above it; from orders that the calibrator was not fitted on."""
+    sure = [made.probability(row) for row in signals(others)]
+    good = (others.gain < REGRET).astype(float).tolist()
+    for risk in RISKS:
+        # Several risks are tried: each at its part of the level.
+        found = risk_threshold(sure, good, risk=risk, delta=DELTA / len(RISKS))
+        if found is not None and found.coverage >= 1 - ASKED:
+            promise = (
+                f"an order let through is regretted with at most {risk:.1%}, at level {1 - DELTA:.0%}: {found.errors} of"
+                f" {found.answered} were; {1 - found.coverage:.1%} were asked about"
+            )
+            return _stored(made, found.at, promise)
     bar = float(np.quantile(sure, ASKED))
-    through = sure >= bar
-    regretted = int((others.gain[through] >= REGRET).sum())
-    bound = upper_bound(regretted, int(through.sum()))
-    promise = (
-        f"of {int(through.sum())} orders let through, {regretted} were regretted: at most {bound:.1%}, at level 95 %;"
-        f" {1 - through.mean():.1%} were asked about"
+    through = [outcome for value, outcome in zip(sure, good, strict=True) if value >= bar]
+    regretted = round(len(through) - sum(through))
+    bound = upper_bound(regretted, len(through), DELTA)
+    return _stored(
+        made,
+        bar,
+        f"no risk of the ladder could be promised: of {len(through)} orders let through {regretted} were regretted, at most {bound:.1%}"
+        f" at level {1 - DELTA:.0%}; {1 - len(through) / len(sure):.1%} were asked about",
     )
+
+
+def _stored(made: Combined, bar: float, promise: str) -> Stored:
     return Stored(of=CONSEQUENTIAL, signal="combined", calibrator=made, ask_below=round(bar, 6), promise=promise)
 
 
@@ -115,7 +133,7 @@ def main(words: Sequence[str] | None = None) -> None:
         return range(of[0], of[0] + (40 if options.quick else of[1]))
 
     told = seasons(options.out / "seasons.npz", seeds(SEASONS), reader)
-    run = fitted(told, scope_of(reader, "stated"))
+    run = fitted(told, scope_of(reader, ""))
     orders = cached(options.out / "orders.npz", seeds(ORDERS), reader)
     made = fit_orders(orders, scope_of(reader, "combined"))
     held = with_bar(made, cached(options.out / "bar.npz", seeds(BAR), reader))

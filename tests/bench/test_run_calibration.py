@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from overwinter.bench.calibration import PLACES, Told, cluster_null, confirmed, fitted, summarise
+from overwinter.bench.calibration import PLACES, Told, cluster_null, confirmed, fitted, running, summarise
 from overwinter.errors import UsageError
 from overwinter.think.confidence import metrics
 from overwinter.think.confidence.calibrators import Scope
@@ -87,17 +87,21 @@ def test_runs_without_an_outcome_or_a_word_are_counted_and_left_out() -> None:
     assert summarise(told[:19], points=("end",), draws=20)["confirmed"] is None
 
 
-def test_a_calibrator_is_fitted_on_runs_and_mends_them() -> None:
-    scope = Scope(model="m", task="t", signal="stated")
+@pytest.mark.parametrize("method", ["score", "platt"])
+def test_a_calibrator_is_fitted_on_runs_and_mends_them(method: str) -> None:
     proud = seasons(400, shift=1.5, seed=4)
-    made = fitted(proud, scope)
-    assert (made.of, made.signal, made.calibrator.labels) == (RUN, "stated", 400)
+    made = fitted(proud, Scope(model="m", task="t"), method)
+    scope = made.calibrator.scope
+    signal = "stated_odds" if method == "score" else "stated"
+    assert (made.of, made.signal, made.calibrator.labels) == (RUN, signal, 400)
     fresh = seasons(400, shift=1.5, seed=5)
-    mended = [
-        replace(each, chances=tuple(made.apply({"stated": c}, scope) or 0.0 for c in each.chances)) for each in fresh
-    ]
+
+    def mend(each: Told) -> Told:
+        values = running(each.raw) if method == "score" else each.raw
+        return replace(each, chances=tuple(made.apply({signal: value}, scope) or 0.0 for value in values))
+
     points = ("start", "turns")
     assert summarise(fresh, points=points, draws=20)["confirmed"] is False
-    assert summarise(mended, points=points, draws=20)["confirmed"] is True
+    assert summarise([mend(each) for each in fresh], points=points, draws=20)["confirmed"] is True
     with pytest.raises(UsageError, match="labels"):
-        fitted(proud[:20], scope)
+        fitted(proud[:20], Scope(), method)

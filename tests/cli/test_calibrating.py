@@ -73,7 +73,8 @@ def test_a_calibrator_is_fitted_and_says_where_it_holds(proud: Cli, tmp_path: Pa
     assert (held.calibrator.scope.model, held.calibrator.scope.task) == ("m", "t")
     assert list(said.record["points"]) == ["start"]
     # What it makes of the highest statement is near what came of them.
-    value = held.apply({"stated": 0.98}, held.calibrator.scope)
+    assert held.signal == "stated_odds"
+    value = held.apply({"stated_odds": 3.9}, held.calibrator.scope)
     assert value == pytest.approx(0.5, abs=0.15)
 
 
@@ -100,3 +101,18 @@ def test_what_cannot_be_measured_is_refused_with_a_next_step(proud: Cli, tmp_pat
     said = proud("bench", "calibration", "mute")
     assert said.code == 2
     assert "1 state none" in said.err
+
+
+def test_doubtful_orders_are_asked_about_and_without_a_calibrator_all_are_doubtful(cli: Cli) -> None:
+    words = ("run", "--world", "greenhouse:days=20", "--policy", "rules", "--name", "asks", "--ask", "doubtful-orders")
+    said = cli(*words)
+    assert said.code == 3, said.err
+    asked = cli("log", "asks", "--json", "--kind", "gate.decision").records[0]["body"]
+    assert asked["rule"] == "--ask doubtful-orders"
+    assert asked["consequential"] is True
+    assert asked["call"]["arguments"]["action"].startswith("order fuel")
+
+
+def test_the_log_shows_what_was_said_of_each_call(proud: Cli) -> None:
+    said = proud("log", "r00", "--kind", "sample.completion")
+    assert "[success 80%]" in said.out

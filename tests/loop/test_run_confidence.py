@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,26 @@ import pytest
 from loop_kit import Pond, begin, goal, kinds, last, of_kind, open_store, parts, run_through
 
 from overwinter.errors import StoreError, UsageError
+from overwinter.journal.canonical import digest
 from overwinter.journal.sqlite import SqliteStore
 from overwinter.loop.confidence import Confidence, build_confidence, common_scope, scope_of
 from overwinter.loop.model import Completion, Constraint, Limits, View
 from overwinter.loop.models import ScriptedModel
-from overwinter.loop.run import answer_approval
+from overwinter.loop.run import Run, answer_approval
 from overwinter.loop.session import Parts, fold
+from overwinter.loop.view import ACTING_INSTRUCTIONS
 from overwinter.loop.world import WorldSession
 from overwinter.think.confidence.calibrators import Calibrator, Scope
 from overwinter.think.confidence.record import CONSEQUENTIAL, RUN, read_record, records
 from overwinter.think.confidence.stored import Shelf, Stored, load, save
 
-SCOPE = Scope(model="angler", revision="7", task="pond", tools="act")
+SCOPE = Scope(
+    model="angler",
+    revision="7",
+    prompt=digest(ACTING_INSTRUCTIONS.encode())[:12],
+    task="pond",
+    tools="act",
+)
 
 
 class Angler(ScriptedModel):
@@ -87,6 +96,9 @@ def test_a_run_is_read_as_records_with_what_came_of_it(store: SqliteStore) -> No
     assert first.signals["last_step"] == pytest.approx((0.3 + 1.5) / 2)
     assert first.signals["average"] == pytest.approx((0.1 + 2.4 + 0.2 + 1.8 + 0.3 + 1.5) / 6)
     assert first.stated[0].value == 0.5
+    assert [record.signals["stated_odds"] for record in found] == pytest.approx(
+        [0.0, 0.1 * math.log(1.5), 0.09 * math.log(1.5) + 0.1 * math.log(7 / 3), 0.247729], abs=1e-5
+    )
     assert [record.chance() for record in found] == pytest.approx([0.5, 0.6, 0.7, 0.8])
     assert first.by[RUN] == "platt on 60 labels, angler"
     assert first.modalities == ("text",)
@@ -111,7 +123,15 @@ def test_without_calibrators_it_says_what_the_model_states(store: SqliteStore) -
 
 
 @pytest.mark.parametrize(
-    "other", [{"model": "other"}, {"revision": "8"}, {"task": "lake"}, {"tools": "more"}, {"language": "de"}]
+    "other",
+    [
+        {"model": "other"},
+        {"revision": "8"},
+        {"prompt": "older"},
+        {"task": "lake"},
+        {"tools": "more"},
+        {"language": "de"},
+    ],
 )
 def test_outside_its_scope_nothing_is_applied_and_everything_is_doubtful(
     store: SqliteStore, other: dict[str, str]
@@ -153,6 +173,7 @@ def test_the_state_of_a_resumed_run_knows_what_was_calibrated(store: SqliteStore
                 break
         state = run.state
     assert state.calibrated == {RUN: 0.5}
+    assert state.stated_odds == 0.0
     assert fold("r", store.read("r")).calibrated == state.calibrated
     assert type(state).from_json(json.loads(json.dumps(state.to_json()))).calibrated == state.calibrated  # type: ignore[union-attr]
 
@@ -197,3 +218,32 @@ def test_an_older_run_gives_what_it_has_and_a_later_format_is_refused(store: Sql
     later = dataclasses.replace(entry, body=body | {"confidence_record": {**raw, "v": 2}})
     with pytest.raises(StoreError, match="format 2"):
         read_record(store, later)
+
+
+def bundled_steps(store: SqliteStore, world: str, count: int = 2) -> None:
+    setup = {
+        "model": {"kind": "player", "path": "bundled:greenhouse"},
+        "world": {"name": world, "seed": 3},
+        "controls": [],
+    }
+    with Run.start(store, goal({"kind": "world"}), setup=setup, name="r") as run:
+        for entry in run.work():
+            count -= entry.kind == "effect.receipt"
+            if not count:
+                break
+
+
+def test_the_bundled_model_brings_a_calibrator_of_its_own_scope(store: SqliteStore, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    bundled_steps(store, "greenhouse")
+    found = list(records(store, "r"))
+    assert found
+    for record in found:
+        # Its own statement is proud; what is shown is less.
+        assert RUN in record.by
+        assert record.chance() < record.stated[0].value  # type: ignore[operator]
+        assert {"choice_entropy", "choice_lead", "choice", "stated"} <= record.signals.keys()
+    # In another world of the same kind it states nothing, and nothing is made of it.
+    other = open_store(tmp_path / "other.db")
+    bundled_steps(other, "greenhouse:days=30")
+    assert all(record.chance() is None and not record.calibrated for record in records(other, "r"))

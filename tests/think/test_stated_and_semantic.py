@@ -10,6 +10,7 @@ from overwinter.errors import UsageError
 from overwinter.think.confidence.calibrators import Scope
 from overwinter.think.confidence.combined import fit_combined
 from overwinter.think.confidence.semantic import agreement
+from overwinter.think.confidence.signals import running_odds
 from overwinter.think.confidence.stated import (
     INLINE,
     p_true,
@@ -87,6 +88,14 @@ def test_weights_by_probability() -> None:
     assert found.weights == pytest.approx((0.8, 0.2))
     with pytest.raises(UsageError):
         agreement(["a"], same, logprobs=[[]])
+
+
+def test_the_running_mean_of_bets() -> None:
+    first = running_odds(None, 0.8)
+    assert first == pytest.approx(math.log(4))
+    assert running_odds(first, 0.5) == pytest.approx(0.9 * math.log(4))
+    assert math.isfinite(running_odds(None, 1.0))
+    assert running_odds(None, 0.0) == pytest.approx(-running_odds(None, 1.0))
 
 
 def test_the_ends() -> None:

@@ -25,6 +25,7 @@ from overwinter.journal import Store
 from overwinter.think.confidence import metrics
 from overwinter.think.confidence.calibrators import Scope, fit
 from overwinter.think.confidence.record import CALL, RUN, Record, records
+from overwinter.think.confidence.signals import running_odds
 from overwinter.think.confidence.stored import Stored
 
 Floats = NDArray[np.float64]
@@ -32,6 +33,7 @@ POINTS = ("start", "turns", "irreversible", "end")
 PLACES = 10
 """Of the way through a run at which `turns` takes a statement: information level by turn / length (arXiv 2601.02179)."""
 REPORTED = ("accuracy", "ece", "ace", "signed_gap", "brier", "log_loss", "auroc", "aurc", "coverage_at_risk_5")
+MEAN_METHOD = "score"
 MIN_RUNS = 2
 MIN_JUDGED = 20
 """Runs below which nothing is confirmed or refuted: the band is then so wide that everything is within."""
@@ -257,22 +259,34 @@ def _by_modality(used: Sequence[Told]) -> dict[str, Any]:
     }
 
 
-def fitted(read: Sequence[Told], scope: Scope, method: str = "platt") -> Stored:
+def running(stated: Sequence[float]) -> list[float]:
+    """The running mean of the stated log-odds at each turn, as a run records it in `stated_odds`."""
+    made: list[float] = []
+    for chance in stated:
+        made.append(running_odds(made[-1] if made else None, chance))
+    return made
+
+
+def fitted(read: Sequence[Told], scope: Scope, method: str = MEAN_METHOD) -> Stored:
     """A calibrator of the chance that a run ends well, from what runs stated at ten places of their way.
 
-    The labels are runs, not statements: their number is what the calibrator carries, and what is asked of it.
+    `score`, the default, is Platt's on the running mean of the stated log-odds; the other methods take each statement by itself. The labels
+    are runs, not statements: their number is what the calibrator carries, and what is asked of it.
 
     Raises:
         UsageError: too few runs for the method, or all ended alike.
     """
     used = [each for each in read if each.outcome is not None and each.raw]
     ends = [each.outcome or 0.0 for each in used]
-    fit(method, [each.raw[0] for each in used], ends, scope)  # refuses too few runs, and runs that all ended alike
+    signal = "stated_odds" if method == MEAN_METHOD else "stated"
+    values = [running(each.raw) if method == MEAN_METHOD else list(each.raw) for each in used]
+    scope = replace(scope, signal=signal)
+    fit(method, [each[0] for each in values], ends, scope)  # refuses too few runs, and runs that all ended alike
     said, right = [], []
-    for each in used:
+    for each, end in zip(values, ends, strict=True):
         for place in range(PLACES):
-            said.append(each.raw[round(place * (len(each.raw) - 1) / (PLACES - 1))])
-            right.append(each.outcome or 0.0)
+            said.append(each[round(place * (len(each) - 1) / (PLACES - 1))])
+            right.append(end)
     made = fit(method, said, right, scope)
     made = replace(made, labels=len(used), base_rate=float(np.mean(ends)))
-    return Stored(of=RUN, signal="stated", calibrator=made)
+    return Stored(of=RUN, signal=signal, calibrator=made)

@@ -24,7 +24,7 @@ POINT_WORDS = {
     "irreversible": "before acts that cannot be taken back",
     "end": "at the end",
 }
-METHODS = ("platt", "beta", "temperature", "isotonic", "histogram")
+METHODS = ("score", "platt", "beta", "temperature", "isotonic", "histogram")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Wanted:
             "--fit", metavar="FILE", help="Fit a calibrator on these runs, and write it; measure it on others."
         ),
     ] = None
-    method: Annotated[str, typer.Option("--method", metavar="NAME", help=f"Of --fit: {', '.join(METHODS)}.")] = "platt"
+    method: Annotated[str, typer.Option("--method", metavar="NAME", help=f"Of --fit: {', '.join(METHODS)}.")] = "score"
 
 
 def calibration(

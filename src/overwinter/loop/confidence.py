@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from overwinter.errors import UsageError
 from overwinter.journal import ERASED, Store
+from overwinter.journal.canonical import digest
+from overwinter.loop.view import ACTING_INSTRUCTIONS, INSTRUCTIONS
 from overwinter.loop.world import ACT
 from overwinter.think.confidence.calibrators import Scope
 from overwinter.think.confidence.record import CALL, CONSEQUENTIAL, RUN, Statement, make
+from overwinter.think.confidence.signals import running_odds
 from overwinter.think.confidence.stored import FILE_NAME, Shelf, shelf_of
 from overwinter.think.confidence.stored import load as load_shelf
 
@@ -78,20 +81,33 @@ def scope_of(parts: Parts, model: str) -> Scope:
     return Scope(
         model=name,
         revision=revision,
+        prompt=_prompt_mark(parts),
         task=parts.confidence.task or world,
         tools=ACT if parts.only_acts else parts.toolbox.fingerprint()[:12],
         language=parts.confidence.language,
     )
 
 
-def record_of(parts: Parts, completion: Completion, calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _prompt_mark(parts: Parts) -> str:
+    """A hash of what the loop tells a model that reads views; "" for one that reads a page of its own, which is part of its revision."""
+    if getattr(parts.model, "notebook", None) is not None:
+        return ""
+    return digest((ACTING_INSTRUCTIONS if parts.only_acts else INSTRUCTIONS).encode())[:12]
+
+
+def record_of(session: Session, completion: Completion, calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The `confidence_record` of a completion of the actor."""
-    chance = completion.success_chance
+    parts, chance = session.parts, completion.success_chance
     stated = [] if chance is None else [Statement(value=chance, of=RUN, when="pre")]
     record = make(
         completion.logprobs,
         completion.top_logprobs,
-        signals={"choice": completion.choice_probability, "stated": chance, **completion.signals},
+        signals={
+            "choice": completion.choice_probability,
+            "stated": chance,
+            "stated_odds": None if chance is None else running_odds(session.state.stated_odds, chance),
+            **completion.signals,
+        },
         stated=stated,
     )
     scope = scope_of(parts, completion.model)

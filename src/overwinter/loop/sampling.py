@@ -215,7 +215,7 @@ def _completed(session: Session, view: View, completion: Completion, purpose: st
     if completion.reasoning:
         body["reasoning"] = packer.text(completion.reasoning)
     if purpose == ACTING:
-        body["confidence_record"] = record_of(session.parts, completion, body["calls"])
+        body["confidence_record"] = record_of(session, completion, body["calls"])
     tokens = token_record(completion, session.prompts)
     if tokens:
         body["tokens"] = packer.json(tokens)

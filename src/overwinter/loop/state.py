@@ -100,6 +100,7 @@ class RunState:
         head_seq, head_hash, time_us: of the last entry applied.
         sample: an unanswered sample.intent, or None.
         calibrated: what a calibrator made of the last completion's signals: probability by what it is of.
+        stated_odds: running mean of the stated log-odds of success.
         completion: the last completion; `calls` are those of its tool calls that have no receipt yet.
         items: entries a view can still show, ascending: those after the last compaction.
         compacted: the last compaction entry, or None.
@@ -137,6 +138,7 @@ class RunState:
     confidence: float | None = None
     success_chance: float | None = None
     calibrated: dict[str, float] = field(default_factory=dict)
+    stated_odds: float | None = None
     calls: list[OpenCall] = field(default_factory=list)
     intent_reserve: dict[str, int] = field(default_factory=dict)
     intent_time_us: int = 0
@@ -253,8 +255,9 @@ def _sample_completion(state: RunState, entry: Entry) -> None:
         return
     state.completion, state.confidence = entry.seq, entry.body.get("confidence")
     state.success_chance = entry.body.get("success_chance")
-    found = entry.body.get("confidence_record", {}).get("calibrated", {})
-    state.calibrated = {of: each["value"] for of, each in found.items()}
+    record = entry.body.get("confidence_record", {})
+    state.calibrated = {of: each["value"] for of, each in record.get("calibrated", {}).items()}
+    state.stated_odds = record.get("signals", {}).get("stated_odds", state.stated_odds)
     state.calls = [
         OpenCall(id=call["id"], tool=call["tool"], arguments=call["arguments"]) for call in entry.body["calls"]
     ]

@@ -23,7 +23,14 @@ EDGE = 1e-6
 MIN_SLOPE = 1e-3
 """A fitted slope below this says that more confidence means less accuracy. It is held here: an order is never turned round."""
 PRIOR_LABELS = 2.0
-MIN_LABELS: Mapping[str, int] = {"temperature": 30, "platt": 30, "beta": 50, "histogram": 30, "isotonic": 500}
+MIN_LABELS: Mapping[str, int] = {
+    "temperature": 30,
+    "platt": 30,
+    "score": 30,
+    "beta": 50,
+    "histogram": 30,
+    "isotonic": 500,
+}
 RIDGE = 1e-4
 
 

@@ -100,7 +100,7 @@ def main() -> None:
     text = table(head, rows)
     text += f"\n\nAccuracy in percent, {count:,} questions a cell, fitted on {arguments.labelled}. The fitted vote is at worst "
     text += f"{-min(behind_best):.1f} points behind the best other rule of a cell, and "
-    text += f"{max(-min(behind_majority), 0.0):.1f} behind the majority."
+    text += f"{max(0.0, -min(behind_majority)):.1f} behind the majority."
     print(text)
     if arguments.write and not arguments.quick:
         write_between(PAGE, BEGIN, END, text)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from overwinter.cli.flags import By, Common
-from overwinter.cli.setup import Acceptance, Actor, GateFlags, Place, Tools
+from overwinter.cli.setup import Acceptance, Actor, GateFlags, Place, SearchFlags, Tools
 from overwinter.cli.workplace import ENDED, Workplace, workplace
 from overwinter.errors import OverwinterError, UsageError
 
@@ -72,12 +72,13 @@ def run(
     accepted: Acceptance,
     tools: Tools,
     gates: GateFlags,
+    search: SearchFlags,
     bounds: Bounds,
     common: Common,
 ) -> None:
     """Start a run; without GOAL, a season in the greenhouse."""
     from overwinter.amounts import parse_budget
-    from overwinter.cli.setup import make_plan
+    from overwinter.cli.setup import make_plan, search_setup
     from overwinter.loop.run import Run
 
     flags = {
@@ -91,7 +92,8 @@ def run(
     with workplace(common, flags=flags) as at:
         plan = make_plan(goal, at.settings, place, actor, accepted, tools, gates)
         caps = parse_budget(at.settings.budget)
-        started = Run.start(at.store, plan.goal, setup=plan.setup, caps=caps, name=bounds.name, title=plan.title)
+        setup = {**plan.setup, **search_setup(search)}
+        started = Run.start(at.store, plan.goal, setup=setup, caps=caps, name=bounds.name, title=plan.title)
         _announce(at, started)
         code = _work(at, started, bounds.max_steps)
     raise typer.Exit(code)
@@ -181,7 +183,10 @@ def _newest_unfinished(at: Workplace) -> RunInfo:
     unfinished = [
         info
         for info in at.store.runs()
-        if info.status not in ENDED and info.status != AT_REST and not info.run.startswith(RESPONSE_PREFIX)
+        if info.status not in ENDED
+        and info.status != AT_REST
+        and not info.is_branch
+        and not info.run.startswith(RESPONSE_PREFIX)
     ]
     free = [info for info in unfinished if not at.is_worked_on(info)]
     if free:

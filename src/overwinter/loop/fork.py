@@ -120,12 +120,14 @@ def commit(session: Session, branch: str) -> list[Entry]:
         raise UsageError(
             f"branch {branch!r} has decided nothing yet", f"let it work first: `overwinter resume {branch}`"
         )
-    body = {key: value for key, value in first.body.items() if key != "settle"}
-    # Its cost is booked in the branch already.
+    return session.append(adopted(branch, first))
+
+
+def adopted(branch: str, completion: Entry) -> list[Draft]:
+    """What a run writes that takes over what a branch decided. Its cost is booked in the branch already."""
+    body = {key: value for key, value in completion.body.items() if key != "settle"}
     body |= {"intent": -1, "settle": {"reserved": {}, "spent": {}}}
-    return session.append(
-        [
-            Draft(kind="branch.committed", body={"branch": branch, "seq": first.seq}),
-            Draft(kind="sample.completion", body=body, refs=first.refs),
-        ]
-    )
+    return [
+        Draft(kind="branch.committed", body={"branch": branch, "seq": completion.seq}),
+        Draft(kind="sample.completion", body=body, refs=completion.refs),
+    ]

@@ -228,6 +228,15 @@ def _stall(session: Session) -> Iterator[Entry]:
     yield from session.append([Draft(kind="stall.noticed", body=body)])
 
 
+def _sample(session: Session) -> Iterator[Entry]:
+    if session.parts.search is None:
+        yield from sampling.take_step(session)
+        return
+    from overwinter.loop.search.decision import decide
+
+    yield from decide(session)
+
+
 _DO: Mapping[Next, Callable[[Session], Iterator[Entry]]] = {
     Next.SETTLE_LOST: sampling.settle_lost,
     Next.SETTLE_DOUBT: _settle_doubt,
@@ -237,5 +246,5 @@ _DO: Mapping[Next, Callable[[Session], Iterator[Entry]]] = {
     Next.WAKE: _wake,
     Next.CLAIM: _claim,
     Next.STALL: _stall,
-    Next.SAMPLE: sampling.take_step,
+    Next.SAMPLE: _sample,
 }

@@ -121,7 +121,8 @@ def _nights(seed: int, shown: Shown, config: Config) -> tuple[Night, ...]:
             price_anomaly = 0.93 * price_anomaly + 0.05 * road.bell()
         price_eur = 1.0 + 0.2 * season(day, days) + price_anomaly + (0.08 if storm else 0.0)
         forecast = tuple(
-            (round(lows[day + k] + (0.7 + 0.5 * k) * guess.bell()), round(100 * chances[day + k][k])) for k in range(LEADS)
+            (round(lows[day + k] + (0.7 + 0.5 * k) * guess.bell()), round(100 * chances[day + k][k]))
+            for k in range(LEADS)
         )
         nights.append(
             Night(

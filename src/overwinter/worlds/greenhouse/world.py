@@ -20,6 +20,9 @@ from .weather import Tape, make_tape
 class Greenhouse:
     """A greenhouse through one winter or several. See the package docstring for the rules that hold everywhere."""
 
+    best_score = 100.0
+    """A score that counts as all that can be had; a perfect winter can be a little above it."""
+
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or Config()
         self.all_actions = acts.ALL_ACTIONS
@@ -36,6 +39,13 @@ class Greenhouse:
     def imagination(self) -> GreenhouseImagination:
         """For looking ahead without looking into what really comes."""
         return GreenhouseImagination(self.config)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Greenhouse:
+        """The tape is shared: nobody changes it."""
+        made = Greenhouse(self.config)
+        made._tape, made._imagined = self._tape, self._imagined
+        made._state = from_json(to_json(self._state)) if self._state is not None else None
+        return made
 
     def reset(self, seed: int) -> Observation:
         state = fresh_state(seed, self.config)

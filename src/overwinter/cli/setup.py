@@ -137,6 +137,51 @@ class GateFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SearchFlags:
+    """How each decision is searched for. See docs/search.md."""
+
+    search: Annotated[
+        str | None,
+        typer.Option(
+            "--search",
+            metavar="STRATEGY",
+            help="Try several ways in branches, take one: tree, best-of-n, majority, beam, mcts or ab-mcts.",
+        ),
+    ] = None
+    tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--search-tokens", metavar="TOKENS", min=1, help="What one decision may spend in branches; default 4000."
+        ),
+    ] = None
+    width: Annotated[
+        int | None, typer.Option("--search-width", metavar="NUMBER", min=1, help="Different first steps; default 4.")
+    ] = None
+    depth: Annotated[
+        int | None, typer.Option("--search-depth", metavar="NUMBER", min=1, help="Scores along a branch; default 4.")
+    ] = None
+    stride: Annotated[
+        int | None,
+        typer.Option(
+            "--search-stride",
+            metavar="DECISIONS",
+            min=0,
+            help="Decisions between two scores; 0: to the end. Default 1.",
+        ),
+    ] = None
+    critic: Annotated[
+        str | None,
+        typer.Option("--search-critic", metavar="NAME", help="Who scores: auto, chance, outcome, prompt or none."),
+    ] = None
+    exponent: Annotated[
+        float | None,
+        typer.Option(
+            "--search-exponent", metavar="NUMBER", help="How a shrinking budget sharpens the choice; 0: not at all."
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """Everything `Run.start` needs."""
 
@@ -195,6 +240,23 @@ def make_plan(
         setup["recall"] = {"samples": actor.recall}
     goal = _goal(text or world_goal, world_goal, settings, accepted, given_tools)
     return Plan(goal=goal, setup=setup, title=_title(text, setup))
+
+
+def search_setup(flags: SearchFlags) -> dict[str, Any]:
+    """The setup's `search`, whole, so that a resume under another version's defaults goes on the same way.
+
+    Raises:
+        UsageError: an unknown strategy, or settings without one.
+    """
+    from overwinter.think.search import SearchSettings
+
+    named = {name: getattr(flags, name) for name in ("tokens", "width", "depth", "stride", "critic", "exponent")}
+    given = {name: value for name, value in named.items() if value is not None}
+    if flags.search is None:
+        if given:
+            raise UsageError(f"--search-{next(iter(given))} is for a search", "add --search tree")
+        return {}
+    return {"search": SearchSettings(strategy=flags.search, **given).as_json()}
 
 
 def model_spec(spec: str, settings: Settings, *, judge: bool = False) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from overwinter.cli.flags import By, Common
-from overwinter.cli.setup import Acceptance, Actor, GateFlags, Place, Tools
+from overwinter.cli.setup import Acceptance, Actor, GateFlags, Place, SearchFlags, Tools
 from overwinter.cli.workplace import ENDED, Workplace, workplace
 from overwinter.errors import OverwinterError, UsageError
 
@@ -27,8 +27,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bounds:
-    """How far a new run may go."""
+class Bounds(SearchFlags):
+    """How far a new run may go, and how it looks for the way."""
 
     budget: Annotated[
         str | None,
@@ -77,7 +77,7 @@ def run(
 ) -> None:
     """Start a run; without GOAL, a season in the greenhouse."""
     from overwinter.amounts import parse_budget
-    from overwinter.cli.setup import make_plan
+    from overwinter.cli.setup import make_plan, search_setup
     from overwinter.loop.run import Run
 
     flags = {
@@ -91,7 +91,8 @@ def run(
     with workplace(common, flags=flags) as at:
         plan = make_plan(goal, at.settings, place, actor, accepted, tools, gates)
         caps = parse_budget(at.settings.budget)
-        started = Run.start(at.store, plan.goal, setup=plan.setup, caps=caps, name=bounds.name, title=plan.title)
+        setup = {**plan.setup, **search_setup(bounds)}
+        started = Run.start(at.store, plan.goal, setup=setup, caps=caps, name=bounds.name, title=plan.title)
         _announce(at, started)
         code = _work(at, started, bounds.max_steps)
     raise typer.Exit(code)
@@ -181,7 +182,10 @@ def _newest_unfinished(at: Workplace) -> RunInfo:
     unfinished = [
         info
         for info in at.store.runs()
-        if info.status not in ENDED and info.status != AT_REST and not info.run.startswith(RESPONSE_PREFIX)
+        if info.status not in ENDED
+        and info.status != AT_REST
+        and not info.is_branch
+        and not info.run.startswith(RESPONSE_PREFIX)
     ]
     free = [info for info in unfinished if not at.is_worked_on(info)]
     if free:

@@ -62,6 +62,8 @@ class Workplace:
             return self.store.info(name)
         except UsageError:
             runs = self.store.runs()
+        # Branches of a search are asked for by their whole name.
+        runs = [info for info in runs if not info.is_branch]
         worked = [info for info in runs if info.status != AT_REST]
         found = worked[:1] if name == LAST else [info for info in runs if info.run.startswith(name)]
         if len(found) == 1:

@@ -19,6 +19,7 @@ from typing import Any, NotRequired, TypedDict, get_origin, get_type_hints
 
 from overwinter.errors import StoreError, UsageError
 from overwinter.journal.canonical import canonical, digest, parse_object
+from overwinter.journal.search_bodies import BranchCommitted, BranchScored, SearchBegan, SearchEnded
 
 SCHEMA_VERSION = 1
 """Version of the entry format. A reader refuses entries of a newer one."""
@@ -252,12 +253,8 @@ class WorldSaved(TypedDict):
     world: str
     state: Payload
     outcome: dict[str, Any]
-
-
-class BranchCommitted(TypedDict):
-    branch: str
-    seq: int
-    """The branch's first completion, whose calls this run now makes for real."""
+    imagined: NotRequired[int]
+    """The number it was drawn by, where it is no state of the run's world: a branch goes on in it."""
 
 
 class BlobsCollected(TypedDict):
@@ -356,6 +353,9 @@ BODIES: Mapping[str, type] = {
     "verdict": Verdict,
     "budget.changed": BudgetChanged,
     "world.saved": WorldSaved,
+    "search.began": SearchBegan,
+    "branch.scored": BranchScored,
+    "search.ended": SearchEnded,
     "branch.committed": BranchCommitted,
     "blobs.collected": BlobsCollected,
     "noted": Noted,

@@ -23,6 +23,10 @@ RESOURCES = ("tokens", "micro_usd", "wall_ms", "tool_calls")
 """What a budget counts, in whole numbers: tokens, millionths of a US dollar, milliseconds of work, calls of tools."""
 
 
+BRANCH_TITLE = "branch "
+"""How the title of a search's branches begins."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
     """The right to append to a run, until another process takes it.
@@ -62,6 +66,11 @@ class RunInfo:
     owner: str
     fence: int
     expires_us: int
+
+    @property
+    def is_branch(self) -> bool:
+        """It is a node of a search: of interest to whoever asks about that decision, and to nobody else."""
+        return self.parent is not None and self.title.startswith(BRANCH_TITLE)
 
     @property
     def unborn(self) -> bool:

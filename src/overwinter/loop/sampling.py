@@ -61,7 +61,7 @@ def actor_constraint(parts: Parts, measured: Measured) -> Constraint:
     """Only the world's legal actions may be uttered, where nothing else can be called: with other tools at hand, the constraint
     would put them (finish and sleep too) out of reach. There, whoever called nothing last time has to call something now."""
     if parts.only_acts:
-        return Constraint(choices=measured.view.legal_actions)
+        return Constraint(choices=parts.choices(measured.view.legal_actions))
     return Constraint(call=measured.needs_call)
 
 

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from overwinter.errors import BudgetExhausted, LeaseLost, OverwinterError, StoreError, UsageError
-from overwinter.journal import ERASED, Draft, Entry, Lease, Packer, Store
+from overwinter.journal import ERASED, Draft, Entry, Lease, Packer, Store, unpack_json
 from overwinter.journal.canonical import canonical, parse_object
 from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
 from overwinter.loop.confidence import Confidence
@@ -17,11 +17,12 @@ from overwinter.loop.controls import CONTROLS
 from overwinter.loop.gates import Gates, speculative_rules
 from overwinter.loop.memory.recaller import Recaller
 from overwinter.loop.memory.settings import MemorySettings
-from overwinter.loop.model import Model
+from overwinter.loop.model import Lived, Model
 from overwinter.loop.state import RunState, is_visible
 from overwinter.loop.tokens import PromptChain
 from overwinter.loop.view import ViewBuilder
 from overwinter.loop.world import ACT, WorldSession
+from overwinter.think.search.settings import SearchSettings
 from overwinter.tools import Tool, Toolbox
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Parts:
         controls: the tools of the loop itself (finish, sleep, …), by name; all of them unless chosen.
         memory: working memory and recall; None for a run without. Its tools have to be among the controls
             (`loop.memory.tools.controls_with`).
+        search: how each decision is searched for; None for a run that takes the model's first answer.
+        without: what a branch must not do first, where it may only choose: its siblings did.
         recaller: where recall looks; None opens the index of the run's namespace when it is needed.
         confidence: calibrators of the run's scope.
     """
@@ -80,6 +83,8 @@ class Parts:
     memory: MemorySettings | None = None
     recaller: Recaller | None = None
     confidence: Confidence = field(default_factory=Confidence)
+    search: SearchSettings | None = None
+    without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shared = sorted(name for name in self.controls if name in self.toolbox)
@@ -90,6 +95,10 @@ class Parts:
     def only_acts(self) -> bool:
         """Nothing can be called but the actions of the world."""
         return self.world is not None and not self.controls and all(tool.name == ACT for tool in self.toolbox)
+
+    def choices(self, legal: tuple[str, ...]) -> tuple[str, ...]:
+        """What may be said where only actions may be."""
+        return tuple(action for action in legal if action not in self.without) or legal
 
     def close(self) -> None:
         """Close tools, models and memory's index, the later ones also when an earlier one fails."""
@@ -343,14 +352,28 @@ def restore_world(store: Store, state: RunState, world: WorldSession | None, mod
         ) from error
 
 
-def episode(store: Store, run: str, stop: int | None = None) -> Iterator[str | None]:
-    """What a policy lived through before entry `stop`: None where it was asked, the action's words where one was carried out."""
-    for entry in store.read(run, 0, stop, kinds=["sample.completion", "effect.receipt"]):
-        if entry.kind == "sample.completion":
+def episode(store: Store, run: str, stop: int | None = None) -> Iterator[Lived]:
+    """What a policy lived through before entry `stop`: None where it was asked, the action's words where one was carried out, and the
+    state of the imagined world that a branch went on in."""
+    for entry in store.read(run, 0, stop, kinds=["sample.completion", "effect.receipt", "world.saved"]):
+        if entry.kind == "world.saved":
+            if entry.body.get("imagined") is not None:
+                state: dict[str, Any] = unpack_json(store, entry.body["state"])["state"]
+                yield state
+        elif entry.kind == "sample.completion":
             if is_visible(entry):
                 yield None
         elif entry.body["ok"] and entry.body["data"].get("world"):
             yield entry.body["data"]["action"]
+
+
+def witness(parts: Parts, completion: Entry) -> None:
+    """Tell a model with a memory that somebody else decided (a branch did, say), and what."""
+    told, world = getattr(parts.model, "witness", None), parts.world
+    if told is None or world is None:
+        return
+    acts = [call["arguments"].get("action", "") for call in completion.body["calls"] if call["tool"] == ACT]
+    told(world.observation.data, world.legal_actions(), acts[0] if acts else "")
 
 
 def room_for_view(model: Model, pace: Pace) -> int:

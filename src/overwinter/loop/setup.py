@@ -30,6 +30,7 @@ from overwinter.loop.memory.tools import controls_with
 from overwinter.loop.model import Model
 from overwinter.loop.session import Pace, Parts
 from overwinter.loop.world import WorldSession, open_world_session
+from overwinter.think.search.settings import parse_search
 from overwinter.tools import Effect, Tool, Toolbox
 
 SETUP_FIELDS = frozenset(
@@ -46,6 +47,8 @@ SETUP_FIELDS = frozenset(
         "memory",
         "confidence",
         "recall",
+        "search",
+        "branch",
     }
 )
 
@@ -77,6 +80,8 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
         raise UsageError(f"unknown controls {unknown}", f"use: {', '.join(CONTROLS)}")
     memory = parse_memory(setup["memory"]) if "memory" in setup else None
     confidence = build_confidence(setup.get("confidence", {}), setup["model"])
+    # A branch looks ahead for somebody else's search and begins none of its own.
+    search = parse_search(setup["search"]) if "search" in setup and not setup.get("speculative") else None
     gates, pace = Gates(rules=parse_rules(setup.get("gates", ()))), build_pace(setup.get("pace", {}))
     with ExitStack() as stack:
         # What holds a process or a connection comes last, and is given back if something after it cannot be built.
@@ -105,6 +110,8 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
             pace=pace,
             memory=memory,
             confidence=confidence,
+            search=search,
+            without=tuple(setup.get("branch", {}).get("without", ())),
         )
         stack.pop_all()
     return parts

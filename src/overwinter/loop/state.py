@@ -247,6 +247,12 @@ def _sample_intent(state: RunState, entry: Entry) -> None:
         state.events, state.recall_due = [], None
 
 
+def _search_began(state: RunState, entry: Entry) -> None:
+    """The step's question is put to branches; as with one that is put to the model, what came before has been taken notice of."""
+    state.step = max(state.step, entry.body["step"])
+    state.events, state.recall_due = [], None
+
+
 def _sample_completion(state: RunState, entry: Entry) -> None:
     state.sample = None
     if not is_visible(entry):
@@ -484,6 +490,7 @@ _HANDLERS: dict[str, Callable[[RunState, Entry], None]] = {
     "observed": _observed,
     "verdict": _verdict,
     "world.saved": _world_saved,
+    "search.began": _search_began,
     "branch.committed": _branch_committed,
     "recalled": _recalled,
     "handle.made": _handle_made,

@@ -113,6 +113,10 @@ class ViewBuilder:
         """Render an entry once, when it is written or read."""
         self._rendered[entry.seq] = self._measure(render(self._store, entry))
 
+    def inherit(self, other: ViewBuilder) -> None:
+        """Take over what another builder has rendered of the line that this one goes on with."""
+        self._rendered.update(other._rendered)
+
     def shown_text(self, state: RunState, seq: int) -> str:
         """Words and calls of a turn in view, as the model sees them."""
         self._load(state)

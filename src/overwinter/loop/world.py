@@ -7,12 +7,16 @@ one that was journalled, so a changed simulator is noticed and not silently mixe
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from overwinter.errors import StoreError, UsageError
 from overwinter.journal import Draft, Entry, Packer, Store, unpack, unpack_json
 from overwinter.tools import Effect, Tool, ToolContext, ToolResult, failure, tool
+from overwinter.worlds.imagination import Imagination, imagine
 from overwinter.worlds.world import Observation, Outcome, World
 
 SAVE_EVERY = 25
@@ -30,6 +34,13 @@ class WorldSession:
         self.observation = Observation(text="")
         self.done = False
         self.unsaved = 0
+        self.imagination: Imagination | None = None
+
+    def branch(self) -> WorldSession:
+        """The same episode once more, to be gone on with apart."""
+        made = WorldSession(copy.deepcopy(self.world), self.seed, self.name)
+        made.observation, made.done, made.unsaved = self.observation, self.done, self.unsaved
+        return made
 
     def reset(self) -> Observation:
         self.observation = self.world.reset(self.seed)
@@ -58,6 +69,8 @@ class WorldSession:
         transition = self.world.step(action)
         self.observation, self.done = transition.observation, transition.done
         self.unsaved += 1
+        if self.imagination is not None:
+            self.imagination.take_in(action, self.observation)
         data: dict[str, Any] = {
             "world": True,
             "action": action,
@@ -74,32 +87,42 @@ class WorldSession:
             action = str(arguments["action"])
             return Effect(self.world.effect(action)) if action in self.legal_actions() else Effect.PURE
 
-        @tool(effect=effect, name=ACT, timeout_s=60.0, tags=["world"])
         def act(action: str, context: ToolContext) -> ToolResult:  # noqa: ARG001 — keyed tools must take their key
-            """Do one of the possible actions.
-
-            Args:
-                action: exactly one of the actions listed with the last observation.
-            """
             return self.act(action)
 
-        return act
+        return dataclasses.replace(_declared(), effect=effect, function=act)
 
     def consequential(self, action: str) -> bool:
         """Whether the world calls this action one that cannot be taken back (an order, say)."""
         ask = getattr(self.world, "consequential", None)
         return bool(ask(action)) if callable(ask) and action in self.legal_actions() else False
 
-    def save(self, packer: Packer) -> Draft:
-        """A world.saved draft of the state as it is now."""
+    def imagine(self, actions: Iterable[str]) -> Imagination:
+        """What is known of this episode, for drawing worlds that may be. Read once, then kept up to date.
+
+        Args:
+            actions: taken in it so far; asked for the first time only.
+        """
+        if self.imagination is None:
+            self.imagination = imagine(self.world, self.seed, actions)
+        return self.imagination
+
+    def go_on_in(self, snapshot: dict[str, Any]) -> None:
+        """Be another world from here on: one that was drawn."""
+        self.observation, self.imagination = self.world.restore(snapshot), None
+
+    def save(self, packer: Packer, imagined: int | None = None) -> Draft:
+        """A world.saved draft of the state as it is now; `imagined` is the number it was drawn by."""
         outcome = self.world.outcome()
         self.unsaved = 0
         state = packer.json({"state": self.world.snapshot(), "done": self.done})
-        body = {
+        body: dict[str, Any] = {
             "world": self.name,
             "state": state,
             "outcome": {"success": outcome.success, "score": outcome.score, "facts": outcome.facts},
         }
+        if imagined is not None:
+            body["imagined"] = imagined
         return Draft(kind="world.saved", body=body, refs=packer.take_refs())
 
     def restore(self, store: Store, saved: Entry | None, receipts: Iterable[Entry]) -> None:
@@ -127,6 +150,22 @@ class WorldSession:
                 f"entry {receipt.seq}: the world {self.world.name!r} no longer answers {data['action']!r} as it did then",
                 "install the version of overwinter (or of the world) that the run was started with",
             )
+
+
+@lru_cache(maxsize=1)
+def _declared() -> Tool:
+    """The tool `act` without its world: reading a function's types takes milliseconds, and every branch of a search has a world."""
+
+    @tool(effect=Effect.KEYED, name=ACT, timeout_s=60.0, tags=["world"])
+    def act(action: str, context: ToolContext) -> ToolResult:  # noqa: ARG001
+        """Do one of the possible actions.
+
+        Args:
+            action: exactly one of the actions listed with the last observation.
+        """
+        raise AssertionError("replaced by the session's own")
+
+    return act
 
 
 def open_world_session(setup: dict[str, Any]) -> WorldSession:

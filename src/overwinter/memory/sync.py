@@ -96,13 +96,15 @@ class Syncer:
     def behind(self) -> int:
         """How many entries are not derived yet."""
         marks = self._index.watermarks()
-        return sum(_missing(info, marks) for info in self._runs.of(self._store.runs()))
+        return sum(_missing(each, marks) for each in self._runs.of(self._store.runs()) if not each.is_branch)
 
     def sync(self, progress: Progress | None = None) -> Synced:
         """Derive what is new. Raises OtherJournal when the index does not fit the journal."""
         # The watermarks first: what another process derives meanwhile is then in the list of runs for certain.
         marks = self._index.watermarks()
         infos = self._runs.of(self._store.runs())
+        # What a branch of a search saw in an imagined world, or did not do in the end, is nobody's memory.
+        infos = [info for info in infos if not info.is_branch]
         _check_heads(infos, marks)
         return self._derive([info for info in infos if _missing(info, marks)], marks, progress)
 

@@ -11,12 +11,13 @@ A model folder is one of these when it holds `player.json` (`worlds/player.py`),
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from overwinter.errors import ModelError, UsageError
-from overwinter.loop.model import Completion, Constraint, Limits, Usage, View
+from overwinter.loop.model import Completion, Constraint, Limits, Lived, Usage, View
 from overwinter.loop.models.local import Config as LocalConfig
 from overwinter.loop.models.local import constraints_of, load, seed_of
 from overwinter.worlds.notebook import open_notebook, outcome_line, page
@@ -113,7 +114,7 @@ class PlayerModel:
 
     # --- what it has seen -----------------------------------------------------------------------------------------
 
-    def catch_up(self, seed: int, episode: Iterable[str | None]) -> None:
+    def catch_up(self, seed: int, episode: Iterable[Lived]) -> None:
         """Write the notes of a run anew: None where it was asked, the action's words where one was carried out."""
         self._begin()
         world = self._open_world()
@@ -121,9 +122,32 @@ class PlayerModel:
         for action in episode:
             if action is None:
                 self._see(observation.data)
+            elif isinstance(action, Mapping):
+                observation = world.restore(dict(action))
             else:
                 self._pending = action
                 observation = world.step(action).observation
+
+    def branch(self) -> PlayerModel:
+        """The same model with notes of its own from here on. It holds nothing that has to be closed."""
+        made = copy.copy(self)
+        made.notebook = copy.deepcopy(self.notebook)
+        return made
+
+    def witness(self, observation: Mapping[str, Any], legal: Sequence[str], action: str) -> None:  # noqa: ARG002
+        """Somebody else decided here, and this was done."""
+        self._see(observation)
+        self._pending = action
+
+    def chance(self, view: View) -> tuple[float | None, Usage]:
+        """Its chance alone, without a decision, and what the two bets cost; None where it states none."""
+        self._see(view.observation)
+        if not self.states_chance:
+            return None, Usage()
+        notes = self._prompt()
+        bets = [self._bet(notes, self._slots[name]) for name in ("well", "badly")]
+        usage = Usage(prompt_tokens=sum(len(bet.prompt_ids) for bet in bets))
+        return self._chance(*self._engine.run(bets)), usage
 
     def _see(self, data: Mapping[str, Any]) -> None:
         """Note an observation. An action after which nothing is different was not carried out."""
@@ -180,6 +204,11 @@ class PlayerModel:
         self._loaded = None
 
     # --- the engine -----------------------------------------------------------------------------------------------
+
+    @property
+    def states_chance(self) -> bool:
+        """Its chance was calibrated in this world."""
+        return self.card.calibrated_for == self._world_name
 
     @property
     def is_exact(self) -> bool:

@@ -7,10 +7,12 @@ tools.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from overwinter.errors import ModelError
-from overwinter.loop.model import Completion, Constraint, Limits, Usage, View
+from overwinter.loop.model import Completion, Constraint, Limits, Lived, Usage, View
 from overwinter.worlds.world import Observation, Policy, Reader, World
 
 
@@ -31,7 +33,7 @@ class PolicyModel:
         self._open_world = open_world
         policy.reset(seed)
 
-    def catch_up(self, seed: int, episode: Iterable[str | None]) -> None:
+    def catch_up(self, seed: int, episode: Iterable[Lived]) -> None:
         """Bring the policy's beliefs to where a run stands: it is asked again (None) and the old actions are taken again."""
         world = self._open_world()
         observation = world.reset(seed)
@@ -39,8 +41,21 @@ class PolicyModel:
         for action in episode:
             if action is None:
                 self._policy.act(observation, world.actions())
+            elif isinstance(action, Mapping):
+                observation = world.restore(dict(action))
             else:
                 observation = world.step(action).observation
+
+    def branch(self) -> PolicyModel:
+        """The same player with a mind of its own from here on."""
+        made = copy.copy(self)
+        made._policy = copy.deepcopy(self._policy)
+        return made
+
+    def witness(self, observation: Mapping[str, Any], legal: Sequence[str], action: str) -> None:  # noqa: ARG002
+        """Somebody else decided here: it is asked all the same, for what it keeps in mind it has from being asked."""
+        if not isinstance(self._policy, Reader):
+            self._policy.act(Observation(text="", data=dict(observation)), legal)
 
     def count_tokens(self, text: str) -> int:
         """Words. A policy has no tokenizer, and its answers are charged to nobody."""

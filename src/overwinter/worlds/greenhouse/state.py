@@ -11,6 +11,8 @@ from typing import Any
 
 from .config import BEDS, Config
 
+SNAPSHOT_VERSION = 1
+
 
 @dataclass(slots=True)
 class Bed:

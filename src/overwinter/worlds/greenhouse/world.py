@@ -9,16 +9,19 @@ from overwinter.worlds.world import Observation, Outcome, Transition, text_key
 
 from . import actions as acts
 from .config import BEDS, Config
+from .imagination import GreenhouseImagination
+from .imagined import Shown, imagined_tape
 from .night import measure, sleep
-from .state import Bed, Ledger, State, fresh_state, from_json, to_json
+from .state import SNAPSHOT_VERSION, Bed, Ledger, State, fresh_state, from_json, to_json
 from .view import coarse, look_at_beds, look_at_orders, observe, rules_text
 from .weather import Tape, make_tape
-
-SNAPSHOT_VERSION = 1
 
 
 class Greenhouse:
     """A greenhouse through one winter or several. See the package docstring for the rules that hold everywhere."""
+
+    best_score = 100.0
+    """A score that counts as all that can be had; a perfect winter can be a little above it."""
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or Config()
@@ -31,10 +34,22 @@ class Greenhouse:
         self._state: State | None = None
         self._tape: Tape = make_tape(0, 1, self.config)
         self._digest = self.config.digest()
+        self._imagined: dict[str, Any] | None = None
+
+    def imagination(self) -> GreenhouseImagination:
+        """For looking ahead without looking into what really comes."""
+        return GreenhouseImagination(self.config)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Greenhouse:
+        """The tape is shared: nobody changes it."""
+        made = Greenhouse(self.config)
+        made._tape, made._imagined = self._tape, self._imagined
+        made._state = from_json(to_json(self._state)) if self._state is not None else None
+        return made
 
     def reset(self, seed: int) -> Observation:
         state = fresh_state(seed, self.config)
-        self._tape = make_tape(seed, 1, self.config)
+        self._tape, self._imagined = make_tape(seed, 1, self.config), None
         measure(state, self._tape.nights[0], 0.0, self.config)
         self._state = state
         return observe(state, self._tape, self.config)
@@ -75,7 +90,8 @@ class Greenhouse:
         return Outcome(success=success, score=score, facts={"seed": state.seed, "winters": results})
 
     def snapshot(self) -> dict[str, Any]:
-        return {"version": SNAPSHOT_VERSION, "rules": self._digest, "state": to_json(self._started())}
+        made = {"version": SNAPSHOT_VERSION, "rules": self._digest, "state": to_json(self._started())}
+        return made if self._imagined is None else {**made, "imagined": self._imagined}
 
     def restore(self, snapshot: dict[str, Any]) -> Observation:
         version, rules = snapshot.get("version"), snapshot.get("rules")
@@ -86,7 +102,13 @@ class Greenhouse:
                 "open the world by the name the run was started with",
             )
         state = from_json(snapshot["state"])
-        self._tape = make_tape(state.seed, state.winter, self.config)
+        # An imagined winter is drawn from what was shown of it; see `imagined`.
+        self._imagined = snapshot.get("imagined")
+        self._tape = (
+            make_tape(state.seed, state.winter, self.config)
+            if self._imagined is None
+            else imagined_tape(state.seed, _shown(self._imagined), self.config)
+        )
         self._state = state
         return observe(state, self._tape, self.config)
 
@@ -121,10 +143,14 @@ class Greenhouse:
             state.over, state.slots = True, 0
             state.news.append({"kind": "spring", **news})
         else:
-            self._tape = make_tape(state.seed, state.winter + 1, self.config)
+            self._tape, self._imagined = make_tape(state.seed, state.winter + 1, self.config), None
             _begin_winter(state, result, self.config)
             state.news = [{"kind": "new_winter", **news}]
         return float(result["score"]) / (100.0 * self.config.winters)
+
+
+def _shown(values: dict[str, Any]) -> Shown:
+    return Shown(**{**values, "forecast": tuple((night[0], night[1]) for night in values["forecast"])})
 
 
 def _name(config: Config) -> str:

@@ -59,25 +59,8 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
     Raises:
         UsageError, ToolError: a part is unknown, misspelt or not installed.
     """
-    if "response" in setup:
-        raise UsageError(
-            "this is a response of the server, not a run of the loop",
-            "start `overwinter serve` with this store: it goes on with what is unfinished",
-        )
-    if "bench" in setup:
-        raise UsageError("this is a benchmark, not a run of the loop", "go on with `overwinter bench resume RUN`")
-    check_fields(setup)
-    if "code" in setup:
-        raise UsageError(
-            "this run was started from Python code with parts of its own",
-            "resume it there: Run.open(store, name, parts=…)",
-        )
-    if not isinstance(setup.get("model"), Mapping):
-        raise UsageError("the setup names no model", 'give one, as {"model": {"kind": "endpoint", …}}')
+    _must_be_a_run(setup)
     names = setup.get("controls", list(CONTROLS))
-    unknown = sorted(set(names) - CONTROLS.keys())
-    if unknown:
-        raise UsageError(f"unknown controls {unknown}", f"use: {', '.join(CONTROLS)}")
     memory = parse_memory(setup["memory"]) if "memory" in setup else None
     confidence = build_confidence(setup.get("confidence", {}), setup["model"])
     # A branch looks ahead for somebody else's search and begins none of its own.
@@ -115,6 +98,28 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
         )
         stack.pop_all()
     return parts
+
+
+def _must_be_a_run(setup: Mapping[str, Any]) -> None:
+    """Refuse a setup of something else, and one that no part can be built from."""
+    if "response" in setup:
+        raise UsageError(
+            "this is a response of the server, not a run of the loop",
+            "start `overwinter serve` with this store: it goes on with what is unfinished",
+        )
+    if "bench" in setup:
+        raise UsageError("this is a benchmark, not a run of the loop", "go on with `overwinter bench resume RUN`")
+    check_fields(setup)
+    if "code" in setup:
+        raise UsageError(
+            "this run was started from Python code with parts of its own",
+            "resume it there: Run.open(store, name, parts=…)",
+        )
+    if not isinstance(setup.get("model"), Mapping):
+        raise UsageError("the setup names no model", 'give one, as {"model": {"kind": "endpoint", …}}')
+    unknown = sorted(set(setup.get("controls", ())) - CONTROLS.keys())
+    if unknown:
+        raise UsageError(f"unknown controls {unknown}", f"use: {', '.join(CONTROLS)}")
 
 
 def _recalling(model: Model, pace: Pace, raw: Any) -> tuple[Model, Pace]:

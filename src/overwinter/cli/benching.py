@@ -18,6 +18,7 @@ from overwinter.cli.benching_answers import (
     Rescoring,
     compare,
     import_,
+    need_figures,
     no_store,
     read_source,
     say_figures,
@@ -101,6 +102,7 @@ def run(
     common: Common,
 ) -> None:
     """Put a suite to a model, or score recorded answers with it. `run` may be left out."""
+    need_figures()
     if asking.answers is not None:
         if asking.model is not None:
             raise UsageError("--model and --answers both say who answered", "give one of them")
@@ -131,6 +133,7 @@ def resume(
     common: Common,
 ) -> None:
     """Go on with a benchmark that was stopped or killed; what is answered is not asked again."""
+    need_figures()
     from overwinter.amounts import parse_budget
     from overwinter.bench.ledger import ENDED
     from overwinter.bench.plan import plan_of

@@ -25,6 +25,7 @@ from overwinter.bench.suite import Item, Scored, Suite
 from overwinter.bench.suites.forms import judge_words
 from overwinter.errors import BudgetExhausted, ModelError, UsageError
 from overwinter.journal import open_store, unpack, verify
+from overwinter.memory.namespace import namespace_of
 
 
 @pytest.fixture
@@ -48,6 +49,8 @@ def test_a_suite_is_a_journal_with_every_question_and_answer(store) -> None:
     assert store.info("b").status == "unverified"
     assert not verify(store, "b").problems
     assert store.budget("b")["tokens"].reserved == 0
+    # What a model was examined on is nothing that a run should recall.
+    assert namespace_of(store, "b") == "bench"
 
 
 def test_the_journal_becomes_recorded_answers(store) -> None:
@@ -266,6 +269,7 @@ def test_a_world_is_played_seed_by_seed_and_gone_on_with(store) -> None:
     with PlayedRun(store, "w", made, second).go_on() as run:
         list(run.work())
     assert first.played + second.played == ["w-s3", "w-s4", "w-s4", "w-s5"]
+    assert sum(entry.kind == "observed" for entry in store.read("w")) == 3
     found = recording(store, "w").answers
     assert [(a.item, a.correct, a.value, a.tool_calls, a.entry, a.confidence) for a in found] == [
         ("s3", 0.0, 30.0, 7, "w-s3#9", {"stated": 0.4}),

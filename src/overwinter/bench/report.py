@@ -97,7 +97,10 @@ def advice(scored: Sequence[Answer]) -> dict[str, Any] | None:
         return None
     made = statistics.mean([answer.correct or 0.0 for answer in scored], [answer.item for answer in scored])
     each = made.samples / made.questions
-    needed = max(math.ceil((statistics.Z95 / PRECISION) ** 2 * made.between), 2)
+    # All right or all wrong says little of the variance: it is taken at a share two steps from the edge (Agresti & Coull 1998).
+    edge = (made.value * made.questions + 2) / (made.questions + 4)
+    variance = max(made.between, edge * (1 - edge)) if made.method == "wilson" else made.between
+    needed = max(math.ceil((statistics.Z95 / PRECISION) ** 2 * variance), 2)
     if each <= 1 or made.between <= 0:
         return {"precision": PRECISION, "questions": needed, "repeats": None}
     # `between` is the variance of means over the samples there are: part of it is theirs.

@@ -135,3 +135,12 @@ def test_two_recordings_are_compared_question_by_question() -> None:
     for by in ("brier:unknown", "speed"):
         with pytest.raises(UsageError):
             compared(worse, better, by=by)
+
+
+def test_what_differs_beside_the_model_is_said() -> None:
+    first = Recording(header=Header(model="a", suite="s", prompt="direct@1"), answers=_recording().answers, name="a")
+    second = Recording(
+        header=Header(model="b", suite="s", prompt="reason@1"), answers=_recording(seed=1).answers, name="b"
+    )
+    assert compared(first, second)["unlike"] == {"prompt": ["direct@1", "reason@1"]}
+    assert compared(first, first)["unlike"] == {}

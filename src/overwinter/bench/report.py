@@ -203,11 +203,18 @@ def compared(
         "by": by,
         "first": first.name,
         "second": second.name,
+        "unlike": unlike(first, second),
         **asdict(made),
         "only_first": len(a.keys() - b.keys()),
         "only_second": len(b.keys() - a.keys()),
         "means": [_mean(a, a.keys() & b.keys()), _mean(b, a.keys() & b.keys())],
     }
+
+
+def unlike(first: Recording, second: Recording) -> dict[str, list[str]]:
+    """What differs beside the model: with another suite, prompt or judge it is not the models alone that are compared."""
+    pairs = {name: [getattr(each.header, name) for each in (first, second)] for name in ("suite", "prompt", "judge")}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def _mean(scores: Mapping[str, Sequence[float]], items: Any) -> float:

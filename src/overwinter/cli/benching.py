@@ -50,8 +50,11 @@ class Questions:
     ] = None
     samples: Annotated[int, typer.Option("--samples", metavar="NUMBER", min=1, help="Answers to each question.")] = 1
     style: Annotated[
-        str, typer.Option("--style", metavar="NAME", help="direct: the answer alone. reason: think, then answer.")
-    ] = "reason"
+        str | None,
+        typer.Option(
+            "--style", metavar="NAME", help="reason, the default: think, then answer. direct: the answer alone."
+        ),
+    ] = None
     constrain: Annotated[
         bool, typer.Option("--constrain", help="Multiple choice: only a letter can be said; its probability is kept.")
     ] = False
@@ -162,7 +165,7 @@ def _plan(at: Workplace, name: str, questions: Questions, asking: Asking) -> Pla
     warm = questions.samples > 1
     config = Config(
         samples=questions.samples,
-        style=questions.style,
+        style=questions.style or ("direct" if questions.constrain else "reason"),
         constrain=questions.constrain,
         temperature=questions.temperature if questions.temperature is not None else (0.7 if warm else 0.0),
         max_tokens=questions.max_tokens or suite.max_tokens,

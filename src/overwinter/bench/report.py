@@ -12,6 +12,7 @@ import numpy as np
 
 from overwinter.bench import curves, statistics
 from overwinter.bench.answers import Answer, Recording, one_per_item, scored_pairs, with_agreement
+from overwinter.bench.calibration import cluster_null
 from overwinter.errors import UsageError
 from overwinter.think.confidence import metrics
 from overwinter.think.confidence.calibrators import Scope, fit
@@ -116,6 +117,8 @@ def calibrated(recording: Recording, signal: str, *, draws: int) -> dict[str, An
         return found | {"note": "too few answers have this confidence and a score of 0 or 1"}
     if min(said) >= 0 and max(said) <= 1:
         found |= {"probability": True} | metrics.summarise(said, right, groups=items, draws=draws)
+        if len(set(items)) < len(items):
+            found["null_ece"] = _shared_null(said, items, found["metrics"]["ece"]["value"])
         found["risk_coverage"] = curve(metrics.risk_coverage(*metrics.read(said, right)))
     else:
         values, outcome = np.asarray(said), np.asarray(right)
@@ -126,6 +129,15 @@ def calibrated(recording: Recording, signal: str, *, draws: int) -> dict[str, An
             held_out, right, groups=items, metrics=("ece", "brier", "auroc", "aurc"), draws=max(draws // 5, 20)
         )
     return found
+
+
+def _shared_null(said: Sequence[float], items: Sequence[str], observed: float) -> dict[str, Any]:
+    """The band of a calibrated confidence where samples of a question share their luck: the widest there can be, so that nothing is
+    called off that may be calibrated."""
+    names = {name: place for place, name in enumerate(dict.fromkeys(items))}
+    null = cluster_null(np.asarray(said), np.array([names[item] for item in items]))
+    band = float(np.percentile(null, 95))
+    return {"mean": float(null.mean()), "p95": band, "distinguishable": observed > band, "shared": True}
 
 
 def recalibrated(said: Sequence[float], right: Sequence[float], items: Sequence[str]) -> list[float] | None:

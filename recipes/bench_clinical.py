@@ -16,16 +16,19 @@ import gzip
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from bench_journal import PAGE, table, write_between
 from overwinter.bench import statistics
 from overwinter.bench.answers import Answer, Header, Recording, with_agreement, write_answers
-from overwinter.bench.report import compared, summarise
+from overwinter.bench.report import compared, estimate, summarise
 from overwinter.bench.rescoring import rescored
 from overwinter.bench.suite import find
+from overwinter.think.confidence.binomial import wilson
 
 BEGIN, END = "<!-- bench_clinical: begin -->", "<!-- bench_clinical: end -->"
 SETTINGS = {
@@ -273,6 +276,57 @@ def cross_table(recordings: dict[str, Recording], draws: int) -> str:
     return table(["set", "n", *AGREEMENT], rows)
 
 
+def coverage(rounds: int = 4000) -> str:
+    """How often the intervals of a benchmark hold the truth, on made answers whose truth is known."""
+    rng = np.random.default_rng(0)
+
+    def answers(chances: np.ndarray, samples: int, *, alike: bool = False) -> list[Answer]:
+        draws = np.repeat(rng.random((len(chances), 1)), samples, 1) if alike else rng.random((len(chances), samples))
+        right = (draws < chances[:, None]).astype(float)
+        return [
+            Answer(item=str(q), sample=n, correct=float(right[q, n]))
+            for q in range(len(chances))
+            for n in range(samples)
+        ]
+
+    def score(make: Callable[[], list[Answer]], truth: float) -> str:
+        inside = 0
+        for _ in range(rounds):
+            made = estimate(make())
+            assert made is not None
+            inside += made["low"] <= truth <= made["high"]
+        return share(inside)
+
+    def paired() -> str:
+        inside = 0
+        for _ in range(rounds):
+            base = rng.beta(2, 2, 150)
+            a, b = (answers(np.clip(base + gain, 0, 1), 1) for gain in (0.0, 0.08))
+            truth = 0.08 - 4.9e-4  # less what the clipping at 1 takes away, on average
+            found = statistics.compare({x.item: [x.correct or 0.0] for x in a}, {x.item: [x.correct or 0.0] for x in b})
+            inside += found.low <= truth <= found.high
+        return share(inside)
+
+    def share(inside: int) -> str:
+        low, high = wilson(inside, rounds)
+        return f"{100 * inside / rounds:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+
+    rows = [
+        ["score, 60 questions, one answer each, truth 0.7", score(lambda: answers(np.full(60, 0.7), 1), 0.7)],
+        ["score, 60 questions, one answer each, truth 0.97", score(lambda: answers(np.full(60, 0.97), 1), 0.97)],
+        [
+            "score, 60 questions of differing difficulty, four answers each",
+            score(lambda: answers(rng.beta(2, 1, 60), 4), 2 / 3),
+        ],
+        [
+            "the same, all four answers of a question alike",
+            score(lambda: answers(rng.beta(2, 1, 60), 4, alike=True), 2 / 3),
+        ],
+        ["difference of two systems on the same 150 questions", paired()],
+    ]
+    return table(["interval, nominal 95 %", f"holds the truth ({rounds:,} rounds)"], rows)
+
+
 DRAWS = 20
 """No table shows a bootstrapped interval, so few are drawn."""
 
@@ -297,6 +351,8 @@ def report(data: Path) -> str:
         "### MedAgentsBench, hard subset: what methods buy, at what cost",
         cost_table(medagents(clinical / "medagentsbench")),
     ]
+    print("coverage", file=sys.stderr)
+    parts += ["### Intervals of a benchmark, on answers whose truth is known", coverage()]
     return "\n\n".join(parts)
 
 

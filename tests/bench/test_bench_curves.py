@@ -176,4 +176,7 @@ def test_advice_holds_when_it_is_followed() -> None:
     assert few is not None
     assert before["repeats"] == pytest.approx((many["high"] - many["low"]) / (few["high"] - few["low"]), rel=0.15)
     assert advice(answers(20, 1))["repeats"] is None  # type: ignore[index]
+    sure = advice([Answer(item=f"q{n}", correct=1.0) for n in range(3)])
+    assert sure is not None
+    assert sure["questions"] > 1000
     assert advice([Answer(item="x", correct=1.0)]) is None

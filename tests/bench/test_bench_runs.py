@@ -22,9 +22,11 @@ from overwinter.bench.recorded import recording
 from overwinter.bench.replaying import Replay
 from overwinter.bench.running import AskedRun, ruled
 from overwinter.bench.suite import Item, Scored, Suite
-from overwinter.bench.suites.forms import judge_words
+from overwinter.bench.suites.dialogues import open_riddle
+from overwinter.bench.suites.forms import ask_choice, judge_words, score_choice
 from overwinter.errors import BudgetExhausted, ModelError, UsageError
 from overwinter.journal import open_store, unpack, verify
+from overwinter.memory.namespace import namespace_of
 
 
 @pytest.fixture
@@ -48,6 +50,8 @@ def test_a_suite_is_a_journal_with_every_question_and_answer(store) -> None:
     assert store.info("b").status == "unverified"
     assert not verify(store, "b").problems
     assert store.budget("b")["tokens"].reserved == 0
+    # What a model was examined on is nothing that a run should recall.
+    assert namespace_of(store, "b") == "bench"
 
 
 def test_the_journal_becomes_recorded_answers(store) -> None:
@@ -266,6 +270,7 @@ def test_a_world_is_played_seed_by_seed_and_gone_on_with(store) -> None:
     with PlayedRun(store, "w", made, second).go_on() as run:
         list(run.work())
     assert first.played + second.played == ["w-s3", "w-s4", "w-s4", "w-s5"]
+    assert sum(entry.kind == "observed" for entry in store.read("w")) == 3
     found = recording(store, "w").answers
     assert [(a.item, a.correct, a.value, a.tool_calls, a.entry, a.confidence) for a in found] == [
         ("s3", 0.0, 30.0, 7, "w-s3#9", {"stated": 0.4}),
@@ -364,3 +369,16 @@ def test_synonyms_are_for_the_judge() -> None:
     assert ruled(Scored(answer="a", correct=0.0), "yes").correct == 1.0
     assert ruled(Scored(answer="a", correct=0.0), "Thinking… no? Yes").correct == 1.0
     assert ruled(Scored(answer="a", correct=0.0), "unclear").correct == 0.0
+
+
+def test_only_choices_in_one_turn_are_constrained(store) -> None:
+    item = Item(id="c", question="Which?", gold="A", options={"A": "this", "B": "that"}, facts=("It is this.",))
+    choice = Suite(name="choice", family="tests", about="", load=lambda *_: [item], ask=ask_choice, score=score_choice)
+    dialogue = Suite(name="talk", family="tests", about="", load=lambda *_: [item], open=open_riddle)
+    for name, suite, wanted in (("x", choice, ("A", "B")), ("y", dialogue, ())):
+        solver = Solver(lambda asked: "Answer: A\nAction: DONE")
+        with begin(store, plan(suite, constrain=True, style="direct"), solver, run=name) as run:
+            list(run.work())
+        assert [asked.choices for asked in solver.asked] == [wanted]
+    with pytest.raises(UsageError, match="no room to think"):
+        plan(constrain=True, style="reason")

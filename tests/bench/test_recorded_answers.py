@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from overwinter.bench.answers import Answer, Header, Recording, read_answers, with_agreement, write_answers
-from overwinter.bench.report import compared, summarise
+from overwinter.bench.report import calibrated, compared, summarise
 from overwinter.errors import UsageError
 
 
@@ -135,3 +135,33 @@ def test_two_recordings_are_compared_question_by_question() -> None:
     for by in ("brier:unknown", "speed"):
         with pytest.raises(UsageError):
             compared(worse, better, by=by)
+
+
+def test_what_differs_beside_the_model_is_said() -> None:
+    first = Recording(header=Header(model="a", suite="s", prompt="direct@1"), answers=_recording().answers, name="a")
+    second = Recording(
+        header=Header(model="b", suite="s", prompt="reason@1"), answers=_recording(seed=1).answers, name="b"
+    )
+    assert compared(first, second)["unlike"] == {"prompt": ["direct@1", "reason@1"]}
+    assert compared(first, first)["unlike"] == {}
+
+
+def test_samples_of_a_question_are_not_so_many_answers() -> None:
+    """A confidence that is right of each question, of which all samples turn out alike: calibrated, and called so."""
+    rng = random.Random(0)
+    called_off = 0
+    for seed in range(20):
+        answers = []
+        for item in range(60):
+            chance = rng.choice([0.2, 0.5, 0.8])
+            right = float(rng.random() < chance)
+            answers += [
+                Answer(item=f"q{item}", sample=n, answer=str(right), correct=right, confidence={"stated": chance})
+                for n in range(8)
+            ]
+        made = calibrated(Recording(header=Header(), answers=tuple(answers), name=str(seed)), "stated", draws=20)
+        assert made["null_ece"]["shared"]
+        called_off += made["null_ece"]["distinguishable"]
+    assert called_off <= 3
+    single = calibrated(_recording(), "stated", draws=20)
+    assert "shared" not in single["null_ece"]

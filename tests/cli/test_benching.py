@@ -240,3 +240,14 @@ def test_logs_of_other_harnesses_are_imported(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "samples.jsonl").write_text(json.dumps(row) + "\n" + json.dumps({**row, "doc_id": 2}))
     assert cli("bench", "import", "samples.jsonl", "out.jsonl", "--json").record["answers"] == 2
     assert "2 questions" in cli("bench", "score", "out.jsonl", "--draws", "20").out
+
+
+def test_without_numpy_nobody_is_asked(cli: Cli, script, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "numpy" else real(name, *rest))
+    said = cli("bench", "arithmetic", "--model", script("x"), "--count", "2")
+    assert said.code == 2
+    assert "overwinter[bench]" in said.err
+    assert not Path("overwinter.db").exists()

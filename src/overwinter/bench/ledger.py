@@ -14,6 +14,7 @@ from overwinter.errors import UsageError
 from overwinter.journal import Draft, Entry, NewRun, Packer, Store
 from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
 
+NAMESPACE = "bench"
 ENDED = frozenset({"verified", "unverified", "failed", "cancelled"})
 Progress = Callable[[int, int], None]
 Result = tuple[Item, int, Scored]
@@ -44,6 +45,8 @@ class Ledger:
             "setup": {
                 SETUP: self.plan.as_json(),
                 "model": dict(self.plan.model),
+                # Examination questions are nothing that a run of the loop should remember.
+                "memory": {"namespace": NAMESPACE},
                 **({"judge": dict(self.plan.judge)} if self.plan.judge is not None else {}),
             },
             "budgets": [self.run],

@@ -38,6 +38,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.style not in STYLES:
             raise UsageError(f"there is no style {self.style!r}", f"use one of: {', '.join(STYLES)}")
+        if self.constrain and self.style != "direct":
+            raise UsageError("a letter alone leaves no room to think", "use style direct with --constrain")
         if self.samples > 1 and self.temperature == 0:
             raise UsageError("several samples at temperature 0 are the same", "give --temperature 0.7, or one sample")
 

@@ -12,7 +12,7 @@ from overwinter.bench.ledger import Ledger, Progress, Result
 from overwinter.bench.plan import Plan
 from overwinter.bench.suite import Item, Scored
 from overwinter.errors import OverwinterError, UsageError
-from overwinter.journal import Draft, Packer, Store
+from overwinter.journal import Draft, Entry, Packer, Store
 
 
 class PlayedRun(Ledger):
@@ -23,6 +23,7 @@ class PlayedRun(Ledger):
             raise UsageError("a world's seed is played once", "play more seeds: --count")
         super().__init__(store, run, plan)
         self.player = player
+        self._begun: set[str] = set()
 
     def work(self, progress: Progress | None = None) -> Iterator[Result]:
         """Play what is open; each episode's result once it is on disk.
@@ -42,6 +43,11 @@ class PlayedRun(Ledger):
             raise
         self.end()
 
+    def take(self, entry: Entry) -> None:
+        super().take(entry)
+        if entry.kind == "observed":
+            self._begun.add(entry.body["data"]["item"])
+
     def _play(self, item: Item) -> Scored:
         packer, episode = Packer(), f"{self.run}-{item.id}"
         data = {
@@ -53,7 +59,8 @@ class PlayedRun(Ledger):
             "run": episode,
         }
         body = {"source": f"bench:{self.suite.name}", "text": packer.text(item.question), "data": data}
-        self.append([Draft(kind="observed", body=body, refs=packer.take_refs())], packer)
+        if item.id not in self._begun:
+            self.append([Draft(kind="observed", body=body, refs=packer.take_refs())], packer)
         played = self.player.play(self.suite.world, int(item.gold), episode)
         self.keep_lease()
         status = "ok" if played.success is not None else "limit"

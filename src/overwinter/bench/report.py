@@ -12,6 +12,7 @@ import numpy as np
 
 from overwinter.bench import curves, statistics
 from overwinter.bench.answers import Answer, Recording, one_per_item, scored_pairs, with_agreement
+from overwinter.bench.calibration import cluster_null
 from overwinter.errors import UsageError
 from overwinter.think.confidence import metrics
 from overwinter.think.confidence.calibrators import Scope, fit
@@ -97,7 +98,10 @@ def advice(scored: Sequence[Answer]) -> dict[str, Any] | None:
         return None
     made = statistics.mean([answer.correct or 0.0 for answer in scored], [answer.item for answer in scored])
     each = made.samples / made.questions
-    needed = max(math.ceil((statistics.Z95 / PRECISION) ** 2 * made.between), 2)
+    # All right or all wrong says little of the variance: it is taken at a share two steps from the edge (Agresti & Coull 1998).
+    edge = (made.value * made.questions + 2) / (made.questions + 4)
+    variance = max(made.between, edge * (1 - edge)) if made.method == "wilson" else made.between
+    needed = max(math.ceil((statistics.Z95 / PRECISION) ** 2 * variance), 2)
     if each <= 1 or made.between <= 0:
         return {"precision": PRECISION, "questions": needed, "repeats": None}
     # `between` is the variance of means over the samples there are: part of it is theirs.
@@ -113,6 +117,8 @@ def calibrated(recording: Recording, signal: str, *, draws: int) -> dict[str, An
         return found | {"note": "too few answers have this confidence and a score of 0 or 1"}
     if min(said) >= 0 and max(said) <= 1:
         found |= {"probability": True} | metrics.summarise(said, right, groups=items, draws=draws)
+        if len(set(items)) < len(items):
+            found["null_ece"] = _shared_null(said, items, found["metrics"]["ece"]["value"])
         found["risk_coverage"] = curve(metrics.risk_coverage(*metrics.read(said, right)))
     else:
         values, outcome = np.asarray(said), np.asarray(right)
@@ -123,6 +129,15 @@ def calibrated(recording: Recording, signal: str, *, draws: int) -> dict[str, An
             held_out, right, groups=items, metrics=("ece", "brier", "auroc", "aurc"), draws=max(draws // 5, 20)
         )
     return found
+
+
+def _shared_null(said: Sequence[float], items: Sequence[str], observed: float) -> dict[str, Any]:
+    """The band of a calibrated confidence where samples of a question share their luck: the widest there can be, so that nothing is
+    called off that may be calibrated."""
+    names = {name: place for place, name in enumerate(dict.fromkeys(items))}
+    null = cluster_null(np.asarray(said), np.array([names[item] for item in items]))
+    band = float(np.percentile(null, 95))
+    return {"mean": float(null.mean()), "p95": band, "distinguishable": observed > band, "shared": True}
 
 
 def recalibrated(said: Sequence[float], right: Sequence[float], items: Sequence[str]) -> list[float] | None:
@@ -200,11 +215,18 @@ def compared(
         "by": by,
         "first": first.name,
         "second": second.name,
+        "unlike": unlike(first, second),
         **asdict(made),
         "only_first": len(a.keys() - b.keys()),
         "only_second": len(b.keys() - a.keys()),
         "means": [_mean(a, a.keys() & b.keys()), _mean(b, a.keys() & b.keys())],
     }
+
+
+def unlike(first: Recording, second: Recording) -> dict[str, list[str]]:
+    """What differs beside the model: with another suite, prompt or judge it is not the models alone that are compared."""
+    pairs = {name: [getattr(each.header, name) for each in (first, second)] for name in ("suite", "prompt", "judge")}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def _mean(scores: Mapping[str, Sequence[float]], items: Any) -> float:

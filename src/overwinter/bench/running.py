@@ -27,7 +27,7 @@ from typing import Any
 from overwinter.bench.asking import Asked, Asker, Reply
 from overwinter.bench.ledger import Ledger, Progress, Result
 from overwinter.bench.plan import Plan, modality
-from overwinter.bench.suite import Dialogue, Item, Scored
+from overwinter.bench.suite import Dialogue, Item, OneTurn, Scored
 from overwinter.errors import BudgetExhausted, ModelError
 from overwinter.journal import Draft, Entry, Packer, Store, unpack
 from overwinter.journal.canonical import canonical, digest
@@ -190,7 +190,7 @@ class AskedRun(Ledger):
             shown=[list(each) for each in attempt.shown],
             most=config.max_tokens,
             temperature=config.temperature,
-            choices=tuple(attempt.item.options) if config.constrain and len(said) == 1 else (),
+            choices=tuple(attempt.item.options) if config.constrain and isinstance(attempt.dialogue, OneTurn) else (),
         )
 
     def _ask(self, attempt: Attempt, put: _Put) -> Asked | None:

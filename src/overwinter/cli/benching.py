@@ -18,6 +18,7 @@ from overwinter.cli.benching_answers import (
     Rescoring,
     compare,
     import_,
+    need_figures,
     no_store,
     read_source,
     say_figures,
@@ -49,8 +50,11 @@ class Questions:
     ] = None
     samples: Annotated[int, typer.Option("--samples", metavar="NUMBER", min=1, help="Answers to each question.")] = 1
     style: Annotated[
-        str, typer.Option("--style", metavar="NAME", help="direct: the answer alone. reason: think, then answer.")
-    ] = "reason"
+        str | None,
+        typer.Option(
+            "--style", metavar="NAME", help="reason, the default: think, then answer. direct: the answer alone."
+        ),
+    ] = None
     constrain: Annotated[
         bool, typer.Option("--constrain", help="Multiple choice: only a letter can be said; its probability is kept.")
     ] = False
@@ -101,6 +105,7 @@ def run(
     common: Common,
 ) -> None:
     """Put a suite to a model, or score recorded answers with it. `run` may be left out."""
+    need_figures()
     if asking.answers is not None:
         if asking.model is not None:
             raise UsageError("--model and --answers both say who answered", "give one of them")
@@ -131,6 +136,7 @@ def resume(
     common: Common,
 ) -> None:
     """Go on with a benchmark that was stopped or killed; what is answered is not asked again."""
+    need_figures()
     from overwinter.amounts import parse_budget
     from overwinter.bench.ledger import ENDED
     from overwinter.bench.plan import plan_of
@@ -159,7 +165,7 @@ def _plan(at: Workplace, name: str, questions: Questions, asking: Asking) -> Pla
     warm = questions.samples > 1
     config = Config(
         samples=questions.samples,
-        style=questions.style,
+        style=questions.style or ("direct" if questions.constrain else "reason"),
         constrain=questions.constrain,
         temperature=questions.temperature if questions.temperature is not None else (0.7 if warm else 0.0),
         max_tokens=questions.max_tokens or suite.max_tokens,

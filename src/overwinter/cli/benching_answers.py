@@ -59,6 +59,7 @@ def score(
     common: Common,
 ) -> None:
     """Figures of recorded answers: score, calibration, cost, slices, with intervals."""
+    need_figures()
     with workplace(common, read_only=True) if _any_run(sources) else no_store(common) as at:
         say_figures(at, [read_source(at, source, rescoring) for source in sources], report)
 
@@ -78,6 +79,7 @@ def compare(
     common: Common,
 ) -> None:
     """Compare two systems question by question: difference, interval, p, and how many questions it would take."""
+    need_figures()
     from overwinter.bench.report import compared, summarise
     from overwinter.cli.benching_words import say_comparison
 
@@ -122,6 +124,14 @@ import_.__name__ = "import"  # a word of Python, but the right one for the comma
 
 
 # What all commands share
+
+
+def need_figures() -> None:
+    """Raises UsageError where the package for figures is missing: before anybody is asked, not after."""
+    from importlib.util import find_spec
+
+    if find_spec("numpy") is None:
+        raise UsageError("figures of benchmarks need NumPy", "pip install 'overwinter[bench]'")
 
 
 def say_figures(at: Workplace, read: Sequence[tuple[Recording, Suite | None]], report: Report) -> None:

@@ -147,6 +147,8 @@ def say_comparison(out: Output, found: Mapping[str, Any]) -> None:
     out.line(
         f"{found['questions']} questions in common: {found['wins']} better, {found['losses']} worse, {found['ties']} alike{correlation}"
     )
+    for name, pair in found["unlike"].items():
+        out.line(f"they differ in their {name}, too: {pair[0] or 'none'} and {pair[1] or 'none'}", "yellow")
     if found["only_first"] or found["only_second"]:
         out.line(
             f"left out: {found['only_first']} that only the first answered, {found['only_second']} only the second",

@@ -96,6 +96,10 @@ def _comparison(found: Summary) -> str:
         f"{found['first']} {a:.3f}, {found['second']} {b:.3f}: {shown}.",
         f"p = {found['p']:.2g} ({found['test']}); {counts}{correlation}",
         f"To show a difference of {found['effect']:g} with 80 % power takes {found['needed']} questions.",
+        *(
+            f"They differ in their {name}, too: {pair[0] or 'none'} and {pair[1] or 'none'}."
+            for name, pair in found["unlike"].items()
+        ),
         f"Left out: {left} questions that only one has answered." if left else "",
     ]
     words = "".join(f'<p class="note">{_safe(note)}</p>' for note in notes if note)

@@ -159,7 +159,8 @@ def reliability(name: str, made: Mapping[str, Any]) -> str:
     plot.line([(0, 0), (1, 1)], "soft")
     most = max(row["count"] for row in made["reliability"])
     for row in made["reliability"]:
-        low, high = _binomial_band(row["confidence"], row["count"])
+        # Samples of a question share their luck: a bin holds as many draws as it has questions.
+        low, high = _binomial_band(row["confidence"], row["count"] * made["questions"] / made["samples"])
         plot.bar(row["confidence"], low, high, "soft", width=9)
     plot.line([(row["confidence"], row["accuracy"]) for row in made["reliability"]], "a")
     for row in made["reliability"]:
@@ -168,7 +169,7 @@ def reliability(name: str, made: Mapping[str, Any]) -> str:
     return plot.html()
 
 
-def _binomial_band(chance: float, count: int) -> tuple[float, float]:
+def _binomial_band(chance: float, count: float) -> tuple[float, float]:
     """Where 95 % of shares of `count` draws lie, about."""
     half = 1.96 * math.sqrt(max(chance * (1 - chance), 0.0) / count) + 0.5 / count
     return max(chance - half, 0.0), min(chance + half, 1.0)

@@ -184,3 +184,16 @@ def test_the_same_seed_plants_the_same() -> None:
             assert one.text[first:last].strip()[-1] in '.”"?!'
     with pytest.raises(UsageError, match="do not fit"):
         Planter(DEVELOPMENT, WORDS, UNREAL, 5).document("Too short.", ["age"])
+
+
+def test_looking_only_at_sentences_with_numbers_misses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate is for speed: without it the claims are the same."""
+    import re
+
+    from overwinter.think.consistency import check
+
+    text = Text(Planter(DEVELOPMENT, WORDS, UNREAL, 9).document(HOST, PLANTABLE).text)
+    gated = list(check.claims_of(text, tuple(KINDS)))
+    monkeypatch.setattr(check, "_DIGIT_OR_NUMBER", re.compile(""))
+    assert gated == list(check.claims_of(text, tuple(KINDS)))
+    assert len(gated) > 50

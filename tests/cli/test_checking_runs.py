@@ -47,6 +47,28 @@ def test_a_report_against_the_log_is_sent_back_with_both_places(cli: Cli, script
     assert receipt[finding["first"]["first"] : finding["first"]["last"]] == finding["first"]["text"]
 
 
+def test_the_digest_of_memory_is_read_too(cli: Cli, script: Any) -> None:
+    cli("run", *WORLD, "--model", script(*map(_text, [act("wait")] * 4)), "--max-steps", "4")
+    without, with_digests = cli("check", "r"), cli("check", "r", "--digests")
+    assert (without.code, with_digests.code) == (0, 0)
+    assert "1 texts of run r" in without.out
+    assert "2 texts of run r" in with_digests.out
+    assert cli("check", "script.json", "--digests").code == 2
+
+
+def test_a_digest_against_the_log_is_found(cli: Cli, script: Any) -> None:
+    from overwinter.journal import open_store
+    from overwinter.loop.reported import check_run
+
+    cli("run", *WORLD, "--model", script(*map(_text, [act("order fuel 100"), act("wait")])), "--max-steps", "2")
+    store = open_store("overwinter.db", read_only=True)
+    true, false = "said: I ordered fuel 1 times", "said: I ordered fuel 9 times"
+    assert not check_run(store, "r", digests=[("r", true)]).report.findings
+    (wrong,) = check_run(store, "r", digests=[("r", false)]).report.findings
+    assert (wrong.kind, wrong.second.text, wrong.second.source.split(" ", 1)[1]) == ("log", false, "digest r")
+    store.close()
+
+
 def test_a_true_report_changes_nothing(cli: Cli, script: Any) -> None:
     replies = [
         act("order fuel 100"),

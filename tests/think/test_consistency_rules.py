@@ -184,3 +184,39 @@ def test_the_same_seed_plants_the_same() -> None:
             assert one.text[first:last].strip()[-1] in '.”"?!'
     with pytest.raises(UsageError, match="do not fit"):
         Planter(DEVELOPMENT, WORDS, UNREAL, 5).document("Too short.", ["age"])
+
+
+def test_looking_only_at_sentences_with_numbers_misses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate is for speed: without it the claims are the same."""
+    import re
+
+    from overwinter.think.consistency import check
+
+    text = Text(Planter(DEVELOPMENT, WORDS, UNREAL, 9).document(HOST, PLANTABLE).text)
+    gated = list(check.claims_of(text, tuple(KINDS)))
+    monkeypatch.setattr(check, "_DIGIT_OR_NUMBER", re.compile(""))
+    assert gated == list(check.claims_of(text, tuple(KINDS)))
+    assert len(gated) > 50
+
+
+@given(st.lists(st.tuples(st.sampled_from([10.0, 12.0, 20.0, 20.4]), st.sampled_from([0.0, 0.1])), max_size=12))
+def test_conflicts_by_value_are_those_of_all_pairs(rows: list[tuple[float, float]]) -> None:
+    """The slow twin holds every claim against every earlier one."""
+    from overwinter.think.consistency.claim import Claim
+    from overwinter.think.consistency.conflict import conflicts
+
+    claims = [
+        Claim(kind="price", subject="x", attribute="pound", value=value, words="", first=n, last=n + 1, tolerance=about)
+        for n, (value, about) in enumerate(rows)
+    ]
+    slow, seen = [], set()
+    for n, claim in enumerate(claims):
+        apart = [
+            one
+            for one in claims[:n]
+            if abs(one.value - claim.value) > (one.tolerance + claim.tolerance) * max(one.value, claim.value) + 1e-9  # type: ignore[operator, type-var]
+        ]
+        if apart and frozenset({apart[0].value, claim.value}) not in seen:
+            seen.add(frozenset({apart[0].value, claim.value}))
+            slow.append((apart[0].first, claim.first))
+    assert [(one.first.first, one.second.first) for one in conflicts(claims)] == slow

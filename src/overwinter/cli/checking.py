@@ -34,6 +34,7 @@ def check(
         str | None,
         typer.Option("--model", metavar="SPEC", help="A model that reads the text too, for what rules cannot see."),
     ] = None,
+    digests: Annotated[bool, typer.Option("--digests", help="Of a run: also what memory's digest of it says.")] = False,
     common: Common,
 ) -> None:
     """Find contradictions, with both places quoted; exits with 1 where there are any."""
@@ -45,8 +46,10 @@ def check(
     if what != STDIN and not Path(what).is_file() and not _is_path(what):
         if model is not None:
             raise UsageError("--model reads files, not runs", "write the run's report to a file, or leave --model out")
-        _check_run(common, what, wanted, started)
+        _check_run(common, what, wanted, started, digests=digests)
         return
+    if digests:
+        raise UsageError("--digests is for runs", "name a run (`overwinter ls`), or leave it out")
     text = read_text(what)
     report = _by_rules(text, wanted, out)
     if model is not None:
@@ -92,13 +95,22 @@ def _is_path(what: str) -> bool:
     return "/" in what or bool(Path(what).suffix)
 
 
-def _check_run(common: Common, what: str, kinds: Sequence[str], started: float) -> None:
+def _digests(common: Common, run: str) -> list[tuple[str, str]]:
+    """What memory keeps of a run's session, brought up to date first."""
+    from overwinter.cli.remembering import remembering
+
+    with remembering(common) as (_, memory):
+        return [(span.period, span.text) for span in memory.index.spans("session") if span.period == run]
+
+
+def _check_run(common: Common, what: str, kinds: Sequence[str], started: float, *, digests: bool) -> None:
     from overwinter.cli.workplace import workplace
     from overwinter.loop.reported import check_run
 
     with workplace(common, read_only=True) as at:
         run = at.resolve(what).run
-        found = check_run(at.store, run, kinds=kinds)
+        kept = _digests(common, run) if digests else []
+        found = check_run(at.store, run, kinds=kinds, digests=kept)
         if found.drift:
             shares = ", ".join(f"{share:.0%}" for share in found.drift)
             at.out.record({"type": "drift", "goal_words_by_quarter": found.drift})

@@ -131,13 +131,19 @@ def _text_of(store: Store, entry: Entry) -> tuple[str, str]:
     return "promise", str(body["text"])
 
 
-def check_run(store: Store, run: str, *, kinds: Iterable[str] | None = None) -> RunReport:
+def check_run(
+    store: Store, run: str, *, kinds: Iterable[str] | None = None, digests: Sequence[tuple[str, str]] = ()
+) -> RunReport:
     """Everything a run has written, against itself and against its observations.
+
+    Args:
+        digests: (name, text) of what memory keeps of the run; read as if written at its end.
 
     Raises:
         UsageError: the run has written no prose.
     """
-    texts = written(store, run)
+    head = store.info(run).head_seq
+    texts = [*written(store, run), *(Written(head, f"digest {name}", text) for name, text in digests)]
     if not texts:
         raise UsageError(
             f"run {run!r} has written no prose that could be checked", "check a file, or a run with a report"
@@ -227,7 +233,7 @@ def _content(text: str) -> frozenset[str]:
 
 def report_of(store: Store, run: str, claim: Entry) -> list[Finding]:
     """What is wrong with the report that a claim of being done is made with; [] for a good one, and where there is none."""
-    text = Written(claim.seq, "claim", str(claim.body["summary"]))
+    text = Written(claim.seq, "claim", str(claim.body.get("summary", "")))  # "" for an erased one
     if count_words(text.text) < MIN_WORDS:
         return []
     found = list(check_text(text.text).findings)

@@ -47,27 +47,28 @@ def conflicts(claims: Iterable[Claim]) -> Iterator[Conflict]:
 
 
 def _within(group: list[Claim], test: Callable[[Claim, Claim], str]) -> Iterator[Conflict]:
+    """Each claim against the first claim of every value before it: what one of them contradicts, the first of its value does."""
     group = sorted(group, key=lambda claim: claim.first)
+    if group[0].kind == "title" and any(claim.role == "changed" for claim in group):
+        return
+    firsts: dict[object, Claim] = {}
     reported: set[object] = set()
-    for index, claim in enumerate(group):
+    for claim in group:
         if claim.role == "changed":
-            if claim.kind == "title":
-                return
-            break
-        for earlier in group[:index]:
-            if earlier.first == claim.first:
-                continue
-            why = test(earlier, claim)
+            return
+        for earlier in firsts.values():
+            why = test(earlier, claim) if earlier.first != claim.first else ""
             if why:
-                mark = (
-                    claim.subject
-                    if claim.kind in _ONCE
-                    else frozenset({(earlier.value, earlier.role), (claim.value, claim.role)})
-                )
+                mark = claim.subject if claim.kind in _ONCE else frozenset({_side(earlier), _side(claim)})
                 if mark not in reported:
                     reported.add(mark)
                     yield Conflict(first=earlier, second=claim, why=why)
                 break
+        firsts.setdefault((*_side(claim), claim.year, claim.tolerance), claim)
+
+
+def _side(claim: Claim) -> tuple[object, str]:
+    return claim.value, claim.role
 
 
 _ONCE = frozenset({"alive", "rule", "law"})

@@ -169,7 +169,7 @@ def deaths(seen: Seen) -> Iterator[Claim]:
     if seen.year:
         yield seen.claim_of("death", person, float(seen.year), f"{acts['v']} in {seen.year}", role="deed")
     elif not seen.days:
-        yield seen.claim_of("alive", person, float(seen.sentence.number), acts["v"], role="deed")
+        yield seen.claim_of("alive", person, "acts", acts["v"], role="deed")
 
 
 def _is_death(seen: Seen, person: Name) -> bool:
@@ -188,7 +188,7 @@ def _death(seen: Seen, person: Name) -> Iterator[Claim]:
         and len(person.words.split()) > 1
         and not re.search(r"\b(?:when|after|before|since|until|till)\b", seen.words[: person.first], re.I)
     ):
-        yield seen.claim_of("alive", person, float(seen.sentence.number), "died", role="death")
+        yield seen.claim_of("alive", person, "dead", "died", role="death")
 
 
 def looks(seen: Seen) -> Iterator[Claim]:

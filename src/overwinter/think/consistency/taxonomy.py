@@ -90,13 +90,13 @@ class Kind:
     """What a rule looks for.
 
     Attributes:
-        confidence: how likely a finding is a real contradiction: findings that were right over findings, one success and one
-            failure added, on the development documents of `recipes/bench_consistency.py`.
+        confidence: share of findings that were right when the rules met phrasings for the first time, one success and one failure
+            added (`recipes/bench_consistency.py`), among as many decoys as contradictions. A text with few errors has fewer.
     """
 
     subtype: Subtype
     looks_for: str
-    confidence: float = 0.9
+    confidence: float
 
     @property
     def category(self) -> Category:
@@ -104,29 +104,57 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "age": Kind(subtype=Subtype.DURATION, looks_for="a person's ages in given years that do not fit each other"),
-    "age_birth": Kind(subtype=Subtype.DURATION, looks_for="an age in a given year against the year of birth"),
-    "birth": Kind(subtype=Subtype.QUANTITY, looks_for="two years of birth of one person"),
-    "event_date": Kind(subtype=Subtype.ABSOLUTE_TIME, looks_for="two dates of one named event"),
-    "weekday": Kind(subtype=Subtype.ABSOLUTE_TIME, looks_for="a weekday that the date did not fall on"),
-    "order": Kind(subtype=Subtype.ABSOLUTE_TIME, looks_for="two named events in both orders"),
-    "duration": Kind(subtype=Subtype.DURATION, looks_for="two lengths of one named event"),
-    "elapsed": Kind(subtype=Subtype.DURATION, looks_for="a number of years that two given years are not apart"),
-    "place": Kind(subtype=Subtype.SIMULTANEITY, looks_for="a person in two places on one date"),
-    "death": Kind(subtype=Subtype.CAUSAL_LOGIC, looks_for="two years of death, or something done in a year after it"),
-    "alive": Kind(subtype=Subtype.CAUSAL_LOGIC, looks_for="somebody whose death was told acts later in the story"),
-    "eyes": Kind(subtype=Subtype.APPEARANCE, looks_for="two colours of one person's eyes"),
-    "hair": Kind(subtype=Subtype.APPEARANCE, looks_for="two colours of one person's hair, without dye or age"),
-    "name": Kind(subtype=Subtype.NOMENCLATURE, looks_for="one full name in two spellings"),
-    "title": Kind(subtype=Subtype.NOMENCLATURE, looks_for="two ranks of one person, without a promotion"),
-    "kinship": Kind(subtype=Subtype.NOMENCLATURE, looks_for="two relations between the same two persons"),
-    "list_count": Kind(subtype=Subtype.QUANTITY, looks_for="a list with another number of items than announced"),
-    "quantity": Kind(subtype=Subtype.QUANTITY, looks_for="two counts of the same parts of one named thing"),
-    "measure": Kind(subtype=Subtype.QUANTITY, looks_for="two sizes of one named thing"),
-    "price": Kind(subtype=Subtype.QUANTITY, looks_for="two prices of one named thing"),
-    "distance": Kind(subtype=Subtype.GEOGRAPHY, looks_for="two distances between the same two places"),
-    "direction": Kind(subtype=Subtype.GEOGRAPHY, looks_for="one place on opposite sides of another"),
-    "rule": Kind(subtype=Subtype.SKILL, looks_for="something a person never does, done by that person"),
-    "law": Kind(subtype=Subtype.NORMS, looks_for="something nobody does or may do in a place, done there"),
+    "age": Kind(
+        subtype=Subtype.DURATION, looks_for="a person's ages in given years that do not fit each other", confidence=0.95
+    ),
+    "age_birth": Kind(
+        subtype=Subtype.DURATION, looks_for="an age in a given year against the year of birth", confidence=0.95
+    ),
+    "birth": Kind(subtype=Subtype.QUANTITY, looks_for="two years of birth of one person", confidence=0.95),
+    "event_date": Kind(subtype=Subtype.ABSOLUTE_TIME, looks_for="two dates of one named event", confidence=0.95),
+    "weekday": Kind(
+        subtype=Subtype.ABSOLUTE_TIME, looks_for="a weekday that the date did not fall on", confidence=0.99
+    ),
+    "order": Kind(subtype=Subtype.ABSOLUTE_TIME, looks_for="two named events in both orders", confidence=0.93),
+    "duration": Kind(subtype=Subtype.DURATION, looks_for="two lengths of one named event", confidence=0.96),
+    "elapsed": Kind(
+        subtype=Subtype.DURATION, looks_for="a number of years that two given years are not apart", confidence=0.99
+    ),
+    "place": Kind(subtype=Subtype.SIMULTANEITY, looks_for="a person in two places on one date", confidence=0.95),
+    "death": Kind(
+        subtype=Subtype.CAUSAL_LOGIC,
+        looks_for="two years of death, or something done in a year after it",
+        confidence=0.97,
+    ),
+    "alive": Kind(
+        subtype=Subtype.CAUSAL_LOGIC, looks_for="somebody whose death was told acts later in the story", confidence=0.92
+    ),
+    "eyes": Kind(subtype=Subtype.APPEARANCE, looks_for="two colours of one person's eyes", confidence=0.98),
+    "hair": Kind(
+        subtype=Subtype.APPEARANCE, looks_for="two colours of one person's hair, without dye or age", confidence=0.94
+    ),
+    "name": Kind(subtype=Subtype.NOMENCLATURE, looks_for="one full name in two spellings", confidence=0.99),
+    "title": Kind(
+        subtype=Subtype.NOMENCLATURE, looks_for="two ranks of one person, without a promotion", confidence=0.97
+    ),
+    "kinship": Kind(
+        subtype=Subtype.NOMENCLATURE, looks_for="two relations between the same two persons", confidence=0.96
+    ),
+    "list_count": Kind(
+        subtype=Subtype.QUANTITY, looks_for="a list with another number of items than announced", confidence=0.98
+    ),
+    "quantity": Kind(
+        subtype=Subtype.QUANTITY, looks_for="two counts of the same parts of one named thing", confidence=0.96
+    ),
+    "measure": Kind(subtype=Subtype.QUANTITY, looks_for="two sizes of one named thing", confidence=0.92),
+    "price": Kind(subtype=Subtype.QUANTITY, looks_for="two prices of one named thing", confidence=0.97),
+    "distance": Kind(subtype=Subtype.GEOGRAPHY, looks_for="two distances between the same two places", confidence=0.97),
+    "direction": Kind(subtype=Subtype.GEOGRAPHY, looks_for="one place on opposite sides of another", confidence=0.99),
+    "rule": Kind(
+        subtype=Subtype.SKILL, looks_for="something a person never does, done by that person", confidence=0.96
+    ),
+    "law": Kind(
+        subtype=Subtype.NORMS, looks_for="something nobody does or may do in a place, done there", confidence=0.96
+    ),
 }
 """What the rule path claims to find, each measured on planted contradictions (docs/benchmarks.md)."""

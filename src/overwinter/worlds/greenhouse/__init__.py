@@ -10,8 +10,8 @@ Invariants:
 - The text of an observation is a function of its data, and both say the same.
 
 Reading order: `config` (the rules as numbers), `weather` (what will happen), `state`, `actions` (what the player does),
-`night` (what the house does), `view` (what is seen), `world`; then the players `policies`, `belief`, `expert`, and
-`report`.
+`night` (what the house does), `view` (what is seen), `world`; then the players `policies`, `belief`, `expert`, the
+`report` and `audit` (a report held against the log).
 """
 
 from .config import Config

@@ -212,9 +212,10 @@ The model's weights and figures do not depend on it. `recipes/check_credit.py` c
 
 ## Its calibrators
 
-`confidence.json` makes probabilities of the chance that it states and of what it says of a fuel order: `python recipes/fit_confidence.py`, on seeds
-from 720000 on. By itself the chance is proud: it says 97 % where 94 % end well (docs/benchmarks.md, confidence in a run), which the 200 seasons
-above were too few to show. They hold for these weights in this world; weights that are trained anew need them fitted anew.
+`confidence.json` makes probabilities of the chance that it states and of what it says of a fuel order:
+`python recipes/fit_confidence.py`, on seeds from 720000 on. By itself the chance is proud: of 1,400 other seasons fewer end well than
+it says (docs/benchmarks.md, confidence in a run), which the 200 seasons above were too few to show. They hold for these
+weights in this world; weights that are trained anew need them fitted anew.
 
 ## Limits
 

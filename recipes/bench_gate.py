@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench_journal import PAGE, table, write_between
-from fit_confidence import ORDERS, REGRET, signals
+from fit_confidence import ORDERS, REGRET, fit_orders, signals
 from gate_decisions import Decisions, Floats, Reader, cached, entropy, futures
 from overwinter.learn.advantage import PageColumns
 from overwinter.think.confidence import metrics
@@ -41,7 +41,7 @@ from overwinter.worlds.notebook import page
 from overwinter.worlds.player import player_folder
 
 HELD_OUT, FUTURES = (760_000, 240), (721_000, 40)
-DRAWS = 1000
+DRAWS, FOLDS = 1000, 5
 TARGET_ASKED, TARGET_REMOVED = 0.15, 0.60
 BEGIN, END = "<!-- bench_gate: begin -->", "<!-- bench_gate: end -->"
 
@@ -144,6 +144,24 @@ def signal_table(held: Decisions, rows: Sequence[Row]) -> str:
     return table(
         ["sure of an order by", "AUROC of not regretting", "removed by asking about 15 %"], [line(r) for r in rows]
     )
+
+
+def cross_fitted(fitting: Decisions) -> Floats:
+    """[N] confidence in the fitting orders, each by a combination that was fitted on the winters of the other folds."""
+    rng = np.random.default_rng(0)
+    winters = rng.permutation(np.unique(fitting.seed))
+    fold_of = dict(zip(winters.tolist(), (np.arange(len(winters)) % FOLDS).tolist(), strict=True))
+    folds = np.array([fold_of[seed] for seed in fitting.seed.tolist()])
+    rows, sure = signals(fitting), np.zeros(len(fitting))
+    for fold in range(FOLDS):
+        made = fit_orders(picked(fitting, folds != fold), Scope())
+        for i in np.flatnonzero(folds == fold):
+            sure[i] = made.probability(rows[i])
+    return sure
+
+
+def picked(orders: Decisions, at: NDArray[np.bool_]) -> Decisions:
+    return Decisions(**{each.name: getattr(orders, each.name)[at] for each in fields(Decisions)})
 
 
 def shipped_gate(held: Decisions, shipped: Stored) -> str:
@@ -254,6 +272,8 @@ def main() -> None:
             f" {np.mean(held.action != held.advice):.0%} of them. Regretted by 5 points or more: {regretted.mean():.1%}; better than the"
             f" expert's action by as much: {np.mean(held.gain <= -REGRET):.1%}.",
             signal_table(held, ways(held, fitting, shipped, reader)),
+            f"The same confidence on the {len(np.unique(fitting.seed))} fitting winters, five folds over winters:\n\n"
+            + signal_table(fitting, [Row(name="calibrated confidence, cross-fitted", sure=cross_fitted(fitting))]),
             shipped_gate(held, shipped),
             knowable(scores),
         ]

@@ -6,8 +6,7 @@
 Some seasons are played as the command line plays them, journalled, with the calibrator that ships with the model; many more in lock-step by
 the same weights, which takes a twentieth of the time. The statements of the first are compared with those of the same seasons in lock-step:
 the table holds for runs as far as they agree, and the recipe says how far that is. Then all are read once more as the model stated its
-chance, before calibration. Seeds from 750000 on: nothing was fitted or chosen by them. (On 740000 to 740399 it was seen that the last bet
-of a season is no basis for what is shown at its end; since then the mean of the last ten or so is.)
+chance, before calibration. Seeds from 770000 on: nothing was fitted or chosen by them.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from bench_journal import PAGE, table, write_between
@@ -29,12 +29,12 @@ from overwinter.journal.store import Store
 from overwinter.loop.goal import Criterion, Goal
 from overwinter.loop.run import ENDED, Run
 from overwinter.think.confidence.record import RUN
-from overwinter.think.confidence.stored import FILE_NAME, Shelf, load
+from overwinter.think.confidence.stored import FILE_NAME, Stored, load
 from overwinter.worlds import open_world
 from overwinter.worlds.greenhouse.actions import is_order
 from overwinter.worlds.player import player_folder
 
-WORLD, FIRST, SEASONS, RUNS = "greenhouse", 750_000, 400, 12
+WORLD, FIRST, SEASONS, RUNS = "greenhouse", 770_000, 300, 12
 AT_ONCE = 50
 BEGIN, END = "<!-- bench_run_confidence: begin -->", "<!-- bench_run_confidence: end -->"
 WORDS = {"start": "start", "turns": "on the way", "irreversible": "before orders", "end": "end"}
@@ -59,38 +59,45 @@ def play(store: Store, seed: int) -> str:
     return name
 
 
-def in_lock_step(seeds: range, reader: Reader, shelf: Shelf) -> list[Told]:
-    """The same seasons by the same weights, many at once: what a run of each would have shown."""
-    held = shelf.find(RUN)
-    assert held is not None, "the model brings a calibrator of its chance: recipes/fit_confidence.py"
+def in_lock_step(path: Path, seeds: range, reader: Reader, held: Stored) -> list[Told]:
+    """The same seasons by the same weights, many at once: what a run of each would have shown. What was played is kept at `path`."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **played(seeds, reader))
+    with np.load(path) as kept:
+        found = {name: kept[name] for name in kept.files}
     made = []
+    for seed, well in zip(found["seeds"].tolist(), found["well"].tolist(), strict=True):
+        own = found["seed"] == seed
+        said = found["stated"][own].tolist()
+        values = running(said) if held.signal == "stated_odds" else said
+        made.append(
+            Told(
+                run=f"winter-{seed}",
+                outcome=float(well),
+                chances=tuple(held.apply({held.signal: value}, held.calibrator.scope) or 0.0 for value in values),
+                calibrated=True,
+                irreversible=tuple(np.flatnonzero(found["orders"][own]).tolist()),
+                raw=tuple(said),
+            )
+        )
+    return made
+
+
+def played(seeds: range, reader: Reader) -> dict[str, Any]:
+    """Of each season its seed and whether it ended well; of each decision the seed, the stated chance, and whether it was an order."""
+    rows: list[tuple[int, float, bool]] = []
+    ends: list[tuple[int, bool]] = []
     for start in range(seeds.start, seeds.stop, AT_ONCE):
         seasons = [Season(seed, reader.codec, advised=False) for seed in seeds if start <= seed < start + AT_ONCE]
-        raw: dict[int, list[float]] = {season.seed: [] for season in seasons}
-        orders: dict[int, list[int]] = {season.seed: [] for season in seasons}
         while living := [season for season in seasons if season.legal]:
             picked, _, odds = reader.choose(living)
             for season, action, odd in zip(living, picked, odds.tolist(), strict=True):
-                if is_order(action):
-                    orders[season.seed].append(len(raw[season.seed]))
-                raw[season.seed].append(reader.card.calibrated(odd))
+                rows.append((season.seed, reader.card.calibrated(odd), is_order(action)))
                 season.act(action)
-        for season in seasons:
-            said = raw[season.seed]
-            made.append(
-                Told(
-                    run=f"winter-{season.seed}",
-                    outcome=float(bool(season.world.outcome().success)),
-                    chances=tuple(
-                        held.apply({held.signal: value}, held.calibrator.scope) or 0.0
-                        for value in (running(said) if held.signal == "stated_odds" else said)
-                    ),
-                    calibrated=True,
-                    irreversible=tuple(orders[season.seed]),
-                    raw=tuple(said),
-                )
-            )
-    return made
+        ends += [(season.seed, bool(season.world.outcome().success)) for season in seasons]
+    columns = {name: np.array([row[i] for row in rows]) for i, name in enumerate(("seed", "stated", "orders"))}
+    return {**columns, "seeds": np.array([seed for seed, _ in ends]), "well": np.array([well for _, well in ends])}
 
 
 def agreement(runs: Sequence[Told], lock_step: Sequence[Told]) -> tuple[int, int, float]:
@@ -144,8 +151,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.store.parent.mkdir(parents=True, exist_ok=True)
-    reader, shelf = Reader(), load(player_folder(f"bundled:{WORLD}") / FILE_NAME)
-    shown = in_lock_step(range(FIRST, FIRST + options.seasons), reader, shelf)
+    reader, held = Reader(), load(player_folder(f"bundled:{WORLD}") / FILE_NAME).find(RUN)
+    assert held is not None, "the model brings a calibrator of its chance: recipes/fit_confidence.py"
+    kept = options.store.parent / f"held-out-{FIRST}.npz"
+    shown = in_lock_step(kept, range(FIRST, FIRST + options.seasons), reader, held)
     print(f"{len(shown)} seasons in lock-step", flush=True)
     store = open_store(str(options.store))
     try:

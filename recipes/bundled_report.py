@@ -210,6 +210,13 @@ One statement per season. The null column is what a perfectly calibrated speaker
 recipes/train_credit.py`, taught by 581,559 answers of the world about 2,000 seasons that the rules lost (seeds from 600000 and 620000 on).
 The model's weights and figures do not depend on it. `recipes/check_credit.py` checks it on held-out seeds (docs/benchmarks.md).
 
+## Its calibrators
+
+`confidence.json` makes probabilities of the chance that it states and of what it says of a fuel order:
+`python recipes/fit_confidence.py`, on seeds from 720000 on. By itself the chance is proud: of 1,400 other seasons fewer end well than
+it says (docs/benchmarks.md, confidence in a run), which the 200 seasons above were too few to show. They hold for these
+weights in this world; weights that are trained anew need them fitted anew.
+
 ## Limits
 
 - It knows one winter of 120 days. In shorter, longer or several winters it plays, worse, and states no chance.

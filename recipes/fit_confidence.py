@@ -5,21 +5,24 @@
 
 Written to `src/overwinter/bundled/greenhouse/confidence.json`:
 
-    run            Platt on the running mean of the log-odds that the model states, at ten places of 600 seasons, each weighing one
+    run            Platt on the running mean of the log-odds that the model states, at ten places of 600 seasons, each weighing one; its
+                   base rate is that of all 1,080 seasons below, since 600 fix it to a point only
     consequential  ridge logistic on what the model says of an order (its probability, the entropy and lead of the choice, the stated
                    chance): that it is not regretted. An order is regretted if the planning expert's action in its place would have
                    added 5 points or more, in the same weather. Fitted on 336 seasons. The bar at which a person is asked is set on the
                    orders of 144 others by risk control: the smallest risk out of a ladder that can be promised, at level 95 % over the
                    whole ladder, while at most 15 % are asked about; where none can, 15 % are, and the bound says what that is worth
 
-Seeds: 730000 to 730599, 720000 to 720335 and 725000 to 725143. They were used for nothing else; held out are others (`bench_gate.py`,
+Seeds: 730000 to 730599, 720000 to 720335 and 725000 to 725143. None of them is used elsewhere; held out are others (`bench_gate.py`,
 `bench_run_confidence.py`).
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +32,7 @@ from gate_decisions import Decisions, Reader, cached, entropy
 from overwinter.bench.calibration import Told, fitted
 from overwinter.model import TextFormat
 from overwinter.think.confidence.binomial import upper_bound
-from overwinter.think.confidence.calibrators import Scope
+from overwinter.think.confidence.calibrators import Calibrator, Scope
 from overwinter.think.confidence.combined import Combined, fit_combined
 from overwinter.think.confidence.conformal import risk_threshold
 from overwinter.think.confidence.record import CONSEQUENTIAL
@@ -92,6 +95,21 @@ def fit_orders(orders: Decisions, scope: Scope) -> Combined:
     return fit_combined(signals(orders), good, scope, names=SIGNALS, rising=RISING)
 
 
+def with_base(run: Stored, told: Sequence[Told], more: Sequence[Decisions]) -> Stored:
+    """The same calibrator with the base rate of more seasons: its log-odds are moved by the difference (a shift of the prior)."""
+    calibrator = run.calibrator
+    assert isinstance(calibrator, Calibrator)
+    ends = [each.outcome or 0.0 for each in told]
+    ends += [float(part.success[part.seed == seed][0]) for part in more for seed in np.unique(part.seed)]
+    base = sum(ends) / len(ends)
+    moved = math.log(base / (1 - base)) - math.log(calibrator.base_rate / (1 - calibrator.base_rate))
+    parameters = {**calibrator.parameters, "bias": calibrator.parameters["bias"] + moved}
+    notes = (f"slope from {calibrator.labels} seasons, base rate from {len(ends)}",)
+    return replace(
+        run, calibrator=replace(calibrator, parameters=parameters, base_rate=base, labels=len(ends), notes=notes)
+    )
+
+
 def with_bar(made: Combined, others: Decisions) -> Stored:
     """The bar, and what is promised of orders above it; from orders that the calibrator was not fitted on."""
     sure = [made.probability(row) for row in signals(others)]
@@ -132,11 +150,12 @@ def main(words: Sequence[str] | None = None) -> None:
     def seeds(of: tuple[int, int]) -> range:
         return range(of[0], of[0] + (40 if options.quick else of[1]))
 
-    told = seasons(options.out / "seasons.npz", seeds(SEASONS), reader)
-    run = fitted(told, scope_of(reader, ""))
+    told = seasons(options.out / "seasons-730000.npz", seeds(SEASONS), reader)
     orders = cached(options.out / "orders.npz", seeds(ORDERS), reader)
+    others = cached(options.out / "bar.npz", seeds(BAR), reader)
+    run = with_base(fitted(told, scope_of(reader, "")), told, (orders, others))
     made = fit_orders(orders, scope_of(reader, "combined"))
-    held = with_bar(made, cached(options.out / "bar.npz", seeds(BAR), reader))
+    held = with_bar(made, others)
     for each in (run, held):
         print(each.of, each.calibrator, each.ask_below, each.promise, sep="\n  ")
     target = options.out if options.quick else player_folder(f"bundled:{WORLD}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loop_kit import Pond, begin, goal, kinds, last, of_kind, open_store, parts, run_through
+from loop_kit import FINISH, Pond, begin, call, goal, kinds, last, of_kind, open_store, parts, run_through
 
 from overwinter.errors import StoreError, UsageError
 from overwinter.journal.canonical import digest
@@ -25,6 +25,7 @@ from overwinter.loop.world import WorldSession
 from overwinter.think.confidence.calibrators import Calibrator, Scope
 from overwinter.think.confidence.record import CONSEQUENTIAL, RUN, read_record, records
 from overwinter.think.confidence.stored import Shelf, Stored, load, save
+from overwinter.tools import Effect, ToolResult, tool
 
 SCOPE = Scope(
     model="angler",
@@ -247,3 +248,14 @@ def test_the_bundled_model_brings_a_calibrator_of_its_own_scope(store: SqliteSto
     other = open_store(tmp_path / "other.db")
     bundled_steps(other, "greenhouse:days=30")
     assert all(record.chance() is None and not record.calibrated for record in records(other, "r"))
+
+
+def test_what_came_in_is_known_by_its_kind(store: SqliteStore) -> None:
+    @tool(effect=Effect.PURE)
+    def photograph() -> ToolResult:
+        """Take a picture."""
+        return ToolResult(ok=True, text="a picture of the pond", data={"modality": "image"})
+
+    run_through(store, parts([call("photograph"), FINISH], [photograph]))
+    assert [record.modalities for record in records(store, "r")] == [("text",), ("image",)]
+    assert [record.tools for record in records(store, "r")] == [("photograph",), ("finish",)]

@@ -45,6 +45,7 @@ class Stored:
     def name(self) -> str:
         """How the journal names it: method, labels, and of which model."""
         method = self.calibrator.method if isinstance(self.calibrator, Calibrator) else "combined"
+        method = {"score": "Platt"}.get(method, method)
         return f"{method} on {self.calibrator.labels} labels, {self.calibrator.scope.model or 'any model'}"
 
     def apply(self, signals: Mapping[str, float], scope: Scope) -> float | None:

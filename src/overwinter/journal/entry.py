@@ -110,10 +110,9 @@ class SampleCompletion(TypedDict):
     usage: dict[str, Any]
     model: str
     confidence: NotRequired[float | None]
-    success_chance: NotRequired[float]
-    """The stated probability that the goal will be met, where the model states one."""
-    vote: NotRequired[dict[str, Any]]
-    """How this answer was chosen among several samples: rule, samples, class, share, classes, false facts, supporting ones."""
+    success_chance: NotRequired[float]  # the stated probability that the goal will be met
+    confidence_record: NotRequired[dict[str, Any]]  # versioned: think/confidence/record.py
+    vote: NotRequired[dict[str, Any]]  # how it was chosen among several samples: loop/recall
     purpose: NotRequired[str]
     settle: Settlement
 
@@ -132,6 +131,7 @@ class GateDecision(TypedDict):
     """allow | ask | deny"""
     rule: str
     confidence: NotRequired[float | None]
+    consequential: NotRequired[bool]
 
 
 class ApprovalAnswered(TypedDict):
@@ -152,6 +152,7 @@ class EffectIntent(TypedDict):
     rule: str
     """The gate that let it through."""
     reserve: dict[str, int]
+    consequential: NotRequired[bool]
 
 
 class EffectReceipt(TypedDict):

@@ -12,6 +12,7 @@ from overwinter.errors import BudgetExhausted, LeaseLost, OverwinterError, Store
 from overwinter.journal import ERASED, Draft, Entry, Lease, Packer, Store
 from overwinter.journal.canonical import canonical, parse_object
 from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
+from overwinter.loop.confidence import Confidence
 from overwinter.loop.controls import CONTROLS
 from overwinter.loop.gates import Gates, speculative_rules
 from overwinter.loop.memory.recaller import Recaller
@@ -66,6 +67,7 @@ class Parts:
         memory: working memory and recall; None for a run without. Its tools have to be among the controls
             (`loop.memory.tools.controls_with`).
         recaller: where recall looks; None opens the index of the run's namespace when it is needed.
+        confidence: calibrators of the run's scope.
     """
 
     model: Model
@@ -77,6 +79,7 @@ class Parts:
     pace: Pace = field(default_factory=Pace)
     memory: MemorySettings | None = None
     recaller: Recaller | None = None
+    confidence: Confidence = field(default_factory=Confidence)
 
     def __post_init__(self) -> None:
         shared = sorted(name for name in self.controls if name in self.toolbox)
@@ -178,7 +181,8 @@ class Session:
 
             namespace = namespace_of(self.store, self.run)
             if namespace is not None:
-                self.parts.recaller = open_recaller(self.store, namespace, self.parts.memory.embedder)
+                models = self.parts.memory.embedder, self.parts.memory.previous_embedder
+                self.parts.recaller = open_recaller(self.store, namespace, *models)
         return self.parts.recaller
 
     @property

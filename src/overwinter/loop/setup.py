@@ -22,6 +22,7 @@ from typing import Any
 
 from overwinter.errors import ToolError, UsageError
 from overwinter.journal.canonical import canonical, digest
+from overwinter.loop.confidence import build_confidence
 from overwinter.loop.controls import CONTROLS
 from overwinter.loop.gates import Gates, parse_rules
 from overwinter.loop.memory.settings import parse_memory
@@ -32,7 +33,20 @@ from overwinter.loop.world import WorldSession, open_world_session
 from overwinter.tools import Effect, Tool, Toolbox
 
 SETUP_FIELDS = frozenset(
-    {"model", "judge", "world", "tools", "gates", "pace", "speculative", "code", "controls", "memory", "recall"}
+    {
+        "model",
+        "judge",
+        "world",
+        "tools",
+        "gates",
+        "pace",
+        "speculative",
+        "code",
+        "controls",
+        "memory",
+        "confidence",
+        "recall",
+    }
 )
 
 
@@ -47,6 +61,8 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
             "this is a response of the server, not a run of the loop",
             "start `overwinter serve` with this store: it goes on with what is unfinished",
         )
+    if "bench" in setup:
+        raise UsageError("this is a benchmark, not a run of the loop", "go on with `overwinter bench resume RUN`")
     check_fields(setup)
     if "code" in setup:
         raise UsageError(
@@ -60,6 +76,7 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
     if unknown:
         raise UsageError(f"unknown controls {unknown}", f"use: {', '.join(CONTROLS)}")
     memory = parse_memory(setup["memory"]) if "memory" in setup else None
+    confidence = build_confidence(setup.get("confidence", {}), setup["model"])
     gates, pace = Gates(rules=parse_rules(setup.get("gates", ()))), build_pace(setup.get("pace", {}))
     with ExitStack() as stack:
         # What holds a process or a connection comes last, and is given back if something after it cannot be built.
@@ -87,6 +104,7 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
             judge=judge,
             pace=pace,
             memory=memory,
+            confidence=confidence,
         )
         stack.pop_all()
     return parts

@@ -1,6 +1,6 @@
 """Thinking to recall on people who do not exist: what thinking gains, what of it is mere computing, and what false facts on the way cost.
 
-    python recipes/bench_recall.py --write     # four worlds and models, about seven minutes of one thread; tables into docs/benchmarks.md
+    python recipes/bench_recall.py --write     # five worlds and models, about nine minutes of one thread; tables into docs/benchmarks.md
     python recipes/bench_recall.py --quick     # a smoke run: one world, a short training, writes nothing
 
 World, notes and model are those of `recall_world.py`, another one for each seed. Asked is about people of whom the model knows
@@ -75,7 +75,7 @@ PROCEDURES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    seeds: int = 4
+    seeds: int = 5
     questions: int = 100
     samples: int = 16
     steps: int | None = None
@@ -421,7 +421,16 @@ class Report:
             rows.append(
                 [str(place), self.share(base), *(self.against(f"{name}: place {place}", base) for name in ways)]
             )
+        behind = [self.behind(name) for name in (AT_ONCE, *ways)]
+        gaps = [[a - b for a, b in zip(values, behind[0], strict=True)] for values in behind[1:]]
+        last = [interval(behind[0]), *(interval(values, signed=True) for values in gaps)]
+        rows.append([f"2 to {len(RELATIONS)}: behind others", *last])
         return table(["place of the fact in most notes", "at once, %", *(f"{name} − at once" for name in ways)], rows)
+
+    def behind(self, name: str) -> list[float]:
+        """Per seed, the mean over the places that have others before them."""
+        rows = zip(*(self.of(f"{name}: place {place}") for place in range(2, len(RELATIONS) + 1)), strict=True)
+        return [statistics.mean([value for value in row if not math.isnan(value)] or [math.nan]) for row in rows]
 
     def planted(self) -> str:
         names = ["9 words of nothing", *(f"{count} false" for count in range(4))]

@@ -24,7 +24,7 @@ from typing import Any
 from arithmetic import WORK, Plan, Sample, recorded, trained
 from bench_journal import PAGE, ROOT, progress, table, write_between
 from overwinter.think.confidence.calibrators import Scope
-from overwinter.think.confidence.signals import token_confidence, trace_confidence
+from overwinter.think.confidence.signals import token_confidence, trace_confidence, windows
 from overwinter.think.vote import Ballot, FittedVote, Outcome, distri, fit_vote, majority, top_share, weighted
 from overwinter.think.vote.fitted import Labelled
 from overwinter.think.vote.online import Watchman, bar, leader_may_change
@@ -60,7 +60,16 @@ class Trace:
 
     answer: str | None
     tokens: tuple[float, ...]
+    """The confidence at each."""
+    said: tuple[float, ...]
+    """The probability of each."""
     signals: dict[str, float]
+
+    def watched(self, by: str) -> tuple[float, ...]:
+        return self.said if by == "probability" else self.tokens
+
+    def lowest(self, by: str) -> float:
+        return min(windows(self.watched(by), WINDOW))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +84,17 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """How DeepConf online runs: the share of traces to keep, None to stop none; whether to end once the leader can hardly change."""
+    """How DeepConf online runs: the share of traces to keep, None to stop none; whether to end once the leader can hardly change;
+    and what is watched, DeepConf's confidence or the probability of what was said."""
 
     keep: float | None
     settled: bool
+    by: str = "confidence"
 
     @property
     def name(self) -> str:
         kept = "no trace stopped" if self.keep is None else f"keep {100 * self.keep:g} %"
+        kept += ", by probability" if self.by == "probability" else ""
         return kept + (", stop asking when settled" if self.settled else "")
 
 
@@ -90,7 +102,15 @@ Parts = dict[int, tuple[list[Question], list[Question]]]
 """Steps of the sums → labelled questions, and those that are asked."""
 SAFE = 1.0
 """Points that a setting may seem to cost on the labelled questions."""
-SETTINGS = [Setting(keep=keep, settled=settled) for settled in (False, True) for keep in (None, 0.9, 0.5, 0.1)][1:]
+SETTINGS = [
+    Setting(keep=None, settled=True),
+    *(
+        Setting(keep=keep, settled=settled, by=by)
+        for by in ("confidence", "probability")
+        for settled in (False, True)
+        for keep in (0.9, 0.5, 0.1)
+    ),
+]
 
 
 @cache
@@ -142,7 +162,7 @@ def _trace(answer: str | None, confidences: list[float], chosen: list[float]) ->
     # A step of a sum is seven or eight signs and the end; the last has the answer.
     signals["last step"] = math.fsum(confidences[-9:]) / len(confidences[-9:])
     signals["likelihood"] = math.exp(math.fsum(chosen) / len(chosen))
-    return Trace(answer=answer, tokens=tuple(confidences), signals=signals)
+    return Trace(answer=answer, tokens=tuple(confidences), said=tuple(map(math.exp, chosen)), signals=signals)
 
 
 # Offline
@@ -232,22 +252,25 @@ def ask_online(question: Question, setting: Setting, seed: int) -> tuple[str | N
     """The answer, and the tokens that were generated for it."""
     warm, rest = question.traces[:WARM_UP], question.traces[WARM_UP:]
     tokens = sum(len(trace.tokens) for trace in warm)
-    lowest = [trace.signals["lowest"] for trace in warm]
-    at = -math.inf if setting.keep is None else bar(lowest, setting.keep, seed=seed)
-    voting = [trace for trace in warm if trace.signals["lowest"] >= at]
+    at = (
+        -math.inf
+        if setting.keep is None
+        else bar([trace.lowest(setting.by) for trace in warm], setting.keep, seed=seed)
+    )
+    voting = [trace for trace in warm if trace.lowest(setting.by) >= at]
     finished, guard = list(warm), Watchman(at=at, window=WINDOW, seed=seed)
     for number, trace in enumerate(rest):
         if setting.settled and number % 4 == 0 and _is_settled(voting or finished, len(rest) - number, seed):
             break
         watch = guard.watch()
-        stop = next((place for place, value in enumerate(trace.tokens) if watch.token(value)), None)
+        stop = next((place for place, value in enumerate(trace.watched(setting.by)) if watch.token(value)), None)
         guard.ended(watch)
         tokens += len(trace.tokens) if stop is None else stop + 1
         if stop is None:
             finished.append(trace)
             if not watch.below:
                 voting.append(trace)
-    ballots = [Ballot(answer=each.answer, confidence=each.signals["lowest"]) for each in voting or finished]
+    ballots = [Ballot(answer=each.answer, confidence=each.lowest(setting.by)) for each in voting or finished]
     return (majority(ballots) if setting.keep is None else weighted(ballots)).answer, tokens
 
 

@@ -82,9 +82,9 @@ class Parts:
     pace: Pace = field(default_factory=Pace)
     memory: MemorySettings | None = None
     recaller: Recaller | None = None
-    confidence: Confidence = field(default_factory=Confidence)
     search: SearchSettings | None = None
     without: tuple[str, ...] = ()
+    confidence: Confidence = field(default_factory=Confidence)
 
     def __post_init__(self) -> None:
         shared = sorted(name for name in self.controls if name in self.toolbox)

@@ -30,8 +30,9 @@ from overwinter.loop.memory.tools import controls_with
 from overwinter.loop.model import Model
 from overwinter.loop.session import Pace, Parts
 from overwinter.loop.world import WorldSession, open_world_session
-from overwinter.think.search.settings import parse_search
+from overwinter.think.search.settings import SearchSettings, parse_search
 from overwinter.tools import Effect, Tool, Toolbox
+from overwinter.worlds.imagination import check_imagination
 
 SETUP_FIELDS = frozenset(
     {
@@ -45,10 +46,10 @@ SETUP_FIELDS = frozenset(
         "code",
         "controls",
         "memory",
-        "confidence",
-        "recall",
         "search",
         "branch",
+        "confidence",
+        "recall",
     }
 )
 
@@ -59,16 +60,18 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
     Raises:
         UsageError, ToolError: a part is unknown, misspelt or not installed.
     """
-    _must_be_a_run(setup)
+    _refuse_strangers(setup)
     names = setup.get("controls", list(CONTROLS))
+    unknown = sorted(set(names) - CONTROLS.keys())
+    if unknown:
+        raise UsageError(f"unknown controls {unknown}", f"use: {', '.join(CONTROLS)}")
     memory = parse_memory(setup["memory"]) if "memory" in setup else None
     confidence = build_confidence(setup.get("confidence", {}), setup["model"])
-    # A branch looks ahead for somebody else's search and begins none of its own.
-    search = parse_search(setup["search"]) if "search" in setup and not setup.get("speculative") else None
     gates, pace = Gates(rules=parse_rules(setup.get("gates", ()))), build_pace(setup.get("pace", {}))
     with ExitStack() as stack:
         # What holds a process or a connection comes last, and is given back if something after it cannot be built.
         world = open_world_session(setup["world"]) if setup.get("world") else None
+        search = _search(setup, world)
         model = build_model(setup["model"], world)
         stack.callback(model.close)
         if "recall" in setup:
@@ -92,16 +95,16 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
             judge=judge,
             pace=pace,
             memory=memory,
-            confidence=confidence,
             search=search,
             without=tuple(setup.get("branch", {}).get("without", ())),
+            confidence=confidence,
         )
         stack.pop_all()
     return parts
 
 
-def _must_be_a_run(setup: Mapping[str, Any]) -> None:
-    """Refuse a setup of something else, and one that no part can be built from."""
+def _refuse_strangers(setup: Mapping[str, Any]) -> None:
+    """What is no setup of a run of the loop, or lacks a model."""
     if "response" in setup:
         raise UsageError(
             "this is a response of the server, not a run of the loop",
@@ -117,9 +120,6 @@ def _must_be_a_run(setup: Mapping[str, Any]) -> None:
         )
     if not isinstance(setup.get("model"), Mapping):
         raise UsageError("the setup names no model", 'give one, as {"model": {"kind": "endpoint", …}}')
-    unknown = sorted(set(setup.get("controls", ())) - CONTROLS.keys())
-    if unknown:
-        raise UsageError(f"unknown controls {unknown}", f"use: {', '.join(CONTROLS)}")
 
 
 def _recalling(model: Model, pace: Pace, raw: Any) -> tuple[Model, Pace]:
@@ -128,6 +128,15 @@ def _recalling(model: Model, pace: Pace, raw: Any) -> tuple[Model, Pace]:
 
     settings = parse_recall(raw)
     return RecallingModel(model, settings), dataclasses.replace(pace, max_tokens=pace.max_tokens * settings.samples)
+
+
+def _search(setup: Mapping[str, Any], world: WorldSession | None) -> SearchSettings | None:
+    """A branch looks ahead for somebody else's search and begins none of its own."""
+    if "search" not in setup or setup.get("speculative"):
+        return None
+    if world is not None:
+        check_imagination(world.world)
+    return parse_search(setup["search"])
 
 
 def check_fields(setup: Mapping[str, Any]) -> None:

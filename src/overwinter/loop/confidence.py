@@ -88,11 +88,13 @@ def record_of(parts: Parts, completion: Completion, calls: Sequence[Mapping[str,
     """The `confidence_record` of a completion of the actor."""
     chance = completion.success_chance
     stated = [] if chance is None else [Statement(value=chance, of=RUN, when="pre")]
+    vote = completion.vote and {name: completion.vote[name] for name in ("rule", "samples", "share")}
     record = make(
         completion.logprobs,
         completion.top_logprobs,
         signals={"choice": completion.choice_probability, "stated": chance, **completion.signals},
         stated=stated,
+        vote=vote,
     )
     scope = scope_of(parts, completion.model)
     # What the numbers are numbers of: a calibrator that is fitted on them holds there and nowhere else.

@@ -168,6 +168,7 @@ def test_a_run_takes_the_step_whose_facts_hold(tmp_path: Path) -> None:
     assert first["vote"]["classes"] == {"A": 1, "B": 1, "C": 2}
     assert first["vote"]["false"] == [{"fact": "pump – pressure – 9 bar", "against": "pump – pressure – 3 bar"}]
     assert first["vote"]["supporting"][0]["fact"] == "pump – pressure – 3 bar"
+    assert first["confidence_record"]["vote"] == {"rule": "recall", "samples": 4, "share": 1.0}
     assert first["settle"]["spent"]["tokens"] <= first["settle"]["reserved"]["tokens"]
     assert first["usage"]["completion_tokens"] > len(_said("3 bar", "eco").split()) * 3
     report = replay(store, "r", parts=made())

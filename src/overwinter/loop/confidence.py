@@ -99,6 +99,7 @@ def record_of(session: Session, completion: Completion, calls: Sequence[Mapping[
     """The `confidence_record` of a completion of the actor."""
     parts, chance = session.parts, completion.success_chance
     stated = [] if chance is None else [Statement(value=chance, of=RUN, when="pre")]
+    vote = completion.vote and {name: completion.vote[name] for name in ("rule", "samples", "share")}
     record = make(
         completion.logprobs,
         completion.top_logprobs,
@@ -109,6 +110,7 @@ def record_of(session: Session, completion: Completion, calls: Sequence[Mapping[
             **completion.signals,
         },
         stated=stated,
+        vote=vote,
     )
     scope = scope_of(parts, completion.model)
     # What the numbers are numbers of: a calibrator that is fitted on them holds there and nowhere else.

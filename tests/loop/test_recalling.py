@@ -27,6 +27,7 @@ from overwinter.loop.recall import (
 )
 from overwinter.loop.replay import replay
 from overwinter.loop.setup import build_parts
+from overwinter.loop.why import describe
 from overwinter.memory.memory import Memory
 from overwinter.think.recall import Checker, Fact, Settings, Standing, recall
 from overwinter.tools import Effect, tool
@@ -173,6 +174,12 @@ def test_a_run_takes_the_step_whose_facts_hold(tmp_path: Path) -> None:
     assert first["usage"]["completion_tokens"] > len(_said("3 bar", "eco").split()) * 3
     report = replay(store, "r", parts=made())
     assert report.divergence is None
+    told = describe(store, of_kind(store, "sample.completion")[0])
+    assert (
+        "voted for by 100% of class A, of 4 chains: 1 with true facts alone, 1 without facts, 2 with a false one"
+        in told
+    )
+    assert "false: pump – pressure – 9 bar (against pump – pressure – 3 bar)" in told
 
 
 def test_without_room_for_two_chains_the_model_answers_as_it_is(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def describe(store: Store, entry: Entry) -> str:
     if is_visible(entry) or entry.kind == "compacted":
         message = render(store, entry)
         calls = " ".join(f"{call.tool}({call.arguments})" for call in message.tool_calls)
-        return _one_line(calls or message.text)
+        return _one_line(calls or message.text) + (_vote_words(body["vote"]) if "vote" in body else "")
     match entry.kind:
         case "effect.intent":
             return f"{_call(body['call'])} — {body['effect']}, let through by {body['rule']}"
@@ -169,6 +169,15 @@ def describe(store: Store, entry: Entry) -> str:
             return _one_line(
                 ", ".join(f"{key} {value}" for key, value in body.items() if isinstance(value, str | int | bool))
             )
+
+
+def _vote_words(vote: dict[str, Any]) -> str:
+    """How an answer was chosen among several chains (loop/recall), behind the answer itself."""
+    classes = vote["classes"]
+    chains = f"{classes['A']} with true facts alone, {classes['B']} without facts, {classes['C']} with a false one"
+    false = "; ".join(f"{row['fact']} (against {row['against']})" for row in vote["false"])
+    decided = f" — voted for by {vote['share']:.0%} of class {vote['class']}, of {vote['samples']} chains: {chains}"
+    return decided + (f"; false: {_one_line(false, 120)}" if false else "")
 
 
 def _handle_words(entry: Entry) -> str:

@@ -14,7 +14,7 @@ from overwinter.errors import UsageError
 from overwinter.journal import Draft, Entry, NewRun, Store
 from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
 from overwinter.loop.run import new_name
-from overwinter.loop.session import Session, load_state
+from overwinter.loop.session import Session, load_state, witness
 from overwinter.loop.setup import check_fields
 from overwinter.loop.state import is_visible
 from overwinter.memory.namespace import namespace_of
@@ -120,7 +120,9 @@ def commit(session: Session, branch: str) -> list[Entry]:
         raise UsageError(
             f"branch {branch!r} has decided nothing yet", f"let it work first: `overwinter resume {branch}`"
         )
-    return session.append(adopted(branch, first))
+    entries = session.append(adopted(branch, first))
+    witness(session.parts, entries[-1])
+    return entries
 
 
 def adopted(branch: str, completion: Entry) -> list[Draft]:

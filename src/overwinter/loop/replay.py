@@ -23,17 +23,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from overwinter.errors import ModelError, OverwinterError, UsageError
-from overwinter.journal import ERASED, Entry, Store, unpack
+from overwinter.journal import ERASED, Entry, Store, unpack, unpack_json
+from overwinter.journal.canonical import canonical
 from overwinter.loop.gates import Gates, Question, speculative_rules
 from overwinter.loop.model import Completion, Constraint, Limits, View
 from overwinter.loop.parse import read_calls
 from overwinter.loop.sampling import LOST, actor_constraint, sample_key
-from overwinter.loop.session import Parts, episode, view_builder
+from overwinter.loop.session import Parts, episode, view_builder, witness
 from overwinter.loop.setup import build_parts
 from overwinter.loop.state import ACTING, RunState, is_visible
 from overwinter.loop.tokens import PromptReader, first_difference, read_tokens
 from overwinter.loop.world import ACT
 from overwinter.tools import idempotency_key
+from overwinter.worlds.imagination import imagine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,6 +143,7 @@ class _Replayer(_Counts):
             "gate.decision": self._check_gate,
             "effect.intent": self._check_call,
             "effect.receipt": self._check_receipt,
+            "world.saved": self._check_saved,
         }
 
     def check(self, entry: Entry, state: RunState) -> str:
@@ -164,6 +167,8 @@ class _Replayer(_Counts):
             self._view.add(entry)
         if entry.kind == "compacted":
             self._view.forget(entry.body["last"])
+        if entry.kind == "sample.completion" and is_visible(entry):
+            self.parts.without = ()
         if entry.kind == "run.forked":
             if entry.body.get("setup") and not self._in_code:
                 self._rebuild(state)
@@ -225,7 +230,12 @@ class _Replayer(_Counts):
 
     def _check_completion(self, entry: Entry, _: RunState) -> str:
         text = unpack(self._store, entry.body["text"])
-        if self._asked is None or entry.body["intent"] < 0 or not self.parts.model.local:
+        if entry.body["intent"] < 0:
+            # Taken over from a branch: replaying the branch asks for it again.
+            self.read_only += 1
+            witness(self.parts, entry)
+            return self._check_reading(entry, text)
+        if self._asked is None or not self.parts.model.local:
             self.read_only += 1
             return self._check_reading(entry, text)
         self.samples += 1
@@ -291,6 +301,18 @@ class _Replayer(_Counts):
                 idempotency_key(entry.run, entry.seq, tool.name, body["call"]["arguments"]),
             )
         return ""
+
+    def _check_saved(self, entry: Entry, state: RunState) -> str:
+        """The world that a branch went on in is drawn again, from what had been shown."""
+        world, number = self.parts.world, entry.body.get("imagined")
+        if world is None or number is None:
+            return ""
+        actions = [each for each in episode(self._store, state.run, entry.seq) if isinstance(each, str)]
+        drawn = imagine(world.world, world.seed, actions).draw(number)
+        then = unpack_json(self._store, entry.body["state"])["state"]
+        world.go_on_in(drawn)
+        now = world.world.snapshot()
+        return _differ("the imagined world", canonical(then).decode(), canonical(now).decode())
 
     def _check_receipt(self, entry: Entry, _: RunState) -> str:
         if self.parts.world is not None and entry.body["data"].get("world"):

@@ -363,6 +363,15 @@ def episode(store: Store, run: str, stop: int | None = None) -> Iterator[Lived]:
             yield entry.body["data"]["action"]
 
 
+def witness(parts: Parts, completion: Entry) -> None:
+    """Tell a model with a memory that somebody else decided (a branch did, say), and what."""
+    told, world = getattr(parts.model, "witness", None), parts.world
+    if told is None or world is None:
+        return
+    acts = [call["arguments"].get("action", "") for call in completion.body["calls"] if call["tool"] == ACT]
+    told(world.observation.data, world.legal_actions(), acts[0] if acts else "")
+
+
 def room_for_view(model: Model, pace: Pace) -> int:
     """What the model's context leaves beside the completion; at least half, or there would be no room for a question."""
     return model.context_tokens - min(pace.max_tokens, model.context_tokens // 2)

@@ -8,7 +8,9 @@ one that was journalled, so a changed simulator is noticed and not silently mixe
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from overwinter.errors import StoreError, UsageError
@@ -85,16 +87,10 @@ class WorldSession:
             action = str(arguments["action"])
             return Effect(self.world.effect(action)) if action in self.legal_actions() else Effect.PURE
 
-        @tool(effect=effect, name=ACT, timeout_s=60.0, tags=["world"])
         def act(action: str, context: ToolContext) -> ToolResult:  # noqa: ARG001 — keyed tools must take their key
-            """Do one of the possible actions.
-
-            Args:
-                action: exactly one of the actions listed with the last observation.
-            """
             return self.act(action)
 
-        return act
+        return dataclasses.replace(_declared(), effect=effect, function=act)
 
     def consequential(self, action: str) -> bool:
         """Whether the world calls this action one that cannot be taken back (an order, say)."""
@@ -154,6 +150,22 @@ class WorldSession:
                 f"entry {receipt.seq}: the world {self.world.name!r} no longer answers {data['action']!r} as it did then",
                 "install the version of overwinter (or of the world) that the run was started with",
             )
+
+
+@lru_cache(maxsize=1)
+def _declared() -> Tool:
+    """The tool `act` without its world: reading a function's types takes milliseconds, and every branch of a search has a world."""
+
+    @tool(effect=Effect.KEYED, name=ACT, timeout_s=60.0, tags=["world"])
+    def act(action: str, context: ToolContext) -> ToolResult:  # noqa: ARG001
+        """Do one of the possible actions.
+
+        Args:
+            action: exactly one of the actions listed with the last observation.
+        """
+        raise AssertionError("replaced by the session's own")
+
+    return act
 
 
 def open_world_session(setup: dict[str, Any]) -> WorldSession:

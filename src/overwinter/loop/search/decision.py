@@ -24,8 +24,8 @@ from overwinter.loop.fork import adopted
 from overwinter.loop.memory.recall import before_step
 from overwinter.loop.search.branch import BranchSession, Seat, make_branch, open_branch, seat_of
 from overwinter.loop.search.critics import critic_name
-from overwinter.loop.search.growing import Growing, _first_completion, _scored, witness
-from overwinter.loop.session import Session, episode, load_state
+from overwinter.loop.search.growing import Growing, _first_completion, _scored
+from overwinter.loop.session import Session, episode, load_state, witness
 from overwinter.loop.state import RunState, is_visible
 from overwinter.think.search import ROOT, Choice, Expand, SearchSettings, Tree, make_strategy
 from overwinter.worlds.imagination import Imagination, Plain, can_imagine
@@ -157,16 +157,16 @@ class Search:
             choice = replace(choice, why=f"{choice.why}: {self._stopped_by}")
         rows = self._rows()
         if choice.node is None:
-            yield from self.session.append([_ended(self.began, choice, None, rows, self.tree.spent)])
+            yield from self.session.append([_ended(self.began, choice, None, rows, self._spent())])
             yield from sampling.take_step(self.session)
             return
         name = self._name(choice.node)
         first = _first_completion(self.store, name)
-        drafts = [_ended(self.began, choice, name, rows, self.tree.spent), *adopted(name, first)]
+        drafts = [_ended(self.began, choice, name, rows, self._spent()), *adopted(name, first)]
         world_before = self.session.parts.world
         assert world_before is None or not world_before.done
         entries = self.session.append(drafts)
-        witness(self.session, entries[-1])
+        witness(self.session.parts, entries[-1])
         yield from entries
 
     # --- the tree and its branches --------------------------------------------------------------------------------
@@ -239,6 +239,11 @@ class Search:
 
     def _parent_state(self, about: dict[str, Any], parent: Seat | None) -> RunState:
         return parent.state if parent is not None else load_state(self.store, self._name(about["of"]))
+
+    def _spent(self) -> int:
+        """By the ledger: a branch that was not finished for want of budget has cost something too."""
+        root = self._name(ROOT)
+        return self.store.budget(root)["tokens"].spent if _exists(self.store, root) else 0
 
     def _rows(self) -> list[dict[str, Any]]:
         rows = []

@@ -17,6 +17,7 @@ from overwinter.loop.fork import adopted
 from overwinter.loop.model import Constraint
 from overwinter.loop.search.branch import BranchSession
 from overwinter.loop.search.critics import PURPOSE, Judgement, extra_tokens, of_world, read_progress
+from overwinter.loop.session import witness
 from overwinter.loop.state import is_visible
 from overwinter.think.search.settings import SearchSettings
 from overwinter.think.search.tree import Tree, bounded
@@ -94,9 +95,10 @@ class Growing:
         if first is None:
             return self._score(None, over=False)
         label = label_of(first, self.branch.store)
-        if self._is_repetition(label):
-            self.why = "the same step again"
-            return self._score(first, over=True, judgement=Judgement(value=self._before(), why=self.why))
+        twin = self._twin(label)
+        if twin is not None:
+            worth = Judgement(value=self.tree.worth(twin), why=f"the same step as node {twin}")
+            return self._score(first, over=True, judgement=worth)
         if not self.plays:
             return self._score(first, over=True)
         if self._is_sure(first):
@@ -122,7 +124,7 @@ class Growing:
             done = _first_completion(branch.store, repeat)
             draft = adopted(repeat, done)[1]
             [entry] = branch.append([draft])
-            witness(branch, entry)
+            witness(branch.parts, entry)
             return entry
         self._settle_lost()
         pace = branch.parts.pace
@@ -147,11 +149,12 @@ class Growing:
             for _ in sampling.settle_lost(self.branch):
                 pass
 
-    def _is_repetition(self, label: str) -> bool:
-        """Without luck the same step comes out the same. Votes are counted all the same: there it is not asked what comes of it."""
+    def _twin(self, label: str) -> int | None:
+        """A sibling that did the same: without luck it comes out the same. For votes it is not asked what comes of it."""
         if self.tree.luck or not self.plays:
-            return False
-        return any(self.tree.nodes[n].label == label for n in self.tree.nodes[self.about["of"]].children)
+            return None
+        siblings = self.tree.nodes[self.about["of"]].children
+        return next((n for n in siblings if self.tree.nodes[n].label == label), None)
 
     def _is_sure(self, first: Entry) -> bool:
         """The model's own choice leaves no probability worth looking into: there is nothing to compare it with."""
@@ -311,19 +314,9 @@ def _first_completion(store: Store, name: str) -> Entry:
     return first
 
 
-def witness(session: Any, completion: Entry) -> None:
-    """Tell a model with a memory that somebody else decided, and what."""
-    told = getattr(session.parts.model, "witness", None)
-    world = session.parts.world
-    if told is None or world is None:
-        return
-    acts = [call["arguments"].get("action", "") for call in completion.body["calls"] if call["tool"] == "act"]
-    told(world.observation.data, world.legal_actions(), acts[0] if acts else "")
-
-
 def entries_of(store: Store, name: str) -> Iterator[Entry]:
     """The entries a branch owns."""
     yield from store.read(name, store.info(name).fork_seq + 1)
 
 
-__all__ = ["DECISIONS_MAX", "Growing", "entries_of", "label_of", "scenario_seed", "witness"]
+__all__ = ["DECISIONS_MAX", "Growing", "entries_of", "label_of", "scenario_seed"]

@@ -27,6 +27,8 @@ ALPHA_MAX = 16.0
 ENOUGH = 0.98
 """τ: an ended branch without luck that is worth as much is answered at once."""
 CONVINCED = 0.8
+SETTLED, SETTLED_PAIRS, TRIES_MAX = 0.99, 6, 64
+"""A rival that is better, or not better, with that chance after so many pairs is looked into no further; and nobody more often than that."""
 SD_BEFORE, SD_WEIGHT = 0.02, 2.0
 """What the spread of paired differences is taken for before any were seen, and how many pairs that is worth."""
 
@@ -76,6 +78,10 @@ def edge(tree: Tree, option: Option, own: Option) -> Edge:
     variance = (squares + SD_WEIGHT * SD_BEFORE**2) / (count - 1 + SD_WEIGHT)
     error = math.sqrt(variance / count)
     return Edge(gain=mean, chance=0.5 * (1.0 + math.erf(mean / error / math.sqrt(2.0))), pairs=count)
+
+
+def _is_settled(found: Edge) -> bool:
+    return found.pairs >= SETTLED_PAIRS and not 1.0 - SETTLED < found.chance < SETTLED
 
 
 class TreeSearch:
@@ -140,8 +146,11 @@ class TreeSearch:
         if behind:
             return go_on(tree, behind[0])
         power = alpha(tree.ratio, self.settings.exponent)
-        others = options[1:]
-        parts = weights([max(1e-6, edge(tree, each, own).chance) for each in others], power)
+        edges = {each.label: edge(tree, each, own) for each in options[1:]}
+        others = [each for each in options[1:] if len(each.tries) < TRIES_MAX and not _is_settled(edges[each.label])]
+        if not others:
+            return None
+        parts = weights([max(1e-6, edges[each.label].chance) for each in others], power)
         [rival] = luck_of(self.settings, tree).choices(others, parts)
         # The rival is tried where the own choice has been; a new imagined world is opened by the own choice.
         return go_on(tree, rival if len(rival.tries) < len(own.tries) or not tree.done(rival.tries[-1]) else own)

@@ -54,7 +54,7 @@ class LuckyPond:
     def actions(self) -> Sequence[str]:
         return ("net", "rod", "sleep") if self.hour < self.hours else ()
 
-    def effect(self, action: str) -> str:  # noqa: ARG002
+    def effect(self, action: str) -> str:
         return "keyed"
 
     def outcome(self) -> Outcome:
@@ -81,7 +81,7 @@ class PondImagination:
     def __init__(self) -> None:
         self._seen: dict[str, Any] = {}
 
-    def take_in(self, action: str | None, observation: Observation) -> None:  # noqa: ARG002
+    def take_in(self, action: str | None, observation: Observation) -> None:
         self._seen = observation.data
 
     def draw(self, seed: int) -> dict[str, Any]:
@@ -128,10 +128,10 @@ class Chooser:
         found = Completion(text=each, usage=usage, model=self.name, choice_probability=self.shares[each] / total)
         return [found] * n
 
-    def score(self, view: View, continuations: Sequence[str]) -> Sequence[Sequence[float]]:  # noqa: ARG002
+    def score(self, view: View, continuations: Sequence[str]) -> Sequence[Sequence[float]]:
         return [[0.0]] * len(continuations)
 
-    def price_micro_usd(self, prompt_tokens: int, completion_tokens: int) -> int:  # noqa: ARG002
+    def price_micro_usd(self, prompt_tokens: int, completion_tokens: int) -> int:
         return 0
 
     def close(self) -> None:

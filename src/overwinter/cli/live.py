@@ -24,6 +24,8 @@ QUIET = frozenset(
         "effect.intent",
         "effect.receipt",
         "world.saved",
+        "search.began",
+        "branch.committed",
         "done.claimed",
         "run.suspended",
         "run.ended",

@@ -57,6 +57,7 @@ class Listing:
 def ls(
     *,
     every: Annotated[bool, typer.Option("--all", help=f"All runs, not the newest {SHOWN_RUNS}.")] = False,
+    branches: Annotated[bool, typer.Option("--branches", help="The branches of searches too.")] = False,
     common: Common,
 ) -> None:
     """List the runs, newest first."""
@@ -64,7 +65,8 @@ def ls(
     from overwinter.cli.pauses import status_words
 
     with workplace(common, read_only=True) as at:
-        infos = at.store.runs()
+        found = at.store.runs()
+        infos = [info for info in found if branches or not info.is_branch]
         rows = []
         for info in infos if every else infos[:SHOWN_RUNS]:
             record = run_record(at, info)
@@ -80,6 +82,9 @@ def ls(
         at.out.table(["RUN", "STATUS", "STEPS", "SPENT", "AGE", "TITLE"], rows, right=["STEPS"])
         if len(infos) > len(rows):
             at.out.line(f"{len(infos) - len(rows)} older runs: `{at.command('ls', '--all')}`", "dim")
+        if len(found) > len(infos):
+            hidden = f"{len(found) - len(infos)} branches of searches"
+            at.out.line(f"{hidden}: `{at.command('ls', '--branches')}`, or `{at.command('why', 'RUN')}`", "dim")
         if not infos:
             at.out.line(f"no run yet; start one with `{at.command('run')}`")
 
@@ -230,6 +235,7 @@ def _print_report(out: Output, report: Report) -> None:
 
 
 def _as_record(at: Workplace, explanation: Explanation) -> dict[str, Any]:
+    from overwinter.cli.branches import search_record
     from overwinter.cli.live import describe_safely
     from overwinter.loop.why import hits_of
 
@@ -247,10 +253,12 @@ def _as_record(at: Workplace, explanation: Explanation) -> dict[str, Any]:
         "shown_ranges": [list(each) for each in explanation.shown_ranges],
         "hidden": explanation.hidden,
         "recalled": [{"seq": row.entry.seq, "hits": hits_of(row.entry)} for row in explanation.recalled],
+        "searches": [search_record(each) for each in explanation.searches],
     }
 
 
 def _print_explanation(at: Workplace, explanation: Explanation) -> None:
+    from overwinter.cli.branches import print_search
     from overwinter.cli.live import describe_safely
     from overwinter.loop.why import hit_words, hits_of
 
@@ -265,6 +273,8 @@ def _print_explanation(at: Workplace, explanation: Explanation) -> None:
                 (describe_safely(at.store, reason.entry), ""),
             ]
         )
+    for search in explanation.searches:
+        print_search(at, search)
     if not explanation.shown_ranges:
         at.out.line("no model was asked on the way to this entry", "dim")
         return

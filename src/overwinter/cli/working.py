@@ -27,8 +27,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bounds:
-    """How far a new run may go."""
+class Bounds(SearchFlags):
+    """How far a new run may go, and how it looks for the way."""
 
     budget: Annotated[
         str | None,
@@ -72,7 +72,6 @@ def run(
     accepted: Acceptance,
     tools: Tools,
     gates: GateFlags,
-    search: SearchFlags,
     bounds: Bounds,
     common: Common,
 ) -> None:
@@ -92,7 +91,7 @@ def run(
     with workplace(common, flags=flags) as at:
         plan = make_plan(goal, at.settings, place, actor, accepted, tools, gates)
         caps = parse_budget(at.settings.budget)
-        setup = {**plan.setup, **search_setup(search)}
+        setup = {**plan.setup, **search_setup(bounds)}
         started = Run.start(at.store, plan.goal, setup=setup, caps=caps, name=bounds.name, title=plan.title)
         _announce(at, started)
         code = _work(at, started, bounds.max_steps)

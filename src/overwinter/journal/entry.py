@@ -19,6 +19,7 @@ from typing import Any, NotRequired, TypedDict, get_origin, get_type_hints
 
 from overwinter.errors import StoreError, UsageError
 from overwinter.journal.canonical import canonical, digest, parse_object
+from overwinter.journal.search_bodies import BranchScored, SearchBegan, SearchEnded
 
 SCHEMA_VERSION = 1
 """Version of the entry format. A reader refuses entries of a newer one."""
@@ -251,44 +252,6 @@ class WorldSaved(TypedDict):
     outcome: dict[str, Any]
     imagined: NotRequired[int]
     """The number it was drawn by, where it is no state of the run's world: a branch goes on in it."""
-
-
-class SearchBegan(TypedDict):
-    step: int
-    settings: dict[str, Any]
-    tokens: int
-    """What this search may spend."""
-    kept: int
-    """Tokens it leaves for the answer that is given without it."""
-    critic: str
-    luck: bool
-    """The same step can come out differently: branches go on in imagined worlds."""
-
-
-class BranchScored(TypedDict):
-    node: int
-    of: int
-    label: str
-    value: float
-    delta: float
-    prior: NotRequired[float]
-    scenario: int
-    tokens: int
-    """What this node cost, lost answers and critic included."""
-    over: bool
-    critic: str
-    why: str
-
-
-class SearchEnded(TypedDict):
-    began: int
-    branch: str
-    """The branch that is committed; empty where none is."""
-    votes: dict[str, float]
-    nodes: list[dict[str, Any]]
-    """Per node: run, node, of, label, value, worth, visits, tokens, scenario, prior, over."""
-    tokens: int
-    why: str
 
 
 class BranchCommitted(TypedDict):

@@ -93,7 +93,8 @@ def deny(session: Session, call: OpenCall) -> Iterator[Entry]:
 def settle_doubt(session: Session, call: OpenCall) -> Iterator[Entry]:
     """An intent without a receipt: do it again, probe, or put the question to a person (by an effect.in_doubt entry)."""
     assert call.intent is not None
-    if session.state.setup.get("speculative") and call.effect != Effect.PURE:
+    of_parent = call.intent < session.state.forked_at
+    if of_parent and session.state.setup.get("speculative") and call.effect != Effect.PURE:
         text = "This branch only looks ahead; what became of the call is its parent's to find out."
         yield from _close(session, call, failure("denied", text))
         return

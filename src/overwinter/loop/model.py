@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 Lived: TypeAlias = "str | Mapping[str, Any] | None"
-"""A moment of an episode as it is told to a model with a memory: None, it was asked; words, it did that; a state, it went on in that world."""
+"""A moment of an episode, told to a model with a memory: None, it was asked; words, it did that; a state, it went on in that world."""
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
 

@@ -30,6 +30,7 @@ _CAUSES: dict[str, tuple[tuple[str, str], ...]] = {
     "verdict": (("claim", "judges"),),
     "run.ended": (("verdict", "follows from"),),
     "run.suspended": (("waits_for", "waits for"),),
+    "search.ended": (("began", "ends"),),
 }
 SHOWN_MAX = 8
 _FENCE = re.compile(r'</?data .*fence="\w+">$')
@@ -54,6 +55,7 @@ class Explanation:
         reasons: its causes, nearest first, down to the model's question.
         shown: the latest entries that the model saw when it decided, newest first.
         shown_ranges, hidden: all that was shown, as closed ranges, and how many entries were not.
+        searches: the search.ended entries among `entry` and its reasons: votes and branches of a decision that was searched for.
         recalled: what memory had brought into that view, newest first: core blocks and items from other runs and times.
     """
 
@@ -63,6 +65,7 @@ class Explanation:
     shown_ranges: tuple[tuple[int, int], ...]
     hidden: int
     recalled: tuple[Reason, ...] = ()
+    searches: tuple[Entry, ...] = ()
 
 
 def why(store: Store, run: str, seq: int | None = None) -> Explanation:
@@ -87,6 +90,9 @@ def why(store: Store, run: str, seq: int | None = None) -> Explanation:
                 asked = asked or cause
             else:
                 frontier.append((cause, depth + 1))
+    searches = tuple(each for each in (start, *(reason.entry for reason in reasons)) if each.kind == "search.ended")
+    if asked is None and searches:
+        asked = _asked_in_branch(store, searches[0])
     ranges = tuple((first, last) for first, last in asked.body["view"]["shown"]) if asked else ()
     return Explanation(
         entry=start,
@@ -95,7 +101,18 @@ def why(store: Store, run: str, seq: int | None = None) -> Explanation:
         shown_ranges=ranges,
         hidden=asked.body["view"]["hidden"] if asked else 0,
         recalled=_recalled(store, run, ranges, asked.body["view"].get("core") if asked else None),
+        searches=searches,
     )
+
+
+def _asked_in_branch(store: Store, search: Entry) -> Entry | None:
+    """The question that the model was asked in the branch that was committed: what it was shown there is what the run had shown."""
+    branch = search.body["branch"]
+    try:
+        found = store.read(branch, search.body["began"], kinds=["sample.intent"]) if branch else iter(())
+        return next((entry for entry in found if "purpose" not in entry.body), None)
+    except UsageError:
+        return None  # the branches were taken out of the store
 
 
 def hits_of(entry: Entry) -> list[dict[str, Any]]:
@@ -127,6 +144,8 @@ def describe(store: Store, entry: Entry) -> str:
     if entry.kind == "recalled":
         said = "; ".join(map(hit_words, body["hits"])) or "nothing"
         return f"{body['by']}: {said}" + (f" — for: {_one_line(body['query'], 80)}" if body["query"] else "")
+    if entry.kind.startswith(("search.", "branch.", "handle.")):
+        return _search_words(entry) if not entry.kind.startswith("handle.") else _handle_words(entry)
     if is_visible(entry) or entry.kind == "compacted":
         message = render(store, entry)
         calls = " ".join(f"{call.tool}({call.arguments})" for call in message.tool_calls)
@@ -134,11 +153,6 @@ def describe(store: Store, entry: Entry) -> str:
     match entry.kind:
         case "effect.intent":
             return f"{_call(body['call'])} — {body['effect']}, let through by {body['rule']}"
-        case "handle.made":
-            made = f"{body['name']}@{body['version']}, entries {ranges_text(body['entries'])}"
-            return f"{made}: {_one_line(body['description'])}"
-        case "handle.pinned":
-            return f"{body['name']} {'stays in view' if body['pinned'] else 'no longer stays in view'}"
         case "gate.decision":
             return f"{_call(body['call'])} — {body['decision']} by rule {body['rule']}"
         case "approval.answered":
@@ -157,6 +171,31 @@ def describe(store: Store, entry: Entry) -> str:
             )
 
 
+def _handle_words(entry: Entry) -> str:
+    body = entry.body
+    if entry.kind == "handle.pinned":
+        return f"{body['name']} {'stays in view' if body['pinned'] else 'no longer stays in view'}"
+    made = f"{body['name']}@{body['version']}, entries {ranges_text(body['entries'])}"
+    return f"{made}: {_one_line(body['description'])}"
+
+
+def _search_words(entry: Entry) -> str:
+    body = entry.body
+    match entry.kind:
+        case "search.began":
+            luck = ", in imagined worlds" if body["luck"] else ""
+            strategy = body["settings"]["strategy"]
+            return f"step {body['step']}: {strategy} search, at most {body['tokens']} tokens, critic {body['critic']}{luck}"
+        case "search.ended":
+            tried = len({row["label"] for row in body["nodes"] if row["of"] == 0})
+            nodes = max(0, len(body["nodes"]) - 1)
+            return f"{tried} first steps, {nodes} nodes, {body['tokens']} tokens: {_one_line(body['why'])}"
+        case "branch.scored":
+            return f"node {body['node']}: {body['value']:.3f} ({body['delta']:+.3f}) {_one_line(body['why'])}"
+        case _:
+            return f"the first step of {body['branch']} becomes the run's"
+
+
 def _causes(store: Store, run: str, entry: Entry) -> list[tuple[Entry, str]]:
     fields = _CAUSES.get(kind_of(entry), ())
     found = [
@@ -172,6 +211,11 @@ def _causes(store: Store, run: str, entry: Entry) -> list[tuple[Entry, str]]:
             for e in store.read(run, gate, entry.seq, ["approval.answered"])
             if e.body["gate"] == gate
         ]
+    if entry.kind == "sample.completion" and entry.body["intent"] < 0 and entry.seq >= 2:
+        # It was taken over from a branch: the search stands before it, in one append.
+        before = list(store.read(run, entry.seq - 2, entry.seq, ["search.ended", "branch.committed"]))
+        words = {"search.ended": "was chosen by", "branch.committed": "was taken over by"}
+        found += [(e.seq, words[e.kind]) for e in before]
     if entry.kind == "verdict":
         found += [(seq, "rests on the evidence of") for row in entry.body["findings"] for seq in row["entries"]]
     if entry.kind == "effect.receipt" and entry.body["intent"] < 0:

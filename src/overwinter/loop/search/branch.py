@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from overwinter.journal import Draft, Entry, NewRun, Store
+from overwinter.errors import UsageError
+from overwinter.journal import Draft, Entry, NewRun, RunInfo, Store
 from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
 from overwinter.journal.store import BRANCH_TITLE
 from overwinter.loop.gates import Gates, speculative_rules
@@ -78,7 +79,7 @@ def make_branch(
         UsageError: the name is taken by a run that has entries.
     """
     seq, number = parent.head_seq, setup["branch"]["node"]
-    info = store.create(
+    info = _unborn(store, name) or store.create(
         NewRun(
             run=name,
             title=f"{BRANCH_TITLE}{number} of {parent.run}@{seq}",
@@ -96,11 +97,21 @@ def make_branch(
         "caps": dict(caps or {}),
         "setup": {**setup, "speculative": True},
     }
-    lease = store.acquire(name, this_owner(), DEFAULT_TTL_S)
+    lease = store.acquire(name, this_owner(), DEFAULT_TTL_S, take_over=True)
     try:
         return store.append(name, [Draft(kind="run.forked", body=body)], fence=lease.fence)[0]
     finally:
         store.release(lease)
+
+
+def _unborn(store: Store, name: str) -> RunInfo | None:
+    """The row of a branch whose process died before it could write the first entry. Whoever holds the run's lease owns its branches, so
+    it is taken from anybody."""
+    try:
+        info = store.info(name)
+    except UsageError:
+        return None
+    return info if info.unborn else None
 
 
 def open_branch(session: Session, name: str, critic: str, seat: Seat | None) -> BranchSession:
@@ -111,7 +122,7 @@ def open_branch(session: Session, name: str, critic: str, seat: Seat | None) -> 
         seat: where its parent stands, if the branch has nothing but its first entry; None reads all of it from the journal.
     """
     store = session.store
-    lease = store.acquire(name, this_owner(), DEFAULT_TTL_S)
+    lease = store.acquire(name, this_owner(), DEFAULT_TTL_S, take_over=True)
     try:
         if seat is not None:
             place = copied(seat)

@@ -27,9 +27,9 @@ PURPOSE = "critic"
 STEP = 0.15
 """What one point of the scale adds to a value."""
 QUESTION = (
-    "You are the critic now, not the actor; call nothing. How much nearer to the goal did the last step bring the work? Judge only what the last "
-    "result newly shows.\nAnswer in one line: a number from -2 (it did harm) over 0 (nothing new) to 2 (a great step), a colon, and a quote, "
-    'word for word, of what is new, as\n1: "the exact words"'
+    "You are the critic now, not the actor; call nothing. How much nearer to the goal did the last step bring the work? "
+    "Judge only what the last result newly shows.\nAnswer in one line: a number from -2 (it did harm) over 0 (nothing new) to 2 "
+    '(a great step), a colon, and a quote, word for word, of what is new, as\n1: "the exact words"'
 )
 ANSWER = re.compile(r"(-?[0-2])\s*:\s*\"?(.*?)\"?\s*$", re.MULTILINE)
 

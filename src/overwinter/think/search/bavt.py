@@ -7,11 +7,12 @@
 What we changed, and why.
 
 - The exponent is capped and the weights are taken in logarithms: 1/r grows without bound.
-- *Luck.* In a world of chance, the value of one branch is mostly its luck, and the highest is the luckiest. There the candidates are
-  options, each tried in the imagined worlds 0, 1, 2, … in this order, so that any two were tried in the same ones. The value that α works
-  on is then the chance that the option is better than the model's own first choice, from the pairs: Φ(mean / standard error), with Φ the
-  normal distribution. The model's own choice has ½.
-- *The model's choice stands* unless another is better with a chance of `CONVINCED`: picking the best of several noisy values finds the noise.
+- *Luck.* In a world of chance, the value of one branch is mostly its luck, and the highest is the luckiest. There the candidates
+  are options, each tried in the imagined worlds 0, 1, 2, … in this order, so that any two were tried in the same ones. The value
+  that α works on is then the chance that the option is better than the model's own first choice, from the pairs: Φ(mean / standard
+  error), with Φ the normal distribution. The model's own choice has ½.
+- *The model's choice stands* unless another is better with a chance of `CONVINCED`: picking the best of several noisy values finds
+  the noise.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ import math
 from dataclasses import dataclass
 
 from overwinter.think.search.settings import SearchSettings
-from overwinter.think.search.strategy import Choice, Expand, can_pay, can_widen, go_on, luck_of, shares
+from overwinter.think.search.strategy import TRIES_MAX, Choice, Expand, can_pay, can_widen, go_on, luck_of, shares
 from overwinter.think.search.tree import ROOT, Node, Option, Tree
 
 ALPHA_MAX = 16.0
 ENOUGH = 0.98
 """τ: an ended branch without luck that is worth as much is answered at once."""
 CONVINCED = 0.8
-SETTLED, SETTLED_PAIRS, TRIES_MAX = 0.99, 6, 64
-"""A rival that is better, or not better, with that chance after so many pairs is looked into no further; and nobody more often than that."""
+SETTLED, SETTLED_PAIRS = 0.99, 6
+"""A rival that is better, or not better, with that chance after so many pairs is looked into no further."""
 SD_BEFORE, SD_WEIGHT = 0.02, 2.0
 """What the spread of paired differences is taken for before any were seen, and how many pairs that is worth."""
 

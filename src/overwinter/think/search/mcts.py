@@ -1,8 +1,8 @@
 """Monte Carlo tree search, and AB-MCTS: which branch next, by what was found so far and how little it was looked at.
 
 - mcts: UCT, mean + C·sqrt(2 ln N / n), a node being widened while it has fewer children than sqrt(visits). As in LATS
-  (arXiv 2310.04406) the critic's value stands in for the end; what LATS adds is left out on purpose: it stops at, and selects, the branch that
-  the environment calls correct, which nobody tells a run.
+  (arXiv 2310.04406) the critic's value stands in for the end; what LATS adds is left out on purpose: it stops at, and selects, the
+  branch that the environment calls correct, which nobody tells a run.
 - ab-mcts: at every node Thompson sampling decides between a new child (wider) and each that is there (deeper), with the conjugate
   posterior of AB-MCTS-A (arXiv 2503.04412): normal-inverse-χ², m 0.5, κ 1, ν 1, τ² 0.1.
 
@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from overwinter.think.search.settings import SearchSettings
 from overwinter.think.search.strategy import Choice, Expand, can_pay, can_widen, go_on, luck_of, shares
@@ -75,7 +77,7 @@ class Mcts:
             return None
         return _descend(tree, self.settings, self._pick)
 
-    def _pick(self, tree: Tree, node: Node, ways: list[Arm], may_widen: bool) -> Arm | None:
+    def _pick(self, tree: Tree, node: Node, ways: list[Arm], may_widen: bool) -> Arm | None:  # noqa: ARG002
         visits = sum(len(each.found) for each in ways)
         if may_widen and (not ways or len(node.children) ** 2 <= visits):
             return None
@@ -138,22 +140,24 @@ def thompson(values: list[float] | tuple[float, ...], draw: random.Random) -> fl
     return draw.gauss(centre, math.sqrt(variance / kappa))
 
 
-def _descend(tree: Tree, settings: SearchSettings, pick: object) -> Expand | None:
+Pick: TypeAlias = Callable[[Tree, Node, "list[Arm]", bool], "Arm | None"]
+"""Of a node: which way on; None widens it."""
+
+
+def _descend(tree: Tree, settings: SearchSettings, pick: Pick) -> Expand | None:
     """Down from the root until a node is to be widened, or has no child yet."""
     node = tree.nodes[ROOT]
     while True:
         ways = arms(tree, node)
-        if node.number == ROOT:
-            may_widen = can_widen(tree, settings)
-        else:
-            may_widen = not tree.luck and len(node.children) < settings.width
+        may_widen = not tree.luck and len(node.children) < settings.width
+        may_widen = can_widen(tree, settings) if node.number == ROOT else may_widen
         if not node.children:
             return None if node.over else Expand(node=node.number)
         if not ways and not may_widen:
             return None
         if len(ways) == 1 and not may_widen and node.number == ROOT and len(tree.options()) == 1:
             return None  # one thing to do: there is nothing to compare
-        arm = pick(tree, node, ways, may_widen)  # type: ignore[operator]
+        arm = pick(tree, node, ways, may_widen)
         if arm is None:
             return Expand(node=node.number, fresh=True)
         if arm.option is not None:

@@ -13,7 +13,7 @@ from typing import Protocol
 from overwinter.think.search.settings import SearchSettings
 from overwinter.think.search.tree import ROOT, Option, Tree
 
-NODES_MAX = 1024
+NODES_MAX, TRIES_MAX = 1024, 64
 FREE_NODES = 32
 """Nodes of a model that costs nothing: no budget would ever end its search."""
 
@@ -91,7 +91,7 @@ def go_on(tree: Tree, option: Option) -> Expand | None:
         tip = tree.tip(number)
         if not tip.over:
             return Expand(node=tip.number)
-    if not tree.luck:
+    if not tree.luck or len(option.tries) >= TRIES_MAX:
         return None
     return Expand(node=ROOT, repeat=option.tries[0], scenario=len(option.tries))
 

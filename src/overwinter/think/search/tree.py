@@ -12,6 +12,7 @@ arXiv 2603.12634), Φ the clip to [`FLOOR`, 1]. A value of 0 could never be chos
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 FLOOR = 0.01
 """The least value of a node."""
@@ -67,34 +68,15 @@ class Tree:
             Node(number=ROOT, parent=None, depth=0, label="", value=bounded(value), tokens=tokens)
         ]
 
-    def add(
-        self,
-        parent: int,
-        label: str,
-        value: float,
-        *,
-        tokens: int = 0,
-        prior: float | None = None,
-        scenario: int = 0,
-        again: bool = False,
-        over: bool = False,
-        why: str = "",
-    ) -> Node:
-        """The next node. Below the root's children every node inherits its branch's scenario."""
+    def add(self, parent: int, label: str, value: float, **found: Any) -> Node:
+        """The next node; `found` are other attributes of `Node`. Below the root's children every node has its branch's scenario."""
         above = self.nodes[parent]
         node = Node(
-            number=len(self.nodes),
-            parent=parent,
-            depth=above.depth + 1,
-            label=label,
-            value=bounded(value),
-            tokens=tokens,
-            prior=prior,
-            scenario=scenario if parent == ROOT else above.scenario,
-            again=again,
-            over=over or above.depth + 1 >= self.depth,
-            why=why,
+            number=len(self.nodes), parent=parent, depth=above.depth + 1, label=label, value=bounded(value), **found
         )
+        if parent != ROOT:
+            node.scenario = above.scenario
+        node.over = node.over or node.depth >= self.depth
         self.nodes.append(node)
         above.children.append(node.number)
         return node

@@ -19,7 +19,7 @@ from typing import Any, NotRequired, TypedDict, get_origin, get_type_hints
 
 from overwinter.errors import StoreError, UsageError
 from overwinter.journal.canonical import canonical, digest, parse_object
-from overwinter.journal.search_bodies import BranchScored, SearchBegan, SearchEnded
+from overwinter.journal.search_bodies import BranchCommitted, BranchScored, SearchBegan, SearchEnded
 
 SCHEMA_VERSION = 1
 """Version of the entry format. A reader refuses entries of a newer one."""
@@ -252,12 +252,6 @@ class WorldSaved(TypedDict):
     outcome: dict[str, Any]
     imagined: NotRequired[int]
     """The number it was drawn by, where it is no state of the run's world: a branch goes on in it."""
-
-
-class BranchCommitted(TypedDict):
-    branch: str
-    seq: int
-    """The branch's first completion, whose calls this run now makes for real."""
 
 
 class BlobsCollected(TypedDict):

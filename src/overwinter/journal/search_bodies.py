@@ -41,3 +41,9 @@ class SearchEnded(TypedDict):
     """Per node: run, node, of, label, value, worth, visits, tokens, scenario, prior, over."""
     tokens: int
     why: str
+
+
+class BranchCommitted(TypedDict):
+    branch: str
+    seq: int
+    """The branch's first completion, whose calls this run now makes for real."""

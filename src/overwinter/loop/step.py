@@ -104,7 +104,7 @@ def work(session: Session) -> Iterator[Entry]:
     yield from take_letters(session)
     yield from _pick_up(session)
     while True:
-        action = next_action(session.state, _circumstances(session))
+        action = next_action(session.state, circumstances(session))
         if action is Next.NOTHING:
             return
         if action in WAITS:
@@ -118,7 +118,7 @@ def work(session: Session) -> Iterator[Entry]:
         if session.state.waiting is not None:
             yield from session.append([_resumed(session)])
         try:
-            yield from _DO[action](session)
+            yield from DO[action](session)
         except BudgetExhausted as error:
             yield from _suspend(session, "budget", detail=error.problem)
             return
@@ -138,7 +138,8 @@ def take_letters(session: Session) -> Iterator[Entry]:
         yield from session.append([letter.draft for letter in letters], letters=[letter.id for letter in letters])
 
 
-def _circumstances(session: Session) -> Circumstances:
+def circumstances(session: Session) -> Circumstances:
+    """As they are now."""
     world, pace = session.parts.world, session.parts.pace
     return Circumstances(
         now_us=session.now_us(),
@@ -237,7 +238,7 @@ def _sample(session: Session) -> Iterator[Entry]:
     yield from decide(session)
 
 
-_DO: Mapping[Next, Callable[[Session], Iterator[Entry]]] = {
+DO: Mapping[Next, Callable[[Session], Iterator[Entry]]] = {
     Next.SETTLE_LOST: sampling.settle_lost,
     Next.SETTLE_DOUBT: _settle_doubt,
     Next.DENY: _deny,

@@ -24,7 +24,7 @@ from overwinter.loop.fork import adopted
 from overwinter.loop.memory.recall import before_step
 from overwinter.loop.search.branch import BranchSession, Seat, make_branch, open_branch, seat_of
 from overwinter.loop.search.critics import critic_name
-from overwinter.loop.search.growing import Growing, _first_completion, _scored
+from overwinter.loop.search.growing import Growing, first_completion, scored_entry
 from overwinter.loop.session import Session, episode, load_state, witness
 from overwinter.loop.state import RunState, is_visible
 from overwinter.think.search import ROOT, Choice, Expand, SearchSettings, Tree, make_strategy
@@ -161,7 +161,7 @@ class Search:
             yield from sampling.take_step(self.session)
             return
         name = self._name(choice.node)
-        first = _first_completion(self.store, name)
+        first = first_completion(self.store, name)
         drafts = [_ended(self.began, choice, name, rows, self._spent()), *adopted(name, first)]
         world_before = self.session.parts.world
         assert world_before is None or not world_before.done
@@ -218,7 +218,7 @@ class Search:
         """The branch.scored entry of a node: read, or grown now."""
         name = self._name(number)
         if _exists(self.store, name):
-            scored = _scored(self.store, name)
+            scored = scored_entry(self.store, name)
             if scored is not None:
                 return scored
             seat = None  # its process was killed in it

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 from overwinter.errors import StoreError
@@ -121,7 +120,7 @@ class Growing:
         branch = self.branch
         repeat = self.about["repeat"]
         if repeat:
-            done = _first_completion(branch.store, repeat)
+            done = first_completion(branch.store, repeat)
             draft = adopted(repeat, done)[1]
             [entry] = branch.append([draft])
             witness(branch.parts, entry)
@@ -186,7 +185,7 @@ class Growing:
         stride = self.settings.stride or DECISIONS_MAX
         decisions = self._decisions()
         while True:
-            action = step.next_action(branch.state, step._circumstances(branch))
+            action = step.next_action(branch.state, step.circumstances(branch))
             if action in STOPS:
                 self.why = str(action)
                 return True
@@ -198,7 +197,7 @@ class Growing:
                 if decisions >= stride:
                     return decisions >= DECISIONS_MAX
                 decisions += 1
-            for _ in step._DO[action](branch):
+            for _ in step.DO[action](branch):
                 pass
             if world is not None and world.done and not branch.state.calls:
                 return True
@@ -293,7 +292,7 @@ class Growing:
         return None if chosen is None else float(chosen) * float(self.about.get("unexplored", 1.0))
 
     def _prior_of(self, name: str) -> float | None:
-        scored = _scored(self.branch.store, name)
+        scored = scored_entry(self.branch.store, name)
         return None if scored is None else scored.body.get("prior")
 
     def _tokens(self) -> int:
@@ -301,12 +300,14 @@ class Growing:
         return sum(entry.body["settle"]["spent"].get("tokens", 0) for entry in own if "settle" in entry.body)
 
 
-def _scored(store: Store, name: str) -> Entry | None:
+def scored_entry(store: Store, name: str) -> Entry | None:
+    """What a branch was found worth, if it is finished."""
     info = store.info(name)
     return next(store.read(name, info.fork_seq + 1, kinds=["branch.scored"]), None)
 
 
-def _first_completion(store: Store, name: str) -> Entry:
+def first_completion(store: Store, name: str) -> Entry:
+    """What a branch decided first. Raises StoreError where it has decided nothing."""
     found = store.read(name, store.info(name).fork_seq + 1, kinds=["sample.completion"])
     first = next((entry for entry in found if is_visible(entry)), None)
     if first is None:
@@ -314,9 +315,4 @@ def _first_completion(store: Store, name: str) -> Entry:
     return first
 
 
-def entries_of(store: Store, name: str) -> Iterator[Entry]:
-    """The entries a branch owns."""
-    yield from store.read(name, store.info(name).fork_seq + 1)
-
-
-__all__ = ["DECISIONS_MAX", "Growing", "entries_of", "label_of", "scenario_seed"]
+__all__ = ["DECISIONS_MAX", "Growing", "first_completion", "label_of", "scenario_seed", "scored_entry"]

@@ -29,7 +29,7 @@ from bench_journal import PAGE, table, write_between
 from overwinter.think.search import ROOT, Expand, SearchSettings, Tree, make_strategy
 
 BEGIN, END = "<!-- bench_search: begin -->", "<!-- bench_search: end -->"
-QUESTION, BETS = 27, 52
+QUESTION, BETS, SUCCESS = 27, 52, 60.0
 BUDGETS = (6_000, 24_000, 96_000)
 """Tokens for a decision; about two, ten and forty branches to the end of a winter of 120 days. Others in proportion."""
 BRANCH = 2_500
@@ -77,7 +77,7 @@ class Table:
         else:
             mark = int(method.read)
             ended = decisions < mark
-            self.values = np.where(ended, scores / 100.0, np.array(row["chances"][method.read])[:, worlds])
+            self.values = np.where(ended, scores >= SUCCESS, np.array(row["chances"][method.read])[:, worlds])
             self.costs = np.where(ended, decisions, mark) * QUESTION + BETS
         self.worlds = len(worlds)
 

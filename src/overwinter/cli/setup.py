@@ -138,14 +138,18 @@ class SearchFlags:
     tokens: Annotated[
         int | None,
         typer.Option(
-            "--search-tokens", metavar="TOKENS", min=1, help="What one decision may spend in branches; default 4000."
+            "--search-tokens",
+            metavar="TOKENS",
+            min=1,
+            help="What one decision may spend in branches; default 4000, in worlds 12000.",
         ),
     ] = None
     width: Annotated[
         int | None, typer.Option("--search-width", metavar="NUMBER", min=1, help="Different first steps; default 4.")
     ] = None
     depth: Annotated[
-        int | None, typer.Option("--search-depth", metavar="NUMBER", min=1, help="Scores along a branch; default 4.")
+        int | None,
+        typer.Option("--search-depth", metavar="NUMBER", min=1, help="Scores along a branch; default 4, in worlds 1."),
     ] = None
     stride: Annotated[
         int | None,
@@ -153,12 +157,16 @@ class SearchFlags:
             "--search-stride",
             metavar="DECISIONS",
             min=0,
-            help="Decisions between two scores; 0: to the end. Default 1.",
+            help="Decisions between two scores; 0: to the end. Default 1, in worlds 0.",
         ),
     ] = None
     critic: Annotated[
         str | None,
-        typer.Option("--search-critic", metavar="NAME", help="Who scores: auto, chance, outcome, prompt or none."),
+        typer.Option(
+            "--search-critic",
+            metavar="NAME",
+            help="Who scores: auto, chance, outcome, prompt or none; in worlds outcome.",
+        ),
     ] = None
     exponent: Annotated[
         float | None,
@@ -224,7 +232,11 @@ def make_plan(
     return Plan(goal=goal, setup=setup, title=_title(text, setup))
 
 
-def search_setup(flags: SearchFlags) -> dict[str, Any]:
+IN_WORLDS = {"tokens": 12_000, "depth": 1, "stride": 0, "critic": "outcome"}
+"""Defaults where a branch can be played to its end and a world says what came of it."""
+
+
+def search_setup(flags: SearchFlags, *, world: bool) -> dict[str, Any]:
     """The setup's `search`, whole, so that a resume under another version's defaults goes on the same way.
 
     Raises:
@@ -238,7 +250,8 @@ def search_setup(flags: SearchFlags) -> dict[str, Any]:
         if given:
             raise UsageError(f"--search-{next(iter(given))} is for a search", "add --search tree")
         return {}
-    return {"search": SearchSettings(strategy=flags.search, **given).as_json()}
+    defaults: dict[str, Any] = IN_WORLDS if world else {}
+    return {"search": SearchSettings(strategy=flags.search, **{**defaults, **given}).as_json()}
 
 
 def model_spec(spec: str, settings: Settings, *, judge: bool = False) -> dict[str, Any]:

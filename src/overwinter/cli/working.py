@@ -91,7 +91,7 @@ def run(
     with workplace(common, flags=flags) as at:
         plan = make_plan(goal, at.settings, place, actor, accepted, tools, gates)
         caps = parse_budget(at.settings.budget)
-        setup = {**plan.setup, **search_setup(bounds)}
+        setup = {**plan.setup, **search_setup(bounds, world="world" in plan.setup)}
         started = Run.start(at.store, plan.goal, setup=setup, caps=caps, name=bounds.name, title=plan.title)
         _announce(at, started)
         code = _work(at, started, bounds.max_steps)

@@ -135,9 +135,14 @@ def extra_tokens(name: str, measured: Measured, actor: Model) -> Measured:
     return replace(measured, tokens=measured.tokens + actor.count_tokens(QUESTION), needs_call=False)
 
 
-def of_world(world: WorldSession) -> Judgement:
-    """By the world's own score. In a branch the world is an imagined one, so this tells nothing of the real one."""
+def of_world(world: WorldSession, critic: str = "outcome") -> Judgement:
+    """By the world's own score; for a critic that states chances, by success, which is what its chances are of. In a branch the world is
+    an imagined one, so this tells nothing of the real one."""
     outcome = world.outcome()
+    if critic == "chance" and outcome.success is not None:
+        return Judgement(
+            value=float(outcome.success), why=f"the imagined world ended {'well' if outcome.success else 'badly'}"
+        )
     best = float(getattr(world.world, "best_score", 1.0))
     ended = "ended" if world.done else "stands"
     return Judgement(value=outcome.score / best, why=f"the imagined world {ended} at {outcome.score:g}")

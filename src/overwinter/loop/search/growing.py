@@ -240,7 +240,7 @@ class Growing:
     def _judge(self, before: float) -> Judgement:
         branch, world = self.branch, self.branch.parts.world
         if world is not None and world.done:
-            return of_world(world)
+            return of_world(world, self.critic)
         if self.critic == "none":
             return Judgement(value=before, why="")
         if self.critic == "outcome":

@@ -20,9 +20,9 @@ FLAGS = (
     "--search-depth",
     "1",
     "--search-stride",
-    "3",
+    "2",
     "--search-tokens",
-    "900",
+    "400",
 )
 
 
@@ -44,7 +44,7 @@ def test_a_run_that_searches(cli: Cli, player: Path, strategy: str) -> None:
     started, *rest = cli("log", "r1", "--json").records
     assert started["body"]["setup"]["search"]["strategy"] == strategy
     ended = [entry["body"] for entry in rest if entry["kind"] == "search.ended"]
-    assert all(0 < body["tokens"] <= 900 for body in ended)
+    assert all(0 < body["tokens"] <= 400 for body in ended)
     assert all(len(body["nodes"]) > 3 for body in ended)
 
     listed = cli("ls")
@@ -96,6 +96,13 @@ def test_settings_without_a_search_are_refused(cli: Cli) -> None:
     said = cli("run", "--search-width", "3")
     assert said.code == 2
     assert "add --search tree" in said.err
+
+
+def test_a_world_that_cannot_be_imagined_is_refused(cli: Cli) -> None:
+    said = cli("run", "--world", "household", "--policy", "rules", "--search", "tree")
+    assert said.code == 2
+    assert "would see what really comes" in said.err
+    assert "no run yet" in cli("ls").out
 
 
 def test_an_unknown_strategy_is_refused_before_anything_is_written(cli: Cli) -> None:

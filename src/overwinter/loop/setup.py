@@ -30,6 +30,7 @@ from overwinter.loop.session import Pace, Parts
 from overwinter.loop.world import WorldSession, open_world_session
 from overwinter.think.search.settings import parse_search
 from overwinter.tools import Effect, Tool, Toolbox
+from overwinter.worlds.imagination import check_imagination
 
 SETUP_FIELDS = frozenset(
     {
@@ -79,6 +80,8 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
     with ExitStack() as stack:
         # What holds a process or a connection comes last, and is given back if something after it cannot be built.
         world = open_world_session(setup["world"]) if setup.get("world") else None
+        if search is not None and world is not None:
+            check_imagination(world.world)
         model = build_model(setup["model"], world)
         stack.callback(model.close)
         judge = build_model(setup["judge"], None) if setup.get("judge") else None

@@ -56,6 +56,15 @@ def can_imagine(world: World) -> bool:
     return callable(getattr(world, "imagination", None))
 
 
+def check_imagination(world: World) -> None:
+    """Raises UsageError for a world that branches cannot look ahead in."""
+    if not can_imagine(world):
+        raise UsageError(
+            f"the world {world.name!r} cannot be imagined, so branches of a search would see what really comes",
+            "search in greenhouse, or give the world a method imagination() (docs/search.md)",
+        )
+
+
 def imagine(world: World, seed: int, actions: Iterable[str]) -> Imagination:
     """What an episode so far tells. The world is put through it again, and then back to where it stands.
 
@@ -65,11 +74,7 @@ def imagine(world: World, seed: int, actions: Iterable[str]) -> Imagination:
     Raises:
         UsageError: the world has no `imagination()`.
     """
-    if not can_imagine(world):
-        raise UsageError(
-            f"the world {world.name!r} cannot be imagined: branches of a search in it would see its real future",
-            "search in greenhouse or household, or give your world a method imagination()",
-        )
+    check_imagination(world)
     made: Imagination = world.imagination()  # type: ignore[attr-defined]  # not part of every world
     here = world.snapshot()
     made.take_in(None, world.reset(seed))

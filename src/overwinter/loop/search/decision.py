@@ -28,7 +28,7 @@ from overwinter.loop.search.growing import Growing, first_completion, scored_ent
 from overwinter.loop.session import Session, episode, load_state, witness
 from overwinter.loop.state import RunState, is_visible
 from overwinter.think.search import ROOT, Choice, Expand, SearchSettings, Tree, make_strategy
-from overwinter.worlds.imagination import Imagination, Plain, can_imagine
+from overwinter.worlds.imagination import Imagination, Plain, check_imagination
 
 ANSWER_TOKENS = 64
 """What an answer takes where only an action can be said."""
@@ -100,11 +100,8 @@ def _begin(session: Session) -> Draft | None:
     tokens = min(settings.tokens, left.get("tokens", settings.tokens + kept) - kept)
     if tokens < max(1, LEAST_VIEWS * view_tokens):
         return None
-    if world is not None and not can_imagine(world.world):
-        raise UsageError(
-            f"the world {world.name!r} cannot be imagined, so branches of a search would see what really comes",
-            "run it without --search, or give the world a method imagination() (docs/search.md)",
-        )
+    if world is not None:
+        check_imagination(world.world)
     strategy = make_strategy(settings)
     critic = critic_name(settings.critic, session.parts) if strategy.needs_critic else "none"
     body = {

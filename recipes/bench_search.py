@@ -6,7 +6,7 @@
 
 The strategies are the package's; in place of forks they grow their trees from the table (one cell is one branch, played by the model to
 the season's end or to a mark, at 27 tokens a decision). The imagined worlds are split at random: what a strategy may try in one half is
-scored in the other half, which it has not seen; 40 splits a decision. Intervals: bootstrap over decisions, paired.
+scored in the other half, which it has not seen; 20 splits a decision. Intervals: bootstrap over decisions, paired.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import overwinter.think.search.strategy as rules
 from bench_journal import PAGE, table, write_between
-from overwinter.think.search import ROOT, Expand, SearchSettings, Tree, make_strategy
+from overwinter.think.search import ROOT, Expand, SearchSettings, Tree, bavt, make_strategy
 
 BEGIN, END = "<!-- bench_search: begin -->", "<!-- bench_search: end -->"
 QUESTION, BETS, SUCCESS = 27, 52, 60.0
 BUDGETS = (6_000, 24_000, 96_000)
 """Tokens for a decision; about two, ten and forty branches to the end of a winter of 120 days. Others in proportion."""
 BRANCH = 2_500
-SPLITS, DRAWS = 40, 4000
-FULL = "end"
+SPLITS, DRAWS = 20, 4000
+FULL, NODES = "end", 400
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class Table:
             self.values = np.where(ended, scores >= SUCCESS, np.array(row["chances"][method.read])[:, worlds])
             self.costs = np.where(ended, decisions, mark) * QUESTION + BETS
         self.worlds = len(worlds)
+        self.starts = [7 * option % len(worlds) for option in range(len(self.labels))]
 
 
 def searched(
@@ -96,12 +98,16 @@ def searched(
     )
     strategy, made = make_strategy(settings), Table(row, worlds, method)
     tree = Tree(budget=budget, depth=1, luck=strategy.needs_critic)
-    while (plan := strategy.next(tree)) is not None and len(tree.nodes) < 4 * made.worlds + 8:
+    # No option can be tried in more worlds than the table has.
+    rules.TRIES_MAX = bavt.TRIES_MAX = made.worlds
+    while (plan := strategy.next(tree)) is not None and len(tree.nodes) < NODES:
         option = _said(plan, tree, made, luck)
         again = plan.repeat is not None
-        fixed = again or strategy.name == "best-of-n"
         tries = [n for n in tree.nodes[ROOT].children if tree.nodes[n].label == made.labels[option]]
-        number = plan.scenario if fixed else len(tries)
+        number = plan.scenario if again else len(tries)
+        if strategy.name == "best-of-n":
+            # Luck of its own for every branch; past the table's worlds one that was met before, which it can only tie with.
+            number = (made.starts[option] + len(tries)) % made.worlds
         if number >= made.worlds:
             break
         cost = (0 if again else QUESTION) + (int(made.costs[option, number]) if strategy.needs_critic else 0)

@@ -46,6 +46,8 @@ class MemoryDefaults(BaseModel):
     namespace: str = Field(default="default", pattern=r"^[\w-][\w.-]{0,89}$")
     embedder: str = ""
     """Empty: words only."""
+    previous_embedder: str = ""
+    """The embedder before it: its vectors answer until the new ones are complete."""
     core: bool = True
     repeats: bool = True
     tools: list[str] | None = None
@@ -66,6 +68,17 @@ class MemoryDefaults(BaseModel):
         return {"namespace": self.namespace, **self.model_dump(exclude={"namespace"}, exclude_defaults=True)}
 
 
+class ConfidenceDefaults(BaseModel):
+    """Table [confidence]: fitted calibrators, and the parts of their scope that only a person can name (docs/confidence.md)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    calibrator: str = ""
+    """Empty: the one that a bundled model brings."""
+    task: str = ""
+    language: str = ""
+
+
 class Settings(BaseSettings):
     """Every setting there is; `docs/configuration.md` says more of each."""
 
@@ -80,6 +93,7 @@ class Settings(BaseSettings):
     by: str = ""
     world: WorldDefaults = Field(default_factory=WorldDefaults)
     memory: MemoryDefaults = Field(default_factory=MemoryDefaults)
+    confidence: ConfidenceDefaults = Field(default_factory=ConfidenceDefaults)
     gates: list[dict[str, Any]] = Field(default_factory=list)
     pace: dict[str, Any] = Field(default_factory=dict)
     tools: dict[str, Any] = Field(default_factory=dict)
@@ -237,9 +251,14 @@ def _with_paths_from(folder: Path, table: dict[str, Any]) -> dict[str, Any]:
     for name in ("model", "judge"):
         if isinstance(table.get(name), str):
             table[name] = _model_from(folder, table[name])
-    memory = table.get("memory")
-    if isinstance(memory, dict) and str(memory.get("embedder", "")).startswith("minilm:"):
-        memory["embedder"] = f"minilm:{folder / Path(memory['embedder'].removeprefix('minilm:')).expanduser()}"
+    memory, confidence = table.get("memory"), table.get("confidence")
+    if isinstance(confidence, dict) and isinstance(confidence.get("calibrator"), str):
+        confidence["calibrator"] = str(folder / Path(confidence["calibrator"]).expanduser())
+    if isinstance(memory, dict):
+        for name in ("embedder", "previous_embedder"):
+            kind, _, place = str(memory.get(name, "")).partition(":")
+            if kind in ("minilm", "engine") and place:
+                memory[name] = f"{kind}:{folder / Path(place).expanduser()}"
     if isinstance(tools, dict):
         for settings in tools.values():
             if isinstance(settings, dict) and isinstance(settings.get("root"), str):

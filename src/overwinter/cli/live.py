@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Parts = list[tuple[str, str]]
 """A line in pieces: (text, style)."""
 
+RUN, CALL, CONSEQUENTIAL = "run", "call", "consequential"
+"""What a calibrated probability is of (think/confidence/record.py): that the run ends well, that a call is sound."""
 QUIET = frozenset(
     {
         "run.started",
@@ -85,10 +87,12 @@ class StepLines:
         return [(f"{self._run.state.step:5}  ", "dim"), (f"{where:13} " if where else "", "cyan")]
 
     def _measures(self) -> Parts:
-        confidence = self._run.state.confidence
-        left = self._run.session.left()
-        chance = self._run.state.success_chance
-        parts = [] if confidence is None else [(f"conf {confidence:.2f}  ", "magenta")]
+        state, left = self._run.state, self._run.session.left()
+        parts = [] if state.confidence is None else [(f"conf {state.confidence:.2f}  ", "magenta")]
+        sure = state.calibrated.get(CONSEQUENTIAL, state.calibrated.get(CALL))
+        if sure is not None:
+            parts.append((f"sound {sure:4.0%}  ", "magenta"))
+        chance = state.calibrated.get(RUN, state.success_chance)
         if chance is not None:
             parts.append((f"success {chance:4.0%}  ", "magenta"))
         if left:
@@ -133,7 +137,8 @@ def describe_safely(store: Store, entry: Entry) -> str:
         if entry.kind == "sample.completion" and body.get("purpose", "act") != "act":
             return f"the {body['purpose']} says: {one_line(unpack_text(store, body['text']), 300)}"
         if entry.kind == "sample.completion" and body["calls"]:
-            return one_line("; ".join(call_text(call["tool"], call["arguments"]) for call in body["calls"]), 300)
+            calls = "; ".join(call_text(call["tool"], call["arguments"]) for call in body["calls"])
+            return one_line(f"{calls}{confidence_text(body)}", 300)
         if entry.kind in {"effect.intent", "gate.decision"}:
             how = f"{body['effect']}, by {body['rule']}"
             what = "" if entry.kind == "effect.intent" else f"{body['decision']}: "
@@ -141,6 +146,18 @@ def describe_safely(store: Store, entry: Entry) -> str:
         return one_line(describe(store, entry), 300)
     except StoreError as error:
         return f"(its text cannot be shown: {one_line(error.problem)})"
+
+
+def confidence_text(body: Mapping[str, Any]) -> str:
+    """What a completion said of its confidence, in brackets; "" where it said nothing."""
+    record = body.get("confidence_record", {})
+    made = {of: each["value"] for of, each in record.get("calibrated", {}).items()}
+    sure, chance = made.get(CONSEQUENTIAL, made.get(CALL)), made.get(RUN, body.get("success_chance"))
+    raw = body.get("confidence")
+    parts = [] if raw is None else [f"conf {raw:.2f}"]
+    parts += [] if sure is None else [f"sound {sure:.0%}"]
+    parts += [] if chance is None else [f"success {chance:.0%}"]
+    return f"  [{', '.join(parts)}]" if parts else ""
 
 
 def unpack_text(store: Store, payload: Mapping[str, Any]) -> str:

@@ -24,7 +24,10 @@ EFFECTS = ("pure", "idempotent", "keyed", "irreversible")
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w.-]+)?")
 """A model on the Hugging Face hub, with or without a revision (model/hub.py)."""
 _MODEL_HELP = "a model folder, ORG/NAME on the hub, http://HOST:PORT/v1#MODEL, bundled, policy:NAME or script:FILE.json"
-_GATE_HELP = "'orders' (consequential acts of a world), an effect class, 'confidence<0.5', or a tool's name (* allowed)"
+_GATE_HELP = (
+    "'orders' (consequential acts of a world), 'doubtful-orders' (those of low calibrated confidence), an effect class,"
+    " 'confidence<0.5', or a tool's name (* allowed)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,16 @@ class Actor:
         int | None,
         typer.Option(
             "--window", metavar="TOKENS", min=200, help="Most it sees at once; default: what its context leaves."
+        ),
+    ] = None
+    recall: Annotated[
+        int | None,
+        typer.Option(
+            "--recall",
+            metavar="SAMPLES",
+            min=2,
+            max=64,
+            help="Sample each step so often, and take what those say whose facts hold against the view.",
         ),
     ] = None
 
@@ -225,9 +238,14 @@ def make_plan(
     rules = [*_rules("deny", gates.deny), *_rules("ask", gates.ask), *_rules("allow", gates.allow), *settings.gates]
     if rules:
         setup["gates"] = rules
+    confidence = _confidence(settings)
+    if confidence:
+        setup["confidence"] = confidence
     pace = {**settings.pace, **({"window_tokens": actor.window} if actor.window is not None else {})}
     if pace:
         setup["pace"] = pace
+    if actor.recall is not None:
+        setup["recall"] = {"samples": actor.recall}
     goal = _goal(text or world_goal, world_goal, settings, accepted, given_tools)
     return Plan(goal=goal, setup=setup, title=_title(text, setup))
 
@@ -366,6 +384,17 @@ def _memory(settings: Settings, flags: Tools) -> dict[str, Any] | None:
     return memory if flags.namespace is None else {**memory, "namespace": check_namespace(flags.namespace)}
 
 
+def _confidence(settings: Settings) -> dict[str, Any]:
+    """The table of the configuration, with the calibrators themselves in place of their file's name."""
+    table = settings.confidence.model_dump(exclude_defaults=True)
+    path = table.pop("calibrator", "")
+    if path:
+        from overwinter.think.confidence.stored import load
+
+        table["calibrators"] = load(Path(path).expanduser()).to_json()
+    return table
+
+
 def _sandbox(folder: Path | None, *, write: bool) -> dict[str, Any]:
     if folder is None:
         return {}
@@ -394,6 +423,8 @@ def _rule(decision: str, word: str) -> dict[str, Any]:
     rule: dict[str, Any] = {"name": f"--{decision} {word}", "decision": decision}
     if word == "orders":
         return {**rule, "consequential": True}
+    if word == "doubtful-orders":
+        return {**rule, "consequential": True, "doubtful": True}
     if word in EFFECTS:
         return {**rule, "effects": [word]}
     if word.startswith("confidence"):

@@ -248,6 +248,7 @@ def _conclude(at: Workplace, state: RunState) -> None:
     at.out.line(wait_text(state) if state.waiting else status_words(now), status_style(now))
     if state.ended:
         _say_verdict(at, info)
+    _say_confidence(at, state)
     for purpose, command in next_steps(at, state):
         at.out.line(f"  {purpose + ':':26} {command}")
 
@@ -258,6 +259,22 @@ def _say_verdict(at: Workplace, info: RunInfo) -> None:
         mark = {True: "met", False: "not met", None: "not checked"}[finding["met"]]
         cited = f" (entries {', '.join(map(str, finding['entries']))})" if finding["entries"] else ""
         at.out.line(f"  {finding['id']} {mark}: {finding['note']}{cited}")
+
+
+def _say_confidence(at: Workplace, state: RunState) -> None:
+    """What the run last said of its success, and what it rests on."""
+    from overwinter.journal import ERASED
+    from overwinter.think.confidence.record import RUN, read_record
+
+    if state.completion is None:
+        return
+    [entry] = at.store.read(state.run, state.completion, state.completion + 1)
+    last = None if entry.kind == ERASED else read_record(at.store, entry, tokens=False)
+    chance = None if last is None else last.chance()
+    if last is None or chance is None:
+        return
+    how = f"calibrated: {last.by[RUN]}" if RUN in last.by else last.refused or "as the model states it"
+    at.out.line(f"last stated chance of success {chance:.1%} ({how})", "dim")
 
 
 class _Stop:

@@ -56,7 +56,12 @@ def choose_next(logits_RV: Tensor, sequences: Sequence[LiveSequence]) -> list[To
         chosen_R = torch.zeros(len(sequences), dtype=torch.int64, device=logits_RV.device)
         if sound:
             chosen_R[sound] = sampling.choose(allowed_RV[sound], [states[row] for row in sound])
-    tops = [live.request.logprobs for live in sequences]
+    for row, live in enumerate(sequences):
+        if live.watches is not None and live.watches.forced:
+            # The word is forced, its log-probabilities are those of the distribution it was forced into.
+            chosen_R[row] = live.watches.forced[0]
+            problems.pop(row, None)
+    tops = [live.wants_top for live in sequences]
     if all(top is None for top in tops):
         found = [TokenLogprob(token, None) for token in chosen_R.tolist()]
     else:

@@ -164,6 +164,8 @@ class Engine:
             raise UsageError(f"{self.name} has no loops that a token could leave", "leave exit_threshold at 1")
         if request.stop and self.text is None:
             raise UsageError("stop strings need text, and this engine has no tokenizer", "give it one")
+        if request.reflect is not None and (self.text is None or max(request.reflect.ids) >= self.vocab_size):
+            raise UsageError("reflect needs text and ids of this model", "take its ids from the engine's tokenizer")
         deadline = None if request.timeout_s is None else self._clock() + request.timeout_s
         decode = None if self.text is None else self.text.decode
         live = LiveSequence(next(self._numbers), request, self.vocab_size, decode, deadline)
@@ -450,9 +452,7 @@ class Engine:
                 events.append(self._end(live, "fault", choice))
                 continue
             try:
-                event = live.accept(
-                    choice.token_id, choice if live.request.logprobs is not None else None, self.end_ids
-                )
+                event = live.accept(choice, self.end_ids)
             except OverwinterError as error:  # a constraint that cannot go on is its own request's trouble alone
                 events.append(self._end(live, "fault", error.problem))
                 continue

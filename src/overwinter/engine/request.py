@@ -10,8 +10,9 @@ from overwinter.errors import UsageError
 
 if TYPE_CHECKING:
     from overwinter.engine.constraint import Constraint
+    from overwinter.engine.watching import Reflect, StopBelow
 
-Finish = Literal["stop", "length", "cancelled", "timeout", "fault"]
+Finish = Literal["stop", "length", "cancelled", "timeout", "fault", "doubt"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,8 @@ class Request:
         salt: a tenant's secret. Prefixes are shared within one salt only.
         exit_threshold: for looped models, the exit probability at which a token needs no further loop; 1 runs all.
         timeout_s: ends the sequence that long after it was submitted.
+        stop_below: end it, with finish "doubt", where its running confidence sinks below a bar (watching.py).
+        reflect: force a word behind steps that lost confidence; not together with a constraint.
     """
 
     prompt_ids: tuple[int, ...]
@@ -47,6 +50,8 @@ class Request:
     salt: bytes = b""
     exit_threshold: float = 1.0
     timeout_s: float | None = None
+    stop_below: StopBelow | None = None
+    reflect: Reflect | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompt_ids", tuple(self.prompt_ids))
@@ -64,6 +69,10 @@ class Request:
         if not 0.0 < self.exit_threshold <= 1.0:
             raise UsageError(
                 f"exit_threshold is {self.exit_threshold}", "give a probability above 0; 1 runs every loop"
+            )
+        if self.reflect is not None and self.constraint is not None:
+            raise UsageError(
+                "a constraint and a forced word contradict each other", "leave out reflect or the constraint"
             )
         if self.timeout_s is not None and self.timeout_s <= 0:
             raise UsageError(f"timeout_s is {self.timeout_s}", "give a positive number of seconds, or None")
@@ -87,7 +96,8 @@ class Event:
         token_ids: new output tokens.
         text: newly visible text. Characters are held back while they are incomplete or may begin a stop string.
         logprobs: aligned with `token_ids`, where asked for.
-        finish: why the sequence has ended, in its last event; "fault" where no token could be chosen.
+        finish: why the sequence has ended, in its last event; "fault" where no token could be chosen, "doubt" where its confidence
+            sank below the bar it was given.
         stop: the stop string that ended it.
         problem: what went wrong, for "fault".
         prompt_logprobs: in a sequence's first event, from `prompt_logprobs_from` on, where asked for.

@@ -15,6 +15,7 @@ from overwinter.engine.detokenize import Detokenizer
 from overwinter.engine.request import Event, Finish, Request, Result, TokenLogprob
 from overwinter.engine.sampling import SamplerState
 from overwinter.engine.stopping import StopMatcher
+from overwinter.engine.watching import Watches
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -58,6 +59,9 @@ class LiveSequence:
         self.prompt_logprobs: list[TokenLogprob] = []
         if request.prompt_logprobs is not None and request.prompt_logprobs_from < 1:
             self.prompt_logprobs.append(TokenLogprob(self.ids[0], None))
+        self.watches: Watches | None = None
+        if request.stop_below is not None or request.reflect is not None:
+            self.watches = Watches(request.stop_below, request.reflect)
         self._decode = decode
         self._detokenizer = None if decode is None else Detokenizer(decode, request.prompt_ids)
         self._stops = StopMatcher(request.stop, include=request.include_stop)
@@ -92,9 +96,17 @@ class LiveSequence:
             each.logprob is not None for each in self.prompt_logprobs
         )
 
-    def accept(self, token: int, logprob: TokenLogprob | None, end_ids: frozenset[int]) -> Event:
+    @property
+    def wants_top(self) -> int | None:
+        """Alternatives to list beside the next token, for the caller or a watch; None where nobody wants its log-probability."""
+        if self.watches is None:
+            return self.request.logprobs
+        return max(self.request.logprobs or 0, self.watches.k)
+
+    def accept(self, chosen: TokenLogprob, end_ids: frozenset[int]) -> Event:
         """Take the chosen token. The event says what it made visible, and whether it ended the sequence."""
-        request = self.request
+        request, token = self.request, chosen.token_id
+        logprob = None if request.logprobs is None else chosen._replace(top=chosen.top[: request.logprobs])
         self.ids.append(token)
         self.sampler.append(token)
         if logprob is not None:
@@ -104,10 +116,11 @@ class LiveSequence:
             self.constraint_state = request.constraint.advance(self.constraint_state, token)
             ended = request.constraint.is_complete(self.constraint_state)
         piece = self._show(token, hidden=token in end_ids and not request.ignore_end)
+        doubted = self.watches is not None and self.watches.token([value for _, value in chosen.top], piece)
         if self._stops.stopped is not None:
             self.finish = "stop"
-        elif ended or len(self.ids) - self.prompt_length >= request.max_tokens:
-            self.finish = "stop" if ended else "length"
+        elif ended or doubted or len(self.ids) - self.prompt_length >= request.max_tokens:
+            self.finish = "stop" if ended else "doubt" if doubted else "length"
             piece += self._rest()
         self.text += piece
         return Event(

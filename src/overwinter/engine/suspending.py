@@ -23,6 +23,7 @@ from overwinter.engine.recurrent import to_tensors
 from overwinter.engine.request import Request, TokenLogprob
 from overwinter.engine.sampling import SamplingParams
 from overwinter.engine.sequence import LiveSequence
+from overwinter.engine.watching import Reflect, StopBelow
 from overwinter.errors import StoreError, UsageError
 from overwinter.model import Decoder
 
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
     from overwinter.engine.constraint import Constraint
     from overwinter.model import TextFormat
 
-_GIVEN_AGAIN = {"sampling", "constraint", "salt", "timeout_s"}
+_GIVEN_AGAIN = {"sampling", "constraint", "salt", "timeout_s", "stop_below", "reflect"}
 _KEPT = [field.name for field in dataclasses.fields(Request) if field.name not in _GIVEN_AGAIN]
-"""Fields that are JSON as they are. Sampling and salt have forms of their own; a constraint and a deadline belong to a process."""
+"""Fields that are JSON as they are. Sampling, salt and watches have forms of their own; a constraint and a deadline belong to a process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,8 @@ class Saved:
     logprobs: list[TokenLogprob]
     prompt_logprobs: list[TokenLogprob]
     cached_tokens: int | None
+    watched: dict[str, Any]
+    """What the watches of its confidence had seen."""
     memory: dict[str, Tensor]
     """Keys, values and states; empty where nothing was computed."""
 
@@ -74,6 +77,10 @@ def write(path: Path, live: LiveSequence, store: PagedStore, mark: Fingerprint) 
         "output_ids": json.dumps(live.output_ids),
         "logprobs": json.dumps([live.logprobs, live.prompt_logprobs, live.cached_tokens]),
     }
+    if live.watches is not None:
+        limits = {name: getattr(request, name) for name in ("stop_below", "reflect")}
+        asked_of = {name: dataclasses.asdict(each) for name, each in limits.items() if each is not None}
+        notes["watches"] = json.dumps({"asked": asked_of, "seen": live.watches.to_json()})
     computed = live.table is not None and live.table.length
     tensors = store.export(live.table) | to_tensors(live) if live.table is not None and computed else {}
     write_tensors(path, tensors, notes)
@@ -89,7 +96,10 @@ def read(path: Path, mark: Fingerprint, constraint: Constraint | None) -> Saved:
         asked, sampling = json.loads(notes["request"]), json.loads(notes["sampling"])
         logprobs, prompt_logprobs, cached_tokens = json.loads(notes["logprobs"])
         was_constrained, output_ids = json.loads(notes["constrained"]), json.loads(notes["output_ids"])
-        salt = bytes.fromhex(notes["salt"])
+        salt, watches = bytes.fromhex(notes["salt"]), json.loads(notes.get("watches", "{}"))
+        for name, kind in (("stop_below", StopBelow), ("reflect", Reflect)):
+            if name in watches.get("asked", {}):
+                asked[name] = kind(**watches["asked"][name])
     except (KeyError, ValueError) as error:
         raise StoreError(f"{path} is incomplete: {error}", "use another copy, or ask anew") from error
     if was_constrained != (constraint is not None):
@@ -104,6 +114,7 @@ def read(path: Path, mark: Fingerprint, constraint: Constraint | None) -> Saved:
         logprobs=[_logprob(each) for each in logprobs],
         prompt_logprobs=[_logprob(each) for each in prompt_logprobs],
         cached_tokens=cached_tokens,
+        watched=watches.get("seen", {}),
         memory=tensors,
     )
 
@@ -113,6 +124,8 @@ def rebuild(live: LiveSequence, saved: Saved) -> None:
     live.retrace(saved.output_ids)
     live.logprobs, live.prompt_logprobs = saved.logprobs, saved.prompt_logprobs
     live.cached_tokens = saved.cached_tokens
+    if live.watches is not None:
+        live.watches.restore(saved.watched)
 
 
 def _text(mark: Fingerprint) -> str:

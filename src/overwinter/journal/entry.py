@@ -111,8 +111,9 @@ class SampleCompletion(TypedDict):
     usage: dict[str, Any]
     model: str
     confidence: NotRequired[float | None]
-    success_chance: NotRequired[float]
-    """The stated probability that the goal will be met, where the model states one."""
+    success_chance: NotRequired[float]  # the stated probability that the goal will be met
+    confidence_record: NotRequired[dict[str, Any]]  # versioned: think/confidence/record.py
+    vote: NotRequired[dict[str, Any]]  # how it was chosen among several samples: loop/recall
     purpose: NotRequired[str]
     settle: Settlement
 
@@ -131,6 +132,7 @@ class GateDecision(TypedDict):
     """allow | ask | deny"""
     rule: str
     confidence: NotRequired[float | None]
+    consequential: NotRequired[bool]
 
 
 class ApprovalAnswered(TypedDict):
@@ -151,6 +153,7 @@ class EffectIntent(TypedDict):
     rule: str
     """The gate that let it through."""
     reserve: dict[str, int]
+    consequential: NotRequired[bool]
 
 
 class EffectReceipt(TypedDict):

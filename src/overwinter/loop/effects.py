@@ -19,6 +19,7 @@ from typing import Any
 
 from overwinter.errors import ToolError
 from overwinter.journal import Draft, Entry, Packer
+from overwinter.loop.confidence import consequential, gate_confidence, is_doubtful
 from overwinter.loop.deeds import control_drafts
 from overwinter.loop.gates import ALLOW, Question
 from overwinter.loop.memory.repeats import answer_from_journal, repeated
@@ -55,13 +56,16 @@ def begin_call(session: Session, call: OpenCall) -> Iterator[Entry]:
         # A person approved it.
         yield from _perform(session, call, tool, arguments, rule=f"approved:{call.gate}")
         return
+    weighty = consequential(session.parts, tool.name, arguments)
+    sure = gate_confidence(session.state, is_consequential=weighty)
     answer = session.parts.gates.answer(
         Question(
             tool=tool.name,
             arguments=arguments,
             effect=effect.value,
-            confidence=session.state.confidence,
-            consequential=_consequential(session, tool, arguments),
+            confidence=sure,
+            consequential=weighty,
+            doubtful=is_doubtful(session, is_consequential=weighty),
         )
     )
     if answer.decision == ALLOW:
@@ -73,7 +77,8 @@ def begin_call(session: Session, call: OpenCall) -> Iterator[Entry]:
         "effect": effect.value,
         "decision": answer.decision,
         "rule": answer.rule,
-        "confidence": session.state.confidence,
+        "confidence": sure,
+        **({"consequential": True} if weighty else {}),
     }
     yield from session.append([Draft(kind="gate.decision", body=body)])
 
@@ -202,20 +207,19 @@ def _perform(session: Session, call: OpenCall, tool: Tool, arguments: dict[str, 
     entry = session.state.head_seq + 1
     effect = Effect(call.effect) if call.effect else tool.effect_of(arguments)
     key = call.key or idempotency_key(session.run, entry, tool.name, arguments)
-    intent = Draft(
-        kind="effect.intent",
-        body={
-            "completion": session.state.completion,
-            "call": {"id": call.id, "tool": tool.name, "arguments": arguments},
-            "effect": effect.value,
-            "key": key,
-            "attempt": call.attempt + 1,
-            "rule": rule,
-            "reserve": _reservation(session, call, tool),
-        },
-    )
+    body: dict[str, Any] = {
+        "completion": session.state.completion,
+        "call": {"id": call.id, "tool": tool.name, "arguments": arguments},
+        "effect": effect.value,
+        "key": key,
+        "attempt": call.attempt + 1,
+        "rule": rule,
+        "reserve": _reservation(session, call, tool),
+    }
+    if consequential(session.parts, tool.name, arguments):
+        body["consequential"] = True
     # BudgetExhausted here means that nothing was written and nothing has happened.
-    yield from session.append([intent])
+    yield from session.append([Draft(kind="effect.intent", body=body)])
     deadline_s = session.state.intent_reserve.get("wall_ms", round(tool.timeout_s * 1000)) / 1000
     began = time.monotonic()
     result = tool.call(arguments, ToolContext(run=session.run, entry=entry, idempotency_key=key, deadline_s=deadline_s))
@@ -280,10 +284,3 @@ def _settle(session: Session, wall_ms: int | None = None) -> dict[str, Any]:
     if wall_ms is None:
         wall_ms = min(reserved.get("wall_ms", 0), (session.now_us() - session.state.intent_time_us) // 1000)
     return {"reserved": dict(reserved), "spent": {"tool_calls": reserved.get("tool_calls", 0), "wall_ms": wall_ms}}
-
-
-def _consequential(session: Session, tool: Tool, arguments: dict[str, Any]) -> bool:
-    world = session.parts.world
-    if tool.name == ACT and world is not None:
-        return world.consequential(arguments["action"])
-    return "consequential" in tool.tags

@@ -58,6 +58,8 @@ class Rule:
         when: conditions on arguments, all of which must hold.
         confidence_below: applies only when the confidence of the completion is known and lower than this, 0..1.
         consequential: applies only to calls the tool itself calls consequential (a fuel order, say), or only to others.
+        doubtful: applies only where the calibrated confidence lies below the threshold that was fitted with it, and wherever there is no
+            such threshold for this run; or only to others.
     """
 
     name: str
@@ -67,12 +69,14 @@ class Rule:
     when: tuple[Condition, ...] = ()
     confidence_below: float | None = None
     consequential: bool | None = None
+    doubtful: bool | None = None
 
     def matches(self, question: Question) -> bool:
         return (
             fnmatch.fnmatchcase(question.tool, self.tool)
             and (not self.effects or question.effect in self.effects)
             and (self.consequential is None or self.consequential == question.consequential)
+            and (self.doubtful is None or self.doubtful == question.doubtful)
             and (
                 self.confidence_below is None
                 or (question.confidence is not None and question.confidence < self.confidence_below)
@@ -88,13 +92,14 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """What a gate is asked about."""
+    """What a gate is asked about. `confidence` is calibrated where it could be."""
 
     tool: str
     arguments: Mapping[str, Any]
     effect: str
     confidence: float | None = None
     consequential: bool = False
+    doubtful: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,7 +146,7 @@ def parse_rules(rows: Sequence[Mapping[str, Any]]) -> tuple[Rule, ...]:
 
 
 def _parse_rule(number: int, row: Mapping[str, Any]) -> Rule:
-    known = {"name", "decision", "tool", "effects", "when", "confidence_below", "consequential"}
+    known = {"name", "decision", "tool", "effects", "when", "confidence_below", "consequential", "doubtful"}
     if not isinstance(row, Mapping):
         raise UsageError(f"gate {number} is no table: {row!r}", f"use: {', '.join(sorted(known))}")
     unknown = sorted(row.keys() - known)
@@ -156,8 +161,11 @@ def _parse_rule(number: int, row: Mapping[str, Any]) -> Rule:
     below = row.get("confidence_below")
     if below is not None and (isinstance(below, bool) or not isinstance(below, int | float) or not 0 <= below <= 1):
         raise UsageError(f"gate {number} has confidence_below {below!r}", "give a number from 0 to 1")
-    if not isinstance(row.get("tool", "*"), str) or not isinstance(row.get("consequential"), bool | None):
-        raise UsageError(f"gate {number}: tool is a text, consequential is true or false", "mend the gate")
+    switches = [row.get("consequential"), row.get("doubtful")]
+    if not isinstance(row.get("tool", "*"), str) or not all(isinstance(each, bool | None) for each in switches):
+        raise UsageError(
+            f"gate {number}: tool is a text, consequential and doubtful are true or false", "mend the gate"
+        )
     name = str(row.get("name", f"gate-{number}"))
     if ":" in name:
         raise UsageError(
@@ -171,6 +179,7 @@ def _parse_rule(number: int, row: Mapping[str, Any]) -> Rule:
         when=tuple(_parse_condition(number, condition) for condition in row.get("when", ())),
         confidence_below=below,
         consequential=row.get("consequential"),
+        doubtful=row.get("doubtful"),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 Lived: TypeAlias = "str | Mapping[str, Any] | None"
 """A moment of an episode, told to a model with a memory: None, it was asked; words, it did that; a state, it went on in that world."""
 Role = Literal["system", "user", "assistant", "tool"]
-FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
+FinishReason = Literal["stop", "length", "tool_calls", "cancelled", "doubt"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +89,9 @@ class Limits:
         seed: passed on where the model takes one.
         idempotency_key: the same for every attempt of one journalled call, so that a server that knows it bills once. Our own
             engine makes a seed of it where none is given.
+        stop_below: end an answer, with finish reason "doubt", where the mean confidence of its last `stop_window` tokens sinks below this
+            (DeepConf online). Our own engine does so token by token; who cannot leaves it out and gives whole answers.
+        reflect: a word to force behind steps that lost confidence (SelfStepConf), "" for none; likewise.
     """
 
     max_tokens: int = 1024
@@ -99,6 +102,9 @@ class Limits:
     top_logprobs: int = 0
     timeout_s: float = 120.0
     idempotency_key: str = ""
+    stop_below: float | None = None
+    stop_window: int = 2048
+    reflect: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +149,8 @@ class Completion:
         choice_probability: of the answer among all that could be said, where that was a list of choices; at temperature 1. `logprobs` are
             the model's own, over its whole vocabulary.
         success_chance: the stated probability that the goal will be met, calibrated; None where the model states none.
+        signals: other numbers of the model's about its answer, by name, for the confidence record.
+        vote: where several samples were taken and this one was chosen, how; plain JSON for the journal.
     """
 
     text: str
@@ -157,6 +165,8 @@ class Completion:
     model: str = ""
     choice_probability: float | None = None
     success_chance: float | None = None
+    signals: Mapping[str, float] = field(default_factory=dict)
+    vote: Mapping[str, Any] | None = None
 
     @property
     def text_only(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from overwinter.errors import BudgetExhausted, ModelError
 from overwinter.journal import Draft, Entry, Packer
+from overwinter.loop.confidence import record_of
 from overwinter.loop.memory.recall import before_step
 from overwinter.loop.memory.view import runtime_handle
 from overwinter.loop.model import Completion, Constraint, Limits, Model, View
@@ -209,8 +210,12 @@ def _completed(session: Session, view: View, completion: Completion, purpose: st
     }
     if completion.success_chance is not None:
         body["success_chance"] = completion.success_chance
+    if completion.vote is not None:
+        body["vote"] = dict(completion.vote)
     if completion.reasoning:
         body["reasoning"] = packer.text(completion.reasoning)
+    if purpose == ACTING:
+        body["confidence_record"] = record_of(session.parts, completion, body["calls"])
     tokens = token_record(completion, session.prompts)
     if tokens:
         body["tokens"] = packer.json(tokens)

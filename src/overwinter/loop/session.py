@@ -12,6 +12,7 @@ from overwinter.errors import BudgetExhausted, LeaseLost, OverwinterError, Store
 from overwinter.journal import ERASED, Draft, Entry, Lease, Packer, Store, unpack_json
 from overwinter.journal.canonical import canonical, parse_object
 from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
+from overwinter.loop.confidence import Confidence
 from overwinter.loop.controls import CONTROLS
 from overwinter.loop.gates import Gates, speculative_rules
 from overwinter.loop.memory.recaller import Recaller
@@ -69,6 +70,7 @@ class Parts:
         search: how each decision is searched for; None for a run that takes the model's first answer.
         without: what a branch must not do first, where it may only choose: its siblings did.
         recaller: where recall looks; None opens the index of the run's namespace when it is needed.
+        confidence: calibrators of the run's scope.
     """
 
     model: Model
@@ -82,6 +84,7 @@ class Parts:
     recaller: Recaller | None = None
     search: SearchSettings | None = None
     without: tuple[str, ...] = ()
+    confidence: Confidence = field(default_factory=Confidence)
 
     def __post_init__(self) -> None:
         shared = sorted(name for name in self.controls if name in self.toolbox)
@@ -187,7 +190,8 @@ class Session:
 
             namespace = namespace_of(self.store, self.run)
             if namespace is not None:
-                self.parts.recaller = open_recaller(self.store, namespace, self.parts.memory.embedder)
+                models = self.parts.memory.embedder, self.parts.memory.previous_embedder
+                self.parts.recaller = open_recaller(self.store, namespace, *models)
         return self.parts.recaller
 
     @property

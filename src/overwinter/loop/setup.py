@@ -6,7 +6,8 @@ journal (and the secrets, which never enter it).
      "tools": {"files": {"root": "work", "write": true}, "mcp": [{"name": "time", "command": ["mcp-server-time"]}]},
      "gates": [{"decision": "ask", "tool": "act", "consequential": true}],
      "pace": {"max_tokens": 512},
-     "memory": {"namespace": "garden"}}
+     "memory": {"namespace": "garden"},
+     "recall": {"samples": 8}}
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 from overwinter.errors import ToolError, UsageError
 from overwinter.journal.canonical import canonical, digest
+from overwinter.loop.confidence import build_confidence
 from overwinter.loop.controls import CONTROLS
 from overwinter.loop.gates import Gates, parse_rules
 from overwinter.loop.memory.settings import parse_memory
@@ -46,6 +48,8 @@ SETUP_FIELDS = frozenset(
         "memory",
         "search",
         "branch",
+        "confidence",
+        "recall",
     }
 )
 
@@ -61,6 +65,8 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
             "this is a response of the server, not a run of the loop",
             "start `overwinter serve` with this store: it goes on with what is unfinished",
         )
+    if "bench" in setup:
+        raise UsageError("this is a benchmark, not a run of the loop", "go on with `overwinter bench resume RUN`")
     check_fields(setup)
     if "code" in setup:
         raise UsageError(
@@ -76,6 +82,7 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
     memory = parse_memory(setup["memory"]) if "memory" in setup else None
     # A branch looks ahead for somebody else's search and begins none of its own.
     search = parse_search(setup["search"]) if "search" in setup and not setup.get("speculative") else None
+    confidence = build_confidence(setup.get("confidence", {}), setup["model"])
     gates, pace = Gates(rules=parse_rules(setup.get("gates", ()))), build_pace(setup.get("pace", {}))
     with ExitStack() as stack:
         # What holds a process or a connection comes last, and is given back if something after it cannot be built.
@@ -84,6 +91,8 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
             check_imagination(world.world)
         model = build_model(setup["model"], world)
         stack.callback(model.close)
+        if "recall" in setup:
+            model, pace = _recalling(model, pace, setup["recall"])
         judge = build_model(setup["judge"], None) if setup.get("judge") else None
         if judge is not None:
             stack.callback(judge.close)
@@ -105,9 +114,18 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
             memory=memory,
             search=search,
             without=tuple(setup.get("branch", {}).get("without", ())),
+            confidence=confidence,
         )
         stack.pop_all()
     return parts
+
+
+def _recalling(model: Model, pace: Pace, raw: Any) -> tuple[Model, Pace]:
+    """The actor as a vote of its chains, each of which may be as long as the one answer would have been."""
+    from overwinter.loop.recall import RecallingModel, parse_recall
+
+    settings = parse_recall(raw)
+    return RecallingModel(model, settings), dataclasses.replace(pace, max_tokens=pace.max_tokens * settings.samples)
 
 
 def check_fields(setup: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from overwinter.journal.canonical import canonical, digest
 from overwinter.journal.tombstone import kind_of
 from overwinter.loop.stall import HISTORY, Turn
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 ACTING, JUDGING = "act", "judge"
 """What a sample is for: the actor's next step, or a checker's finding (then the criterion's id follows, after a colon)."""
 CHECK_SOURCE = "check "
@@ -99,6 +99,7 @@ class RunState:
     Attributes:
         head_seq, head_hash, time_us: of the last entry applied.
         sample: an unanswered sample.intent, or None.
+        calibrated: what a calibrator made of the last completion's signals: probability by what it is of.
         completion: the last completion; `calls` are those of its tool calls that have no receipt yet.
         items: entries a view can still show, ascending: those after the last compaction.
         compacted: the last compaction entry, or None.
@@ -135,6 +136,7 @@ class RunState:
     completion: int | None = None
     confidence: float | None = None
     success_chance: float | None = None
+    calibrated: dict[str, float] = field(default_factory=dict)
     calls: list[OpenCall] = field(default_factory=list)
     intent_reserve: dict[str, int] = field(default_factory=dict)
     intent_time_us: int = 0
@@ -257,6 +259,8 @@ def _sample_completion(state: RunState, entry: Entry) -> None:
         return
     state.completion, state.confidence = entry.seq, entry.body.get("confidence")
     state.success_chance = entry.body.get("success_chance")
+    found = entry.body.get("confidence_record", {}).get("calibrated", {})
+    state.calibrated = {of: each["value"] for of, each in found.items()}
     state.calls = [
         OpenCall(id=call["id"], tool=call["tool"], arguments=call["arguments"]) for call in entry.body["calls"]
     ]

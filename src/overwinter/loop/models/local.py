@@ -217,6 +217,8 @@ class LocalModel:
 
     def _request(self, prompt: Sequence[int], compiled: Compiled | None, limits: Limits, number: int) -> Request:
         from overwinter.engine import Request, SamplingParams
+        from overwinter.engine.sampling import MAX_TOP_LOGPROBS
+        from overwinter.engine.watching import Reflect, StopBelow
 
         return Request(
             prompt_ids=tuple(prompt),
@@ -233,6 +235,13 @@ class LocalModel:
             constraint=compiled,
             logprobs=limits.top_logprobs,
             exit_threshold=self.config.exit_threshold,
+            stop_below=None
+            if limits.stop_below is None
+            else StopBelow(at=limits.stop_below, window=limits.stop_window, k=limits.top_logprobs or MAX_TOP_LOGPROBS),
+            # A constraint says itself what comes next.
+            reflect=Reflect(ids=tuple(self._answer_ids(limits.reflect)))
+            if limits.reflect and compiled is None
+            else None,
             timeout_s=limits.timeout_s if math.isfinite(limits.timeout_s) else None,
         )
 
@@ -243,7 +252,7 @@ class LocalModel:
                 f" {len(result.output_ids)} of up to {limits.max_tokens} tokens",
                 "give questions more time (pace.sample_timeout_s), or ask for fewer tokens (pace.max_tokens)",
             )
-        if result.finish not in ("stop", "length"):
+        if result.finish not in ("stop", "length", "doubt"):
             raise ModelError(
                 f"{self.name} could not go on after {len(result.output_ids)} tokens: {result.problem or result.finish}",
                 "check the weights with `overwinter model info`, and the constraint",
@@ -261,7 +270,7 @@ class LocalModel:
             prompt_token_ids=result.prompt_ids,
             logprobs=tuple(_number(each) for each in result.logprobs),
             top_logprobs=tuple(self._alternatives(each) for each in result.logprobs if each.top),
-            finish_reason="stop" if result.finish == "stop" else "length",
+            finish_reason=result.finish if result.finish in ("stop", "doubt") else "length",
             usage=Usage(
                 prompt_tokens=len(result.prompt_ids)
                 if number == 0

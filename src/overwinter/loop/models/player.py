@@ -59,6 +59,15 @@ class _Among:
         """Of what was drawn, at temperature 1."""
         return math.exp(sum(float(row[token]) for row, token in zip(self._rows, ids, strict=False)))
 
+    def shape(self) -> dict[str, float]:
+        """Of the first token's distribution, at temperature 1: its entropy in nats, and the lead of the likeliest over the next."""
+        if not self._rows:
+            return {}
+        chances = self._rows[0].exp()
+        first, second = chances.topk(2).values.tolist()
+        entropy = -float((chances * self._rows[0]).nan_to_num(0.0).sum())
+        return {"choice_entropy": entropy, "choice_lead": first - second}
+
 
 class PlayerModel:
     """Plays a world by a small decoder. Keeps the notes of one episode; `catch_up` writes them anew after a resume.
@@ -174,7 +183,7 @@ class PlayerModel:
         chance = self._chance(*bets) if bets else None
         self._pending = results[0].text
         return [
-            self._completion(result, number, chance, each.probability(result.output_ids))
+            self._completion(result, number, chance, each)
             for number, (result, each) in enumerate(zip(results, heard, strict=True))
         ]
 
@@ -239,7 +248,7 @@ class PlayerModel:
         good, bad = (sum(row.logprob or 0.0 for row in bet.prompt_logprobs) for bet in (well, badly))
         return self.card.calibrated(good - bad)
 
-    def _completion(self, result: Result, number: int, chance: float | None, probability: float) -> Completion:
+    def _completion(self, result: Result, number: int, chance: float | None, heard: _Among) -> Completion:
         if result.finish not in ("stop", "length"):
             raise ModelError(
                 f"{self.name} could not go on: {result.problem or result.finish}",
@@ -250,8 +259,9 @@ class PlayerModel:
             token_ids=result.output_ids,
             prompt_token_ids=result.prompt_ids,
             logprobs=tuple(row.logprob or 0.0 for row in result.logprobs),
-            choice_probability=probability,
+            choice_probability=heard.probability(result.output_ids),
             success_chance=chance,
+            signals=heard.shape(),
             usage=Usage(
                 prompt_tokens=len(result.prompt_ids) if number == 0 else 0,
                 completion_tokens=len(result.output_ids),

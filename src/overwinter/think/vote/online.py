@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from overwinter.errors import UsageError
+from overwinter.think.vote.ballot import Ballot, Outcome, weighted
 
 WARM_UP = 32
 MAX_STOPPED = 0.8
@@ -126,3 +127,134 @@ def leader_may_change(votes: Mapping[str, int], left: int, *, draws: int = 2000,
             final[place] += 1
         changed += max(final[1:]) >= final[0]
     return changed / draws
+
+
+# Asking until the answer is settled
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trace:
+    """One sample, whole or stopped.
+
+    Attributes:
+        answer: in normal form; None where none could be read.
+        lowest: its smallest window mean. confidence: what it votes with, not negative.
+        tokens: what it cost. stopped: it was ended below the bar, and has no say.
+    """
+
+    answer: str | None
+    lowest: float
+    confidence: float
+    tokens: int
+    stopped: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """How long to go on.
+
+    Attributes:
+        warm_up: whole traces from which the bar is taken. most: traces at most, those included.
+        keep: share of traces that the bar lets through; 0.1 is DeepConf's "low", 0.9 its "high".
+        at_once: traces that are drawn together after the warm-up.
+        consensus: part of the weight with which the leader has won. may_change: chance of losing the lead in what is left, below which
+            nobody need be asked any more.
+    """
+
+    warm_up: int = WARM_UP
+    most: int = 256
+    keep: float = 0.1
+    at_once: int = 8
+    consensus: float = 0.95
+    may_change: float = 0.05
+    max_stopped: float = MAX_STOPPED
+    finish_anyway: float = FINISH_ANYWAY
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.warm_up <= self.most or self.at_once < 1:
+            raise UsageError(
+                f"a warm-up of {self.warm_up} out of {self.most} traces, {self.at_once} at once",
+                "give at least two, no more than all, and at least one at once",
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settled:
+    """What came of it.
+
+    Attributes:
+        why: "consensus", "settled" (the lead can hardly change any more) or "budget".
+        audited: traces below the bar that were finished all the same; of them, `audited_agree` gave the winner's answer. That of
+            those which were stopped is not known, and this is its measure.
+    """
+
+    outcome: Outcome
+    bar: float
+    traces: tuple[Trace, ...]
+    why: str
+    audited: int
+    audited_agree: int
+
+    @property
+    def tokens(self) -> int:
+        return sum(trace.tokens for trace in self.traces)
+
+    @property
+    def stopped(self) -> int:
+        return sum(trace.stopped for trace in self.traces)
+
+
+Draw = Callable[[Sequence[float | None]], Sequence[Trace]]
+"""Draw one trace for each bar; None lets it go to its end."""
+
+
+def ask_until_settled(draw: Draw, plan: Plan) -> Settled:
+    """DeepConf online (arXiv 2508.15260): whole traces for a bar, then traces that are stopped below it, until the vote is settled.
+
+    Warm-up traces below the bar have no say either, nor do those that were finished to be audited: a filter must not depend on when a
+    trace was drawn.
+    """
+    traces = list(draw([None] * plan.warm_up))
+    at = bar([trace.lowest for trace in traces], plan.keep, seed=plan.seed)
+    watchman = Watchman(at=at, window=1, max_stopped=plan.max_stopped, finish_anyway=plan.finish_anyway, seed=plan.seed)
+    while True:
+        outcome = _vote(traces, at)
+        why = _settled(outcome, traces, at, plan)
+        if why:
+            break
+        watches = [watchman.watch() for _ in range(min(plan.at_once, plan.most - len(traces)))]
+        new = draw([None if watch.exempt else at for watch in watches])
+        for trace in new:
+            watchman.stopped += trace.stopped
+        traces += new
+    audited = [trace for trace in traces if not trace.stopped and trace.lowest < at]
+    agree = sum(trace.answer == outcome.answer for trace in audited)
+    return Settled(outcome=outcome, bar=at, traces=tuple(traces), why=why, audited=len(audited), audited_agree=agree)
+
+
+def _voters(traces: Sequence[Trace], at: float) -> list[Ballot]:
+    return [
+        Ballot(answer=trace.answer, confidence=trace.confidence, tokens=trace.tokens)
+        for trace in traces
+        if not trace.stopped and trace.lowest >= at
+    ]
+
+
+def _vote(traces: Sequence[Trace], at: float) -> Outcome:
+    return weighted(_voters(traces, at), rule="online")
+
+
+def _settled(outcome: Outcome, traces: Sequence[Trace], at: float, plan: Plan) -> str:
+    left = plan.most - len(traces)
+    if left <= 0:
+        return "budget"
+    votes: dict[str, int] = {}
+    for ballot in _voters(traces, at):
+        if ballot.answer is not None:
+            votes[ballot.answer] = votes.get(ballot.answer, 0) + 1
+    if sum(votes.values()) >= 2 and outcome.share >= plan.consensus:
+        return "consensus"
+    # Of what is drawn, only the share that the bar keeps votes.
+    due = math.ceil(left * sum(votes.values()) / len(traces))
+    return "settled" if leader_may_change(votes, due, seed=plan.seed) < plan.may_change else ""

@@ -30,7 +30,7 @@ from overwinter.loop.memory.tools import controls_with
 from overwinter.loop.model import Model
 from overwinter.loop.session import Pace, Parts
 from overwinter.loop.world import WorldSession, open_world_session
-from overwinter.think.search.settings import parse_search
+from overwinter.think.search.settings import SearchSettings, parse_search
 from overwinter.tools import Effect, Tool, Toolbox
 from overwinter.worlds.imagination import check_imagination
 
@@ -80,15 +80,12 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
     if unknown:
         raise UsageError(f"unknown controls {unknown}", f"use: {', '.join(CONTROLS)}")
     memory = parse_memory(setup["memory"]) if "memory" in setup else None
-    # A branch looks ahead for somebody else's search and begins none of its own.
-    search = parse_search(setup["search"]) if "search" in setup and not setup.get("speculative") else None
     confidence = build_confidence(setup.get("confidence", {}), setup["model"])
     gates, pace = Gates(rules=parse_rules(setup.get("gates", ()))), build_pace(setup.get("pace", {}))
     with ExitStack() as stack:
         # What holds a process or a connection comes last, and is given back if something after it cannot be built.
         world = open_world_session(setup["world"]) if setup.get("world") else None
-        if search is not None and world is not None:
-            check_imagination(world.world)
+        search = _search(setup, world)
         model = build_model(setup["model"], world)
         stack.callback(model.close)
         if "recall" in setup:
@@ -126,6 +123,15 @@ def _recalling(model: Model, pace: Pace, raw: Any) -> tuple[Model, Pace]:
 
     settings = parse_recall(raw)
     return RecallingModel(model, settings), dataclasses.replace(pace, max_tokens=pace.max_tokens * settings.samples)
+
+
+def _search(setup: Mapping[str, Any], world: WorldSession | None) -> SearchSettings | None:
+    """A branch looks ahead for somebody else's search and begins none of its own."""
+    if "search" not in setup or setup.get("speculative"):
+        return None
+    if world is not None:
+        check_imagination(world.world)
+    return parse_search(setup["search"])
 
 
 def check_fields(setup: Mapping[str, Any]) -> None:

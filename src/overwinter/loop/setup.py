@@ -60,21 +60,7 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
     Raises:
         UsageError, ToolError: a part is unknown, misspelt or not installed.
     """
-    if "response" in setup:
-        raise UsageError(
-            "this is a response of the server, not a run of the loop",
-            "start `overwinter serve` with this store: it goes on with what is unfinished",
-        )
-    if "bench" in setup:
-        raise UsageError("this is a benchmark, not a run of the loop", "go on with `overwinter bench resume RUN`")
-    check_fields(setup)
-    if "code" in setup:
-        raise UsageError(
-            "this run was started from Python code with parts of its own",
-            "resume it there: Run.open(store, name, parts=…)",
-        )
-    if not isinstance(setup.get("model"), Mapping):
-        raise UsageError("the setup names no model", 'give one, as {"model": {"kind": "endpoint", …}}')
+    _refuse_strangers(setup)
     names = setup.get("controls", list(CONTROLS))
     unknown = sorted(set(names) - CONTROLS.keys())
     if unknown:
@@ -115,6 +101,25 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
         )
         stack.pop_all()
     return parts
+
+
+def _refuse_strangers(setup: Mapping[str, Any]) -> None:
+    """What is no setup of a run of the loop, or lacks a model."""
+    if "response" in setup:
+        raise UsageError(
+            "this is a response of the server, not a run of the loop",
+            "start `overwinter serve` with this store: it goes on with what is unfinished",
+        )
+    if "bench" in setup:
+        raise UsageError("this is a benchmark, not a run of the loop", "go on with `overwinter bench resume RUN`")
+    check_fields(setup)
+    if "code" in setup:
+        raise UsageError(
+            "this run was started from Python code with parts of its own",
+            "resume it there: Run.open(store, name, parts=…)",
+        )
+    if not isinstance(setup.get("model"), Mapping):
+        raise UsageError("the setup names no model", 'give one, as {"model": {"kind": "endpoint", …}}')
 
 
 def _recalling(model: Model, pace: Pace, raw: Any) -> tuple[Model, Pace]:

@@ -268,8 +268,9 @@ def _forks(run: Any, store: Any) -> list[str]:
     for number in range(count):
         about = {"node": number, "of": 0, "repeat": None, "own": False, "scenario": None, "without": []}
         began = time.perf_counter()
-        make_branch(store, name=f"{run.name}-q{number}", parent=run.state, setup={"branch": about}, caps=None)
-        with open_branch(run.session, f"{run.name}-q{number}", "outcome", seat_of(run.session)):
+        name = f"{run.name}-q{number}"
+        lease = make_branch(store, name=name, parent=run.state, setup={"branch": about}, caps=None)
+        with open_branch(run.session, name, "outcome", seat_of(run.session), lease):
             quick.append(time.perf_counter() - began)
     for number in range(3):
         began = time.perf_counter()

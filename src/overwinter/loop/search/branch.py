@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from overwinter.errors import UsageError
-from overwinter.journal import Draft, Entry, NewRun, RunInfo, Store
+from overwinter.journal import Draft, Lease, NewRun, RunInfo, Store
 from overwinter.journal.lease import DEFAULT_TTL_S, this_owner
 from overwinter.journal.store import BRANCH_TITLE
 from overwinter.loop.gates import Gates, speculative_rules
@@ -72,8 +72,8 @@ def copied(seat: Seat) -> Seat:
 
 def make_branch(
     store: Store, *, name: str, parent: RunState, setup: Mapping[str, Any], caps: Mapping[str, int] | None
-) -> Entry:
-    """Create the fork and write its first entry.
+) -> Lease:
+    """Create the fork and write its first entry; the lease to go on with.
 
     Raises:
         UsageError: the name is taken by a run that has entries.
@@ -99,9 +99,11 @@ def make_branch(
     }
     lease = store.acquire(name, this_owner(), DEFAULT_TTL_S, take_over=True)
     try:
-        return store.append(name, [Draft(kind="run.forked", body=body)], fence=lease.fence)[0]
-    finally:
+        store.append(name, [Draft(kind="run.forked", body=body)], fence=lease.fence)
+    except BaseException:
         store.release(lease)
+        raise
+    return lease
 
 
 def _unborn(store: Store, name: str) -> RunInfo | None:
@@ -114,15 +116,18 @@ def _unborn(store: Store, name: str) -> RunInfo | None:
     return info if info.unborn else None
 
 
-def open_branch(session: Session, name: str, critic: str, seat: Seat | None) -> BranchSession:
+def open_branch(
+    session: Session, name: str, critic: str, seat: Seat | None, lease: Lease | None = None
+) -> BranchSession:
     """Become the writer of a branch that exists.
 
     Args:
         session: of the run that searches: its tools, gates and pace are the branch's too.
         seat: where its parent stands, if the branch has nothing but its first entry; None reads all of it from the journal.
+        lease: of the branch, if this process has it: every lease taken and given back is a write that waits for the disk.
     """
     store = session.store
-    lease = store.acquire(name, this_owner(), DEFAULT_TTL_S, take_over=True)
+    lease = lease or store.acquire(name, this_owner(), DEFAULT_TTL_S, take_over=True)
     try:
         if seat is not None:
             place = copied(seat)

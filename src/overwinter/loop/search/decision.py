@@ -218,13 +218,13 @@ class Search:
             scored = scored_entry(self.store, name)
             if scored is not None:
                 return scored
-            seat = None  # its process was killed in it
+            seat, lease = None, None  # its process was killed in it
         else:
             state = self._parent_state(about, parent)
             caps = {"tokens": self.began.body["tokens"]} if number == ROOT else None
-            make_branch(self.store, name=name, parent=state, setup={"branch": about}, caps=caps)
+            lease = make_branch(self.store, name=name, parent=state, setup={"branch": about}, caps=caps)
             seat = parent
-        branch = open_branch(self.session, name, self.critic, seat)
+        branch = open_branch(self.session, name, self.critic, seat, lease)
         with branch:
             return self._score(branch, number)
 

@@ -4,7 +4,7 @@
 
 One decision is drawn from each season of the bundled model, on seeds that it was not trained on, among those where it is less than 90 %
 sure. Its likeliest first steps (at most four, of at least 3 %) are each played to the end of the season by the model itself, in the same
-imagined worlds. A row holds the scores, the decisions it took, and the model's stated chance on the way. Rows are appended as they are made;
+imagined worlds. A row holds the scores, the decisions it took, and the stated chance on the way. Rows are appended as they are made;
 a second start goes on.
 """
 

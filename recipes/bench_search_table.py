@@ -2,9 +2,10 @@
 
     python recipes/bench_search_table.py --out out/search.jsonl --states 60 --scenarios 24
 
-One decision is drawn from each held-out season of the bundled model, among those where it is less than 90 % sure. Its likeliest first
-steps (at most four, of at least 3 %) are each played to the end of the season by the model itself, in the same imagined worlds. A row holds
-the scores, the decisions it took, and the model's stated chance on the way. Rows are appended as they are made; a second start goes on.
+One decision is drawn from each season of the bundled model, on seeds that it was not trained on, among those where it is less than 90 %
+sure. Its likeliest first steps (at most four, of at least 3 %) are each played to the end of the season by the model itself, in the same
+imagined worlds. A row holds the scores, the decisions it took, and the stated chance on the way. Rows are appended as they are made;
+a second start goes on.
 """
 
 from __future__ import annotations

@@ -86,10 +86,10 @@ def test_what_comes_next(fields: dict[str, Any], at: Circumstances, expected: Ne
 
 
 def test_each_action_waits_or_is_done() -> None:
-    from overwinter.loop.step import _DO
+    from overwinter.loop.step import DO
 
-    assert WAITS.keys() | _DO.keys() | {Next.NOTHING} == set(Next)
-    assert not WAITS.keys() & _DO.keys()
+    assert WAITS.keys() | DO.keys() | {Next.NOTHING} == set(Next)
+    assert not WAITS.keys() & DO.keys()
 
 
 REPLIES: list[Any] = [

@@ -18,6 +18,7 @@ settings.register_profile("overwinter", deadline=None)
 settings.load_profile("overwinter")
 
 pytest.register_assert_rewrite(
+    "bench_kit",
     "conformance",
     "conformance_budgets",
     "conformance_crashes",

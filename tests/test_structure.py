@@ -29,6 +29,7 @@ MAY_IMPORT = {
 
 ADAPTERS = {
     "loop/models/local.py": {"model", "engine"},  # makes an engine a `Model` of the loop
+    "loop/models/embedding.py": {"model", "engine"},  # makes a decoder an embedder of memory
     "loop/models/player.py": {"engine"},  # the same for models that play from a page of notes
 }
 """Single files that join two sides, and what they alone may import beside their package's row."""

@@ -46,6 +46,8 @@ class MemoryDefaults(BaseModel):
     namespace: str = Field(default="default", pattern=r"^[\w-][\w.-]{0,89}$")
     embedder: str = ""
     """Empty: words only."""
+    previous_embedder: str = ""
+    """The embedder before it: its vectors answer until the new ones are complete."""
     core: bool = True
     repeats: bool = True
     tools: list[str] | None = None
@@ -252,8 +254,11 @@ def _with_paths_from(folder: Path, table: dict[str, Any]) -> dict[str, Any]:
     memory, confidence = table.get("memory"), table.get("confidence")
     if isinstance(confidence, dict) and isinstance(confidence.get("calibrator"), str):
         confidence["calibrator"] = str(folder / Path(confidence["calibrator"]).expanduser())
-    if isinstance(memory, dict) and str(memory.get("embedder", "")).startswith("minilm:"):
-        memory["embedder"] = f"minilm:{folder / Path(memory['embedder'].removeprefix('minilm:')).expanduser()}"
+    if isinstance(memory, dict):
+        for name in ("embedder", "previous_embedder"):
+            kind, _, place = str(memory.get(name, "")).partition(":")
+            if kind in ("minilm", "engine") and place:
+                memory[name] = f"{kind}:{folder / Path(place).expanduser()}"
     if isinstance(tools, dict):
         for settings in tools.values():
             if isinstance(settings, dict) and isinstance(settings.get("root"), str):

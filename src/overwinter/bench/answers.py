@@ -53,6 +53,8 @@ class Answer:
         text: what was said, where it was kept.
         slices: facts to report by: specialty, difficulty, modality, turn …
         entry: RUN#SEQ of the completion.
+        value: a figure on a scale of its own, as a world's score.
+        turns: of a dialogue, where it stood after each turn: turn, information (0..1), act, stated, correct, modality.
     """
 
     item: str
@@ -69,6 +71,8 @@ class Answer:
     text: str = ""
     slices: Mapping[str, str] = field(default_factory=dict)
     entry: str = ""
+    value: float | None = None
+    turns: Sequence[Mapping[str, Any]] = ()
 
     @property
     def tokens(self) -> int:
@@ -159,10 +163,12 @@ def lines_of(header: Header, answers: Iterable[Answer]) -> Iterator[str]:
         kept = {
             k: dict(v) if isinstance(v, Mapping) else v
             for k, v in row.items()
-            if v not in (None, "", 0, 0.0, {}) or k == "item"
+            if v not in (None, "", 0, 0.0, {}, ()) or k == "item"
         }
-        if answer.correct is not None:
-            kept["correct"] = answer.correct
+        for name in ("correct", "value"):
+            # Nought is a score, not a default.
+            if getattr(answer, name) is not None:
+                kept[name] = getattr(answer, name)
         if answer.status == "ok":
             kept.pop("status")
         yield json.dumps(kept, ensure_ascii=False)
@@ -214,6 +220,7 @@ def _answer(path: Path, number: int, row: dict[str, Any]) -> Answer:
         raise _bad(path, number, "has a confidence that is neither a number nor an object of numbers")
     if row.get("answer") is not None:
         row["answer"] = str(row["answer"])
+    row["turns"] = tuple(row.get("turns", ()))
     return Answer(**row)
 
 
@@ -259,6 +266,8 @@ def with_agreement(recording: Recording) -> Recording:
                 confidence={"agreement": len(modal) / len(answers)},
                 tokens_in=sum(each.tokens_in for each in answers),
                 tokens_out=sum(each.tokens_out for each in answers),
+                tool_calls=sum(each.tool_calls for each in answers),
+                micro_usd=sum(each.micro_usd for each in answers),
                 seconds=sum(each.seconds for each in answers),
                 slices=modal[0].slices,
             )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
-from overwinter.bench import statistics
+from overwinter.bench import curves, statistics
 from overwinter.bench.answers import Answer, Recording, one_per_item, scored_pairs, with_agreement
 from overwinter.errors import UsageError
 from overwinter.think.confidence import metrics
@@ -58,15 +58,27 @@ def summarise(
         "modal": estimate([a for a in agreement.answers if a.correct is not None]) if agreement is not None else None,
         "calibration": calibration,
         "cost": cost(scored),
+        "budget": curves.budget(recording),
+        "dialogues": curves.dialogues(scored),
+        "value": _value(scored),
         "slices": slices(scored),
     }
+
+
+def _value(scored: Sequence[Answer]) -> dict[str, Any] | None:
+    """Of figures on a scale of their own; None without them."""
+    kept = [answer for answer in scored if answer.value is not None]
+    if len({answer.item for answer in kept}) < 2:
+        return None
+    return asdict(statistics.mean([answer.value or 0.0 for answer in kept], [answer.item for answer in kept]))
 
 
 def estimate(scored: Sequence[Answer]) -> dict[str, Any] | None:
     """Score over questions with its interval; None for fewer than two questions."""
     if len({answer.item for answer in scored}) < 2:
         return None
-    return asdict(statistics.mean([answer.correct or 0.0 for answer in scored], [answer.item for answer in scored]))
+    made = statistics.mean([answer.correct or 0.0 for answer in scored], [answer.item for answer in scored])
+    return asdict(replace(made, low=max(made.low, 0.0), high=min(made.high, 1.0)))
 
 
 def calibrated(recording: Recording, signal: str, *, draws: int) -> dict[str, Any]:
@@ -134,7 +146,7 @@ def cost(scored: Sequence[Answer]) -> dict[str, Any]:
 
 
 def slices(scored: Sequence[Answer]) -> dict[str, dict[str, Any]]:
-    """Score by each value of each slice, largest first."""
+    """Score by each value of each slice, largest first; whole numbers in their order."""
     groups: dict[str, dict[str, list[Answer]]] = defaultdict(lambda: defaultdict(list))
     for answer in scored:
         for name, value in answer.slices.items():
@@ -142,7 +154,8 @@ def slices(scored: Sequence[Answer]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for name, values in sorted(groups.items()):
         rows = {}
-        for value, answers in sorted(values.items(), key=lambda pair: -len(pair[1])):
+        numbers = all(value.isdigit() for value in values)
+        for value, answers in sorted(values.items(), key=lambda pair: int(pair[0]) if numbers else -len(pair[1])):
             enough = len({answer.item for answer in answers}) >= MIN_SLICE
             rows[value] = estimate(answers) if enough else {"questions": len({answer.item for answer in answers})}
         found[name] = rows

@@ -62,8 +62,8 @@ def by_question(scores: ArrayLike, questions: Sequence[object] | None = None) ->
 
 
 def mean(scores: ArrayLike, questions: Sequence[object] | None = None) -> Estimate:
-    """Mean over repeats first, then over questions, with an interval that fits the data: Wilson for one sample of 0 or 1 each,
-    Student's t else."""
+    """Mean over repeats first, then over questions, with an interval that fits the data: Wilson where every question is wholly right or
+    wholly wrong (Student's t would be sure of a score of 0 or 1), Student's t else."""
     means, counts, variance = by_question(scores, questions)
     count = len(means)
     value = float(means.mean())
@@ -71,7 +71,7 @@ def mean(scores: ArrayLike, questions: Sequence[object] | None = None) -> Estima
     repeated = counts > 1
     within = float(variance[repeated].mean()) if repeated.any() else 0.0
     error = math.sqrt(between / count)
-    if np.all(counts == 1) and np.all((means == 0) | (means == 1)):
+    if np.all((means == 0) | (means == 1)):
         low, high = wilson(round(means.sum()), count)
         method = "wilson"
     elif count > 1:

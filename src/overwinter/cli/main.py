@@ -15,8 +15,10 @@ from typing import Annotated
 import typer
 
 from overwinter.cli.answers import approve, deny, send, stop
+from overwinter.cli.benching import COMMANDS as BENCH_COMMANDS
+from overwinter.cli.benching import bench_app
 from overwinter.cli.branching import fork, replay
-from overwinter.cli.calibrating import calibration
+from overwinter.cli.checking import check
 from overwinter.cli.crediting import credit
 from overwinter.cli.flags import takes_groups
 from overwinter.cli.forgetting import core, erase, export, grant, import_, policy, write
@@ -24,7 +26,9 @@ from overwinter.cli.generating import generate
 from overwinter.cli.learning import learn
 from overwinter.cli.looking import log, ls, why
 from overwinter.cli.models import bench, convert, info
-from overwinter.cli.remembering import check, diff, rebuild, search, show, stats, timeline
+from overwinter.cli.refitting import refit, vectors
+from overwinter.cli.remembering import check as memory_check
+from overwinter.cli.remembering import diff, rebuild, search, show, stats, timeline
 from overwinter.cli.remembering import why as provenance
 from overwinter.cli.serving import serve
 from overwinter.cli.training import train
@@ -58,6 +62,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     send,
     stop,
     fork,
+    check,
     credit,
     learn,
     replay,
@@ -85,18 +90,22 @@ GROUPS: Mapping[str, tuple[Callable[..., None], ...]] = {
         grant,
         export,
         import_,
-        check,
+        memory_check,
         rebuild,
+        refit,
+        vectors,
     ),
     "model": (info, convert, bench),
-    "bench": (calibration,),
+    "bench": BENCH_COMMANDS,
 }
 _HELP = {
     "memory": "What runs have ever seen: found again, explained, kept or erased.",
     "model": "Model folders: look at one, convert it, measure it.",
-    "bench": "What runs and recorded answers are worth, with intervals.",
 }
 for _name, _commands in GROUPS.items():
+    if _name == "bench":
+        app.add_typer(bench_app, name=_name)
+        continue
     _group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_HELP[_name])
     for _command in _commands:
         _group.command(_command.__name__)(takes_groups(_command))

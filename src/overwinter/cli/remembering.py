@@ -76,11 +76,9 @@ def remembering(common: Common, whose: Whose | None = None, *, sync: bool = True
     with workplace(common) as at:
         own = at.namespace
         other = whose.namespace if whose is not None else None
-        embedder = embedder_of(at)
-        if other is not None and other != own:
-            memory = open_for(at.store, own, other, embedder=embedder)
-        else:
-            memory = Memory.open(at.store, own, embedder=embedder)
+        models = embedders_of(at)
+        foreign = other is not None and other != own
+        memory = open_for(at.store, own, other or own, **models) if foreign else Memory.open(at.store, own, **models)
         progress = Progress("entries remembered")
         try:
             if sync:
@@ -94,14 +92,15 @@ def remembering(common: Common, whose: Whose | None = None, *, sync: bool = True
             memory.close()
 
 
-def embedder_of(at: Workplace) -> Any:
-    """The embedder of the configuration; None for words only."""
-    spec = at.settings.memory.embedder
-    if not spec:
-        return None
-    from overwinter.memory.embed import open_embedder
+def embedders_of(at: Workplace) -> dict[str, Any]:
+    """The embedder of the configuration and the one before it; None for words only."""
+    from overwinter.loop.models.embedding import open_embedder
 
-    return open_embedder(spec)
+    settings = at.settings.memory
+    return {
+        "embedder": open_embedder(settings.embedder),
+        "previous": open_embedder(settings.previous_embedder),
+    }
 
 
 def search(

@@ -44,6 +44,16 @@ class Actor:
             "--window", metavar="TOKENS", min=200, help="Most it sees at once; default: what its context leaves."
         ),
     ] = None
+    recall: Annotated[
+        int | None,
+        typer.Option(
+            "--recall",
+            metavar="SAMPLES",
+            min=2,
+            max=64,
+            help="Sample each step so often, and take what those say whose facts hold against the view.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +191,8 @@ def make_plan(
     pace = {**settings.pace, **({"window_tokens": actor.window} if actor.window is not None else {})}
     if pace:
         setup["pace"] = pace
+    if actor.recall is not None:
+        setup["recall"] = {"samples": actor.recall}
     goal = _goal(text or world_goal, world_goal, settings, accepted, given_tools)
     return Plan(goal=goal, setup=setup, title=_title(text, setup))
 

@@ -110,9 +110,9 @@ class SampleCompletion(TypedDict):
     usage: dict[str, Any]
     model: str
     confidence: NotRequired[float | None]
-    success_chance: NotRequired[float]
-    """The stated probability that the goal will be met, where the model states one."""
+    success_chance: NotRequired[float]  # the stated probability that the goal will be met
     confidence_record: NotRequired[dict[str, Any]]  # versioned: think/confidence/record.py
+    vote: NotRequired[dict[str, Any]]  # how it was chosen among several samples: loop/recall
     purpose: NotRequired[str]
     settle: Settlement
 

@@ -148,6 +148,7 @@ class Completion:
             the model's own, over its whole vocabulary.
         success_chance: the stated probability that the goal will be met, calibrated; None where the model states none.
         signals: other numbers of the model's about its answer, by name, for the confidence record.
+        vote: where several samples were taken and this one was chosen, how; plain JSON for the journal.
     """
 
     text: str
@@ -163,6 +164,7 @@ class Completion:
     choice_probability: float | None = None
     success_chance: float | None = None
     signals: Mapping[str, float] = field(default_factory=dict)
+    vote: Mapping[str, Any] | None = None
 
     @property
     def text_only(self) -> bool:

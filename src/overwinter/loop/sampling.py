@@ -210,6 +210,8 @@ def _completed(session: Session, view: View, completion: Completion, purpose: st
     }
     if completion.success_chance is not None:
         body["success_chance"] = completion.success_chance
+    if completion.vote is not None:
+        body["vote"] = dict(completion.vote)
     if completion.reasoning:
         body["reasoning"] = packer.text(completion.reasoning)
     if purpose == ACTING:

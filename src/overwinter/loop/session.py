@@ -181,7 +181,8 @@ class Session:
 
             namespace = namespace_of(self.store, self.run)
             if namespace is not None:
-                self.parts.recaller = open_recaller(self.store, namespace, self.parts.memory.embedder)
+                models = self.parts.memory.embedder, self.parts.memory.previous_embedder
+                self.parts.recaller = open_recaller(self.store, namespace, *models)
         return self.parts.recaller
 
     @property

@@ -6,7 +6,8 @@ journal (and the secrets, which never enter it).
      "tools": {"files": {"root": "work", "write": true}, "mcp": [{"name": "time", "command": ["mcp-server-time"]}]},
      "gates": [{"decision": "ask", "tool": "act", "consequential": true}],
      "pace": {"max_tokens": 512},
-     "memory": {"namespace": "garden"}}
+     "memory": {"namespace": "garden"},
+     "recall": {"samples": 8}}
 """
 
 from __future__ import annotations
@@ -32,7 +33,20 @@ from overwinter.loop.world import WorldSession, open_world_session
 from overwinter.tools import Effect, Tool, Toolbox
 
 SETUP_FIELDS = frozenset(
-    {"model", "judge", "world", "tools", "gates", "pace", "speculative", "code", "controls", "memory", "confidence"}
+    {
+        "model",
+        "judge",
+        "world",
+        "tools",
+        "gates",
+        "pace",
+        "speculative",
+        "code",
+        "controls",
+        "memory",
+        "confidence",
+        "recall",
+    }
 )
 
 
@@ -47,6 +61,8 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
             "this is a response of the server, not a run of the loop",
             "start `overwinter serve` with this store: it goes on with what is unfinished",
         )
+    if "bench" in setup:
+        raise UsageError("this is a benchmark, not a run of the loop", "go on with `overwinter bench resume RUN`")
     check_fields(setup)
     if "code" in setup:
         raise UsageError(
@@ -67,6 +83,8 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
         world = open_world_session(setup["world"]) if setup.get("world") else None
         model = build_model(setup["model"], world)
         stack.callback(model.close)
+        if "recall" in setup:
+            model, pace = _recalling(model, pace, setup["recall"])
         judge = build_model(setup["judge"], None) if setup.get("judge") else None
         if judge is not None:
             stack.callback(judge.close)
@@ -90,6 +108,14 @@ def build_parts(setup: Mapping[str, Any]) -> Parts:
         )
         stack.pop_all()
     return parts
+
+
+def _recalling(model: Model, pace: Pace, raw: Any) -> tuple[Model, Pace]:
+    """The actor as a vote of its chains, each of which may be as long as the one answer would have been."""
+    from overwinter.loop.recall import RecallingModel, parse_recall
+
+    settings = parse_recall(raw)
+    return RecallingModel(model, settings), dataclasses.replace(pace, max_tokens=pace.max_tokens * settings.samples)
 
 
 def check_fields(setup: Mapping[str, Any]) -> None:

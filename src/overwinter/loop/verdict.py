@@ -2,7 +2,7 @@
 
 Each line of the acceptance list has a check (see `goal.Criterion`). All met: verified. One not met: rejected, and the actor
 goes on with the findings in view. None failed but some could not be checked: the run ends "finished, unverified", and says so.
-Every finding names the entries it rests on.
+Every finding names the entries it rests on. A report that the claim is made with must not contradict itself or the journal (`reported`).
 
 The claim is the intent of its checks. What a check has brought is journalled at once and read again after a crash; a check
 without a result is made again, which is harmless: tools that check are pure, commands run in the sandbox.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from overwinter.errors import ToolError
 from overwinter.journal import Draft, Entry, Packer, unpack
@@ -25,6 +25,9 @@ from overwinter.loop.state import CHECK_SOURCE, JUDGING
 from overwinter.loop.view import TURN_TOKENS, Measured, render, view_digest
 from overwinter.tools import Effect, ToolContext
 from overwinter.tools.fence import FENCE_RULE, fence
+
+if TYPE_CHECKING:
+    from overwinter.think.consistency import Finding as Contradiction
 
 VERIFIED, UNVERIFIED, REJECTED = "verified", "unverified", "rejected"
 EVIDENCE_ENTRIES = 40
@@ -72,6 +75,7 @@ def judge(session: Session) -> Iterator[Entry]:
         else:
             finding = Finding(id=criterion.id, met=None, entries=(), note="nobody was named who could check this")
         findings.append(finding)
+    findings += _by_report(session)
     yield from _conclude(session, findings, checker=_checker(goal))
 
 
@@ -102,6 +106,35 @@ def _conclude(session: Session, findings: list[Finding], checker: str) -> Iterat
         notes = "; ".join(f"{finding.id}: {finding.note}" for finding in findings) or "no acceptance list was given"
         drafts.append(Draft(kind="run.ended", body={"status": ended, "detail": notes, "verdict": verdict_seq}))
     yield from session.append(drafts)
+
+
+def _by_report(session: Session) -> list[Finding]:
+    """What contradicts itself or the journal in the report that the claim is made with; nothing where all is well or there is no report.
+
+    A report can take away from a verdict and never add to it. Where it can still be mended it is sent back; once the world is over, the
+    run ends unverified at best.
+    """
+    from overwinter.loop.reported import report_of
+
+    assert session.state.claim is not None
+    wrong = report_of(session.store, session.run, _entry(session, session.state.claim))
+    over = session.parts.world is not None and session.parts.world.done
+    met = False if not over and any(one.kind == "log" for one in wrong) else None
+    return [
+        Finding(
+            id="report",
+            met=met,
+            entries=_cited(session.state.claim, one),
+            note=f"{one.explanation}: “{one.second.text[:160]}”",
+        )
+        for one in wrong
+    ]
+
+
+def _cited(claim: int, wrong: Contradiction) -> tuple[int, ...]:
+    """The claim, and the entry of the evidence where that is another one."""
+    source = wrong.first.source.removeprefix("#").partition(" ")[0]
+    return (claim, int(source)) if source.isdigit() else (claim,)
 
 
 def _by_world(session: Session, criterion: Criterion) -> Finding:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-CLAIM_RULES = 1
+CLAIM_RULES = 2
 """Version of the rules that extract and settle claims."""
 
 

@@ -19,7 +19,6 @@ from datetime import UTC, datetime, timedelta
 from overwinter.memory.calendar import (
     DAY,
     DAYS,
-    NAMES,
     NUMBERS,
     ORDINALS,
     PARTS,
@@ -40,6 +39,7 @@ from overwinter.memory.calendar import (
     week_of,
     year_of,
 )
+from overwinter.memory.literals import Gate, bits_of, fold
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,12 +93,6 @@ _COUNTED = (
     r"|rows|entries)\b))"
 )
 
-_QUICK = re.compile(
-    r"\d{4}|\b\d{1,2}(?:st|nd|rd|th)?\s+(?:of\s+)?[a-z]{3}|\bago\b|day\b|week|month|year|quarter|\bQ[1-4]\b|hour|minute"
-    r"|morrow|tonight|morning"
-    r"|afternoon|evening|night|spring|summer|autumn|fall|winter|decade|" + "|".join(rf"\b{name[:3]}" for name in NAMES),
-    re.IGNORECASE,
-)
 _AHEAD = re.compile(
     r"\b(?:will|shall|won't|going to|due|by|deadline|tomorrow|plan(?:s|ning|ned)? (?:to|on|for)|expires?|promised?"
     r"|scheduled|intends? to"
@@ -112,8 +106,8 @@ _SENTENCE_END = re.compile(r"[.!?]\s|\n")
 class _Reader:
     """What one text says, against one moment."""
 
-    def __init__(self, text: str, now: datetime) -> None:
-        self.text, self.now = text, now
+    def __init__(self, text: str, now: datetime, may_match: int) -> None:
+        self.text, self.now, self.may_match = text, now, may_match
 
     def ahead(self, first: int) -> bool:
         """Do the words in front point to the future?"""
@@ -271,7 +265,7 @@ class _Reader:
         """The dates of the text, leftmost and longest first, without overlap."""
         found = [
             atom
-            for pattern, read in _PATTERNS
+            for pattern, read in map(_PATTERNS.__getitem__, bits_of(self.may_match))
             for match in pattern.finditer(self.text)
             for atom in self._atom(match, read)
         ]
@@ -384,6 +378,7 @@ def _patterns() -> list[tuple[re.Pattern[str], Callable[[_Reader, re.Match[str]]
 
 
 _PATTERNS = _patterns()
+_GATE = Gate([pattern for pattern, _ in _PATTERNS])
 
 _JOIN = re.compile(r"\s*(?:[-–]|\b(?:to|through|until|till|and)\b)\s*(?:the\s+)?", re.IGNORECASE)
 _PREFIX = re.compile(
@@ -398,10 +393,11 @@ _PREFIX = re.compile(
 
 def find_dates(text: str, reference_us: int) -> list[TimeRange]:
     """All dates of a text in order, seen from `reference_us`. See the module docstring for what is left out."""
-    if not _QUICK.search(text):
+    may_match = _GATE.may_match(fold(text))
+    if not may_match:
         return []
     try:
-        reader = _Reader(text, from_us(reference_us))
+        reader = _Reader(text, from_us(reference_us), may_match)
     except OverflowError:
         return []
     found: list[TimeRange] = []

@@ -40,7 +40,9 @@ def change_grant(memory: Memory, reader: str, by: str, *, allowed: bool) -> Entr
     ]
 
 
-def open_for(store: Store, reader: str, namespace: str, *, embedder: Embedder | None = None) -> Memory:
+def open_for(
+    store: Store, reader: str, namespace: str, *, embedder: Embedder | None = None, previous: Embedder | None = None
+) -> Memory:
     """The memory of `namespace`, to be read by `reader`. It checks the grant once; ask again for each question.
 
     Raises:
@@ -51,4 +53,4 @@ def open_for(store: Store, reader: str, namespace: str, *, embedder: Embedder | 
             f"namespace {reader!r} may not read {namespace!r}",
             f"let its owner run `overwinter memory grant {reader}` there first",
         )
-    return Memory.open(store, namespace, embedder=embedder)
+    return Memory.open(store, namespace, embedder=embedder, previous=previous)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from overwinter.errors import StoreError
 from overwinter.journal import Entry, Store
 from overwinter.memory import place
+from overwinter.memory.claim import CLAIM_RULES
 from overwinter.memory.claims import ClaimKeeper
 from overwinter.memory.derive import Deriver
 from overwinter.memory.digests import update_spans
@@ -26,14 +27,18 @@ from overwinter.memory.hygiene import reads_like_instruction, redact
 from overwinter.memory.notebook import Notebook
 from overwinter.memory.sqlite import SqliteIndex, index_is_damaged
 from overwinter.memory.sync import STALE, OtherJournal, Progress, Synced, Syncer, digests_stale_since
-from overwinter.memory.unit import DEFAULT_NAMESPACE, AsOf, Filter
+from overwinter.memory.unit import DEFAULT_NAMESPACE, DERIVER, AsOf, Filter
 
 if TYPE_CHECKING:
     from overwinter.memory.embed import Embedder
+    from overwinter.memory.embed.generations import Generations
     from overwinter.memory.index import Index
     from overwinter.memory.retrieve import Answer, Searcher
 
 EMBED_BATCH = 64
+RULES_NOTE = "rules"
+"""Note of the index: the versions of the rules that it was derived by."""
+_RULES = f"{DERIVER}.{CLAIM_RULES}".encode()
 ANYTHING = Filter()
 _Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
@@ -46,18 +51,28 @@ class Memory:
         store, namespace: whose entries are remembered.
         index: where what is derived from them lies.
         embedder: makes vectors of units; None for words only.
+        previous: the embedder before it: its vectors answer until all units have a vector of the new one.
         notebook: where what belongs to no run is written.
     """
 
     def __init__(
-        self, store: Store, namespace: str, index: Index, embedder: Embedder | None = None, *, repaired: str = ""
+        self,
+        store: Store,
+        namespace: str,
+        index: Index,
+        embedder: Embedder | None = None,
+        *,
+        previous: Embedder | None = None,
+        repaired: str = "",
     ) -> None:
         self.store = store
         self.namespace = namespace
-        self.embedder = embedder
+        self.embedder, self.previous = embedder, previous
         self.notebook = Notebook(store, namespace)
         self._lock = threading.RLock()
         self._messages = [repaired] if repaired else []
+        self._renewed = bool(repaired)
+        self._rules_known = False
         self._use(index)
         if repaired:
             _log.warning(repaired)
@@ -69,6 +84,7 @@ class Memory:
         namespace: str = DEFAULT_NAMESPACE,
         *,
         embedder: Embedder | None = None,
+        previous: Embedder | None = None,
         index: Index | None = None,
     ) -> Memory:
         """Open the memory of a namespace; its index is made where there is none, and set aside and made anew where it is damaged.
@@ -81,9 +97,9 @@ class Memory:
             StoreError: the index cannot be opened.
         """
         if index is not None:
-            return cls(store, namespace, index, embedder)
+            return cls(store, namespace, index, embedder, previous=previous)
         opened, repaired = place.open_index(store, namespace)
-        return cls(store, namespace, opened, embedder, repaired=repaired)
+        return cls(store, namespace, opened, embedder, previous=previous, repaired=repaired)
 
     def _use(self, index: Index) -> None:
         self.index = index
@@ -91,6 +107,7 @@ class Memory:
         deriver = Deriver(self.store, redact, reads_like_instruction, placed=index.next_place)
         self._syncer = Syncer(self.store, index, deriver, ClaimKeeper(index))
         self._searcher: Searcher | None = None
+        self._generations: Generations | None = None
 
     # Deriving
 
@@ -107,11 +124,12 @@ class Memory:
             done = self._mending(lambda: self._with_digests(self._sync(progress)) if digests else self._sync(progress))
             done.vectors = self.embed_pending()
             done.messages = [*self._messages, *done.messages]
-            done.rebuilt = done.rebuilt or bool(self._messages)
-            self._messages = []
+            done.rebuilt = done.rebuilt or self._renewed
+            self._messages, self._renewed = [], False
         return done
 
     def _sync(self, progress: Progress | None) -> Synced:
+        self._note_rules()
         try:
             done = self._syncer.sync(progress)
         except OtherJournal as error:
@@ -120,6 +138,20 @@ class Memory:
             done = self._from_the_start(progress)
             done.messages.append(message)
         return done
+
+    def _note_rules(self) -> None:
+        """Say once per object where the index was derived by older rules: it still answers, and is never derived anew unasked."""
+        if self._rules_known:
+            return
+        noted = self.index.note(RULES_NOTE)
+        if not self.index.count():
+            with self.index.transaction():
+                self.index.set_note(RULES_NOTE, _RULES)
+        elif noted != _RULES:
+            self._messages.append(
+                "this index was derived by the rules of another version; `overwinter memory rebuild` derives it by today's"
+            )
+        self._rules_known = True
 
     def rebuild(self, progress: Progress | None = None) -> Synced:
         """Empty the index and derive all of it again; units and claims get the ids they had."""
@@ -132,6 +164,7 @@ class Memory:
     def _from_the_start(self, progress: Progress | None) -> Synced:
         with self.index.transaction():
             self.index.drop_all()
+            self.index.set_note(RULES_NOTE, _RULES)
         self._use(self.index)
         done = self._syncer.sync(progress)
         done.rebuilt = True
@@ -238,16 +271,26 @@ class Memory:
     def _ready_searcher(self) -> Searcher:
         from overwinter.memory.retrieve import Searcher
 
-        if self._searcher is None:
-            scan = None
-            if self.embedder is not None:
-                from overwinter.memory.vectors import VectorScan
-
-                scan = VectorScan(self.index, self.embedder.name)
-            self._searcher = Searcher(self.index, self.embedder, scan)
-        if self._searcher.vectors is not None:
-            self._searcher.vectors.refresh()
+        generations = self.generations()
+        model, scan = (generations.refresh() if generations else None) or (None, None)
+        if self._searcher is None or self._searcher.embedder is not model:
+            self._searcher = Searcher(self.index, model, scan)
         return self._searcher
+
+    def searcher(self) -> Searcher:
+        """What `search` asks, for who fits or measures it; not to be shared by threads."""
+        with self._lock:
+            return self._mending(self._ready_searcher)
+
+    def generations(self) -> Generations | None:
+        """The vectors that questions are answered with; None without an embedder."""
+        if self.embedder is None:
+            return None
+        if self._generations is None:
+            from overwinter.memory.embed.generations import Generations
+
+            self._generations = Generations(self.index, self.embedder, self.previous)
+        return self._generations
 
     def stats(self) -> dict[str, Any]:
         """What there is: units, runs, vectors by model, and how many entries are not derived yet."""
@@ -297,6 +340,7 @@ class Memory:
             message = place.set_aside(index.path, self._file, error)
             self._use(SqliteIndex(index.path, self.namespace))
             self._messages.append(message)
+            self._renewed = True
             _log.warning(message)
             self._with_digests(self._syncer.sync())
 

@@ -34,16 +34,16 @@ class MemoryRecaller:
         self._memory.close()
 
 
-def open_recaller(store: Store, namespace: str, embedder: str = "") -> Recaller:
-    """Memory of a namespace in the journal `store`.
+def open_recaller(store: Store, namespace: str, embedder: str = "", previous: str = "") -> Recaller:
+    """Memory of a namespace in the journal `store`; `previous` is the embedder before `embedder`.
 
     Raises:
         UsageError: there is no such embedder.
         StoreError: the index cannot be opened.
     """
+    from overwinter.loop.models.embedding import open_embedder
     from overwinter.memory.core import Core
-    from overwinter.memory.embed import open_embedder
     from overwinter.memory.memory import Memory
 
-    memory = Memory.open(store, namespace, embedder=open_embedder(embedder) if embedder else None)
+    memory = Memory.open(store, namespace, embedder=open_embedder(embedder), previous=open_embedder(previous))
     return MemoryRecaller(memory, Core(store, memory.notebook.run))

@@ -44,7 +44,8 @@ class MemorySettings:
     """Memory of a run.
 
     Attributes:
-        embedder: what makes vectors, as `overwinter.memory.embed.open_embedder` names it; "" for words only.
+        embedder: what makes vectors, as `overwinter.loop.models.embedding.open_embedder` names it; "" for words only.
+        previous_embedder: the one before it, whose vectors answer until the new ones are complete.
         tools: the memory tools the actor has.
         core: show the namespace's core blocks in every view.
         repeats: answer a pure call that was made before, with nothing changed since, from the journal.
@@ -52,6 +53,7 @@ class MemorySettings:
 
     namespace: str = DEFAULT_NAMESPACE
     embedder: str = ""
+    previous_embedder: str = ""
     tools: tuple[str, ...] = tuple(sorted(MEMORY_TOOLS))
     core: bool = True
     repeats: bool = True
@@ -64,20 +66,23 @@ class MemorySettings:
 
 def parse_memory(raw: Any) -> MemorySettings:
     """Raises UsageError for an unknown field, tool or value."""
-    fields = _fields(raw, {"namespace", "embedder", "tools", "core", "repeats", "recall"}, "memory")
+    fields = _fields(
+        raw, {"namespace", "embedder", "previous_embedder", "tools", "core", "repeats", "recall"}, "memory"
+    )
     namespace = fields.get("namespace", DEFAULT_NAMESPACE)
     if not isinstance(namespace, str):
         raise UsageError(f"memory has namespace={namespace!r}", "give its name")
     check_namespace(namespace)
-    embedder = fields.get("embedder", "")
-    if not isinstance(embedder, str):
-        raise UsageError(f"memory has embedder={embedder!r}", "give its name as a text")
+    for name in ("embedder", "previous_embedder"):
+        if not isinstance(fields.get(name, ""), str):
+            raise UsageError(f"memory has {name}={fields[name]!r}", "give its name as a text")
     tools = fields.get("tools", sorted(MEMORY_TOOLS))
     if not isinstance(tools, list | tuple) or not set(tools) <= MEMORY_TOOLS:
         raise UsageError(f"memory has tools={tools!r}", f"give a list out of: {', '.join(sorted(MEMORY_TOOLS))}")
     return MemorySettings(
         namespace=namespace,
-        embedder=embedder,
+        embedder=fields.get("embedder", ""),
+        previous_embedder=fields.get("previous_embedder", ""),
         tools=tuple(tools),
         core=_bool(fields, "core"),
         repeats=_bool(fields, "repeats"),

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from overwinter.memory.dates import TimeRange, find_dates
+from overwinter.memory.literals import Gate, fold
 
 _SENTENCE = re.compile(
     r"(?<!\b(?:Mr|Ms|Dr|St|vs|no|No))(?<!\b(?:Mrs|Jan|Feb|Aug|Sep|Oct|Nov|Dec|e\.g|i\.e))[.!?]+(?=[\s\"'”’)]|$)|\n+"
@@ -71,6 +72,7 @@ _CORRECTS = re.compile(
     r"|(?:i|we|you|he|she|they|that|this|it)\s+(?:was|were|had\s+it|got\s+it|is)\s+(?:wrong|incorrect|false|an?\s+error))\b",
     re.IGNORECASE,
 )
+_OOPS = re.compile(r"(?:no|sorry|wait|oops)\b[,:]", re.IGNORECASE)
 _TRAILING = re.compile(
     r",\s*(?:i\s+was\s+wrong|i\s+misspoke|sorry(?:\s+about\s+that)?|my\s+mistake|by\s+the\s+way|btw|i\s+(?:think|believe|hear|guess)|it\s+seems|apparently|please|thanks"
     r"|as\s+(?:it\s+turns\s+out|agreed|planned|discussed|you\s+know)|so\s+you\s+know|as\s+\w+(?:\s+\w+){0,3}|for\s+what\s+it['’]?s\s+worth)$",
@@ -121,6 +123,51 @@ _AFTER_DATE = re.compile(r"\s+(?:onwards?|forward)\b|\s+on(?=\s*(?:$|[,.;]))", r
 _NOT_FIRST = re.compile(r"\s*(?:correction\s*[,:]\s*)?not\s+[^,;]{1,60},\s+(?=\S+\s+\S)", re.IGNORECASE)
 
 
+_RULES = (
+    _CUT, _BECAUSE, _SO, _SKIP, _IN_CASE, _CORRECTS, _TRAILING, _ASIDE, _HEDGE, _ADVERB, _HAVE, _NOW, _FORMER, _ENDED, _NOT, _NEVER,
+    _NEVER_TAIL, _LONE_COMMA,
+)  # fmt: skip
+_GATE = Gate(_RULES)
+_BIT = {rule: 1 << number for number, rule in enumerate(_RULES)}
+
+
+class _Sentence:
+    """A sentence of a text, which rules have a chance in it, and what it says of all its clauses."""
+
+    def __init__(self, text: str, first: int, last: int) -> None:
+        self.text, self.first, self.last = text, first, last
+        self.words = text[first:last]
+        self._may_match = _GATE.may_match(fold(self.words))
+        self.dates: list[TimeRange] = []
+        self.corrects = self.hedged = False
+
+    def is_skipped(self) -> bool:
+        """Whether it asks, wishes or supposes."""
+        return self.finds(_SKIP, self.blank(_IN_CASE, self.words)) or _QUESTION.match(self.words) is not None
+
+    def read(self, reference_us: int) -> None:
+        self.dates = [
+            replace(one, first=one.first + self.first, last=one.last + self.first)
+            for one in find_dates(self.words, reference_us)
+        ]
+        self.corrects = self.finds(_CORRECTS, self.words) or _OOPS.match(self.words) is not None
+        self.hedged = self.finds(_HEDGE, self.words)
+
+    def finds(self, rule: re.Pattern[str], words: str) -> bool:
+        return bool(self._may_match & _BIT[rule]) and rule.search(words) is not None
+
+    def may_hold(self, rule: re.Pattern[str]) -> bool:
+        return bool(self._may_match & _BIT[rule])
+
+    def blank(self, rule: re.Pattern[str], words: str) -> str:
+        """With every match of the rule replaced by spaces."""
+        return rule.sub(_spaces, words) if self._may_match & _BIT[rule] else words
+
+
+def _spaces(match: re.Match[str]) -> str:
+    return " " * len(match.group())
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clause:
     """A stretch of a unit that may say a fact.
@@ -156,10 +203,6 @@ def _blank(text: str, first: int, last: int) -> str:
     return text[:first] + " " * (last - first) + text[last:]
 
 
-def _blank_all(pattern: re.Pattern[str], text: str) -> str:
-    return pattern.sub(lambda match: " " * len(match.group()), text)
-
-
 def sentences(text: str) -> Iterator[tuple[int, int]]:
     """Half-open spans of the sentences and lines that are no questions."""
     first = 0
@@ -177,96 +220,84 @@ def sentences(text: str) -> Iterator[tuple[int, int]]:
 def clauses(text: str, reference_us: int) -> Iterator[Clause]:
     """The clauses of a text, in order."""
     for first, last in sentences(text):
-        sentence = text[first:last]
-        if len(sentence) > 600 or _SKIP.search(_IN_CASE.sub("", sentence)) or _QUESTION.match(sentence):
+        if last - first > 600:
             continue
-        dates = [
-            replace(one, first=one.first + first, last=one.last + first) for one in find_dates(sentence, reference_us)
-        ]
-        whole = _lead(text, first, last)
+        sentence = _Sentence(text, first, last)
+        if sentence.is_skipped():
+            continue
+        sentence.read(reference_us)
         start = first
-        for cut in [*_CUT.finditer(text, first, last), None]:
+        cuts = _CUT.finditer(text, first, last) if sentence.may_hold(_CUT) else ()
+        for cut in [*cuts, None]:
             end = last if cut is None else cut.start()
             if end > start:
-                yield from _because(replace(whole, first=start, last=end), text, dates)
+                yield from _because(sentence, start, end)
             start = last if cut is None else cut.end()
 
 
-def _lead(text: str, first: int, last: int) -> Clause:
-    """What the sentence as a whole says of its clauses."""
-    sentence = text[first:last]
-    return Clause(
-        first=first,
-        last=last,
-        sentence=first,
-        words="",
-        bare="",
-        corrects=bool(_CORRECTS.search(sentence))
-        or bool(re.match(r"(?:no|sorry|wait|oops)\b[,:]", sentence, re.IGNORECASE)),
-        hedged=bool(_HEDGE.search(sentence)),
-    )
-
-
-def _because(clause: Clause, text: str, dates: list[TimeRange]) -> Iterator[Clause]:
+def _because(sentence: _Sentence, first: int, last: int) -> Iterator[Clause]:
     """A clause, with the one it follows from where it says so: "A because B", "because B, A"."""
-    match = _BECAUSE.search(text, clause.first, clause.last)
-    front = _BECAUSE_FIRST.match(text, clause.first, clause.last) if match is None else None
+    text = sentence.text
+    match = _BECAUSE.search(text, first, last) if sentence.may_hold(_BECAUSE) else None
+    front = _BECAUSE_FIRST.match(text, first, last) if match is None else None
     if match is not None:
-        ground = _prepared(replace(clause, first=match.end()), text, dates)
-        yield replace(_prepared(replace(clause, last=match.start()), text, dates), follows=ground)
+        yield replace(_prepared(sentence, first, match.start()), follows=_prepared(sentence, match.end(), last))
     elif front is not None:
-        ground = _prepared(replace(clause, first=front.start("ground"), last=front.end("ground")), text, dates)
-        yield replace(_prepared(replace(clause, first=front.end()), text, dates), follows=ground)
-    elif so := _SO.search(text, clause.first, clause.last):
-        ground = _prepared(replace(clause, last=so.start()), text, dates)
-        yield replace(_prepared(replace(clause, first=so.end()), text, dates), follows=ground)
+        yield replace(_prepared(sentence, front.end(), last), follows=_prepared(sentence, *front.span("ground")))
+    elif sentence.may_hold(_SO) and (so := _SO.search(text, first, last)):
+        yield replace(_prepared(sentence, so.end(), last), follows=_prepared(sentence, first, so.start()))
     else:
-        yield _prepared(clause, text, dates)
+        yield _prepared(sentence, first, last)
 
 
-def _prepared(clause: Clause, text: str, dates: list[TimeRange]) -> Clause:
-    first, last = clause.first, clause.last
-    words, speaker = _blank_all(_ASIDE, _blank_all(_TRAILING, text[first:last])), ""
+def _prepared(sentence: _Sentence, first: int, last: int) -> Clause:
+    words = sentence.blank(_ASIDE, sentence.blank(_TRAILING, sentence.text[first:last]))
+    speaker, corrects = "", sentence.corrects
     instead = _NOT_FIRST.match(words)  # "not A, it is B": what it is comes behind
     if instead:
-        words, clause = _blank(words, 0, instead.end()), replace(clause, corrects=True)
+        words, corrects = _blank(words, 0, instead.end()), True
     lead = _LEAD.match(words)
     if lead and lead.end() < len(words):
         words = _blank(words, 0, lead.end())
     quoted = _SAID.match(words)
     if quoted and quoted.end() < len(words):
         speaker, words = quoted["who"], _blank(words, 0, quoted.end())
-    words = _blank_all(_HAVE, words)
-    former = bool(_FORMER.search(words))
-    words, denial = _denied(_blank_all(_FORMER, words))
-    here = tuple(one for one in dates if first <= one.first and one.last <= last)
-    now = bool(_NOW.search(words))
-    bare = _blank_all(_ADVERB, words)
+    words = sentence.blank(_HAVE, words)
+    former = sentence.finds(_FORMER, words)
+    words, denial = _denied(sentence, sentence.blank(_FORMER, words) if former else words)
+    here = tuple(one for one in sentence.dates if first <= one.first and one.last <= last)
+    now = sentence.finds(_NOW, words)
+    bare = sentence.blank(_ADVERB, words)
     words = bare
     for one in here:
         start = one.first - first
         before = _BEFORE_DATE.search(words, 0, start)
         after = _AFTER_DATE.match(words, one.last - first)
         words = _blank(words, before.start() if before else start, after.end() if after else one.last - first)
-    words, bare = _blank_all(_LONE_COMMA, words), _blank_all(_LONE_COMMA, bare)
-    return replace(
-        clause,
+    words, bare = sentence.blank(_LONE_COMMA, words), sentence.blank(_LONE_COMMA, bare)
+    return Clause(
+        first=first,
+        last=last,
+        sentence=sentence.first,
         words=_trimmed(words),
         bare=_trimmed(bare),
         dates=here,
         denial=denial,
         now=now,
         former=former,
+        corrects=corrects,
+        hedged=sentence.hedged,
         speaker=speaker,
     )
 
 
-def _denied(words: str) -> tuple[str, str]:
-    if _NEVER.search(words):
-        return _blank_all(_NEVER_TAIL, _blank_all(_NOT, _blank_all(_NEVER, words))), "never"
-    ended = bool(_ENDED.search(words))
-    words = _blank_all(_ENDED, words)
-    denied = _NOT.search(words)
+def _denied(sentence: _Sentence, words: str) -> tuple[str, str]:
+    if sentence.finds(_NEVER, words):
+        words = sentence.blank(_NOT, sentence.blank(_NEVER, words))
+        return sentence.blank(_NEVER_TAIL, words), "never"
+    ended = sentence.finds(_ENDED, words)
+    words = sentence.blank(_ENDED, words) if ended else words
+    denied = _NOT.search(words) if sentence.may_hold(_NOT) else None
     if (
         denied
         and not re.search(r"(?:,|\band|\bbut|\brather)\s*$", words[: denied.start()])

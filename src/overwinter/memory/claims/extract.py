@@ -16,13 +16,11 @@ from overwinter.memory.claims import quality, values
 from overwinter.memory.claims.clauses import Clause, clauses
 from overwinter.memory.claims.phrases import (
     ABSENT,
-    ABSENT_GATE,
     AGE,
     ANCHORED,
     IT_IS,
     KEPT,
     MENTIONED,
-    OWN_GATE,
     PROMISE,
     PRONOUNS,
     SELF,
@@ -34,6 +32,7 @@ from overwinter.memory.claims.phrases import (
 )
 from overwinter.memory.claims.statement import EARLIEST_US, OWN_CONFIDENCE, UNTRUSTED_CONFIDENCE, Statement
 from overwinter.memory.claims.words import predicate_of, subject_of
+from overwinter.memory.literals import Gate, bits_of, fold
 from overwinter.memory.unit import BOILERPLATE, INJECTED, INSTRUCTION, OWN, TRUSTED, Unit
 
 Extractor = Callable[[Unit], Iterable[Mapping[str, Any]]]
@@ -63,6 +62,22 @@ _PAST = re.compile(
     r"\b(?:was|were|had|lived|resided|worked|owned|liked|loved|used|played|kept|spoke|cost|stood|stayed|remained|preferred|drove)\b",
     re.I,
 )
+
+
+PHRASES = (*WITH_ATTRIBUTE, *VERBS)
+
+
+def _bits(first: int, count: int) -> int:
+    return ((1 << count) - 1) << first
+
+
+_GATE = Gate([*(phrase.pattern for phrase in PHRASES), *ABSENT, *MENTIONED, *(pattern for pattern, _ in ANCHORED)])
+_PHRASES = _bits(0, len(PHRASES))
+_ABSENT = _bits(len(PHRASES), len(ABSENT))
+_MENTIONED = _bits(len(PHRASES) + len(ABSENT), len(MENTIONED))
+_ANCHORED = _bits(len(PHRASES) + len(ABSENT) + len(MENTIONED), len(ANCHORED))
+_AT_END = len(_GATE.patterns) - sum(at_end for _, at_end in ANCHORED)
+"""One gate for all lists of patterns, and which of its bits are whose; of ANCHORED, those at the end of a clause come last."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -219,7 +234,8 @@ class _Reader:
         if not text or len(text) > MAX_CLAUSE:
             return
         offset = clause.first + words.index(text)
-        for pattern in ABSENT if ABSENT_GATE.search(text) else ():
+        may_match = _GATE.may_match(fold(text))
+        for pattern in self._of(_ABSENT, may_match):
             match = pattern.fullmatch(text)
             subject = self._subject(match["s"], offset + match.start("s")) if match else None
             if match and subject:
@@ -235,26 +251,29 @@ class _Reader:
                 )
                 yield from self._made(clause, found, subject[1])
                 return
-        if self._mentioned(text, offset):
+        if self._mentioned(self._of(_MENTIONED, may_match), text, offset):
             return
-        gates: dict[re.Pattern[str], bool] = {}
-        for phrase in (*WITH_ATTRIBUTE, *VERBS):
-            if phrase.gate is not None and not self._has(gates, phrase.gate, text):
-                continue
+        for number in bits_of(may_match & _PHRASES):
+            phrase = PHRASES[number]
             match = phrase.pattern.fullmatch(text)
             got = self._accept(phrase, match, offset, clause) if match else None
             if got:
                 yield from self._made(clause, *got)
                 return
-        anchored = self._anchored(text, offset)
+        anchored = self._anchored(may_match, text, offset)
         if anchored and not clause.denial:
             yield from self._made(clause, *anchored)
         elif not named_only:
             yield from self._state(clause, text, offset)
 
-    def _anchored(self, text: str, offset: int) -> tuple[_Found, int] | None:
+    @staticmethod
+    def _of(rules: int, may_match: int) -> Iterator[re.Pattern[str]]:
+        return map(_GATE.patterns.__getitem__, bits_of(may_match & rules))
+
+    def _anchored(self, may_match: int, text: str, offset: int) -> tuple[_Found, int] | None:
         """No phrase fits, but an attribute of a subject is named at one end, and what joins it to the rest leaves one value."""
-        for pattern, at_end in ANCHORED if OWN_GATE.search(text) else ():
+        for number in bits_of(may_match & _ANCHORED):
+            pattern, at_end = _GATE.patterns[number], number >= _AT_END
             match = pattern.fullmatch(text)
             subject = self._subject(match["s"], offset + match.start("s")) if match else None
             if match is None or subject is None or _NO_ATTRIBUTE.fullmatch(match["p"]):
@@ -269,15 +288,9 @@ class _Reader:
                 ]
         return None
 
-    @staticmethod
-    def _has(gates: dict[re.Pattern[str], bool], gate: re.Pattern[str], text: str) -> bool:
-        if gate not in gates:
-            gates[gate] = gate.search(text) is not None
-        return gates[gate]
-
-    def _mentioned(self, text: str, offset: int) -> bool:
+    def _mentioned(self, patterns: Iterable[re.Pattern[str]], text: str, offset: int) -> bool:
         """Only names an attribute of which something is said next."""
-        for pattern in MENTIONED if OWN_GATE.search(text) else ():
+        for pattern in patterns:
             match = pattern.fullmatch(text)
             subject = self._subject(match["s"], offset + match.start("s")) if match else None
             if match and subject and not _NO_ATTRIBUTE.fullmatch(match["p"]):

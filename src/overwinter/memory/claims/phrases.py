@@ -63,13 +63,6 @@ OF_SUBJECT = (
 )
 """How an attribute of a subject is named."""
 
-OWN_GATES = (
-    _compiled(r"['’]s\s"),
-    _compiled(r"s['’]\s"),
-    _compiled(r"\b(?:my|our|your|his|her|its|their)\s"),
-    _compiled(r"\s(?:of|for)\s"),
-)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phrase:
@@ -79,14 +72,12 @@ class Phrase:
         predicate: fixed, or "" where the pattern names it (`p`).
         event: it tells of a change ("moved to"), so that a date is its beginning.
         ends: it denies ("sold").
-        gate: what a clause must contain for the pattern to have a chance: it is looked for once for all patterns with the same gate.
     """
 
     pattern: re.Pattern[str]
     predicate: str = ""
     event: bool = False
     ends: bool = False
-    gate: re.Pattern[str] | None = None
 
 
 def _of_subject() -> list[Phrase]:
@@ -122,9 +113,9 @@ def _of_subject() -> list[Phrase]:
         ),
     )
     return [
-        Phrase(pattern=_compiled(shape.replace("{own}", own)), event=event, gate=gate)
+        Phrase(pattern=_compiled(shape.replace("{own}", own)), event=event)
         for shape, event in shapes
-        for own, gate in zip(OF_SUBJECT, OWN_GATES, strict=True)
+        for own in OF_SUBJECT
     ]
 
 
@@ -200,7 +191,7 @@ WITH_ATTRIBUTE = [
 
 def _verb(predicate: str, verbs: str, *, event: bool = False, ends: bool = False) -> Phrase:
     pattern = _compiled(rf"(?P<s>{NAME})\s+{_AUX}(?:{verbs})\s+{OBJECT}")
-    return Phrase(pattern=pattern, predicate=predicate, event=event, ends=ends, gate=_compiled(rf"\s(?:{verbs})\s"))
+    return Phrase(pattern=pattern, predicate=predicate, event=event, ends=ends)
 
 
 _KEEP_LIVING = (
@@ -357,9 +348,6 @@ MENTIONED = [
     _compiled(rf"{own}\s+(?:{_AUX}{_CHANGED}|{_BE}\s+(?:new|different|another|wrong|what\s.*))") for own in OF_SUBJECT
 ]
 """An attribute is spoken of, and what it is comes next: "her number has changed; it is 12"."""
-
-OWN_GATE = _compiled("|".join(gate.pattern for gate in OWN_GATES))
-ABSENT_GATE = _compiled("|".join([OWN_GATE.pattern, r"\bthere\s", r"\bwithout\s"]))
 
 NO_VALUE = _compiled(
     r"(?:i|we|you|he|she|they|it|is|are|was|were|be|been|has|have|had|got|gets?|use|uses|take|takes|took|put|puts|chose|made|make"

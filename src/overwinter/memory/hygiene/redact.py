@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from overwinter.memory.literals import Gate, fold
+
 MIN_ENTROPY_BITS = 3.0
 """Per character. Words of this length stay below 3, hexadecimal tokens reach 3.5, base64 ones 4.5."""
 
@@ -131,13 +133,11 @@ def redact(text: str) -> Redacted:
         kinds.add(kind)
         return f"[redacted {kind}]"
 
-    for pattern in _FORM_PATTERNS:
-        text = pattern.sub(lambda _: put("private key"), text)
-    text = _JWT.sub(lambda _: put("token"), text)
-    text = _PROVIDER_PATTERN.sub(lambda _: put("api key"), text)
-    for pattern, kind, holds in _PLACES:
-        text = pattern.sub(lambda match, kind=kind, holds=holds: _replaced(match, kind, holds, put), text)  # type: ignore[misc]
-    text = _CARD.sub(lambda match: put("card") if _is_card(match) else match.group(), text)
+    may_match = _GATE.may_match(fold(text))
+    for number, (pattern, kind, holds) in enumerate(_RULES):
+        # Once something was put in, its words ("token") may be what a later rule looks for.
+        if kinds or may_match >> number & 1:
+            text = pattern.sub(lambda match, kind=kind, holds=holds: _replaced(match, kind, holds, put), text)  # type: ignore[misc]
     return Redacted(text=text, kinds=tuple(sorted(kinds)))
 
 
@@ -146,6 +146,8 @@ def _replaced(
 ) -> str:
     if not holds(match):
         return match.group()
+    if "secret" not in match.re.groupindex:
+        return put(kind)
     secret = match["secret"]
     tail = secret[len(secret.rstrip(".!?")) :] if kind == "password" else ""
     return match["keep"] + put(kind) + tail
@@ -246,7 +248,10 @@ _KEYS = "|".join(form.removeprefix(_APART) for form in _PROVIDERS if form.starts
 _PROVIDER_PATTERN = re.compile(
     "|".join([f"{_APART}(?:{_KEYS})", *(form for form in _PROVIDERS if not form.startswith(_APART))])
 )
-_PLACES: tuple[tuple[re.Pattern[str], str, Callable[[re.Match[str]], bool]], ...] = (
+_RULES: tuple[tuple[re.Pattern[str], str, Callable[[re.Match[str]], bool]], ...] = (
+    *((pattern, "private key", lambda _: True) for pattern in _FORM_PATTERNS),
+    (_JWT, "token", lambda _: True),
+    (_PROVIDER_PATTERN, "api key", lambda _: True),
     (_URL, "password", _always),
     (_QUERY, "token", _always),
     (_BEARER, "token", _always),
@@ -255,4 +260,6 @@ _PLACES: tuple[tuple[re.Pattern[str], str, Callable[[re.Match[str]], bool]], ...
     (_SPOKEN, "password", _is_spoken_password),
     (_RANDOM, "token", _is_random),
     (_PIN, "pin", _always),
+    (_CARD, "card", _is_card),
 )
+_GATE = Gate([pattern for pattern, _, _ in _RULES])

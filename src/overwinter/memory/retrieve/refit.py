@@ -168,6 +168,13 @@ def keep(index: Index, *, weights: Weights | None = None, calibration: Calibrati
             index.set_note(CALIBRATION_NOTE, calibration.to_json())
 
 
+def forget(index: Index) -> None:
+    """Go back to the numbers that come with the package."""
+    with index.transaction():
+        index.set_note(WEIGHTS_NOTE, b"")
+        index.set_note(CALIBRATION_NOTE, b"")
+
+
 def _shuffled(use: Use) -> bytes:
     """An order that has nothing to do with when the uses came."""
     return hashlib.sha256(use.question.text.encode()).digest()

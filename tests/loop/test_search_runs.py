@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from overwinter.journal.sqlite import SqliteStore
 from overwinter.loop.replay import replay
 from overwinter.loop.run import Run
 from overwinter.think.search import STRATEGIES, SearchSettings
+from overwinter.worlds.world import Observation
 
 FIRST_WRITE = 7
 """Before that there is no run yet that could be resumed."""
@@ -218,3 +220,32 @@ def test_a_resume_needs_no_settings(store: SqliteStore) -> None:
     began = of_kind(store, "search.began")
     assert {e.body["settings"]["width"] for e in began} == {2}
     assert resume(store, lambda: pond_parts(LuckyPond(), width=2)) in ENDS
+
+
+def test_what_a_policy_notes_on_what_it_saw_is_seen_by_no_other(store: SqliteStore) -> None:
+    """A policy that crosses out the news it has read, in a branch as in the run: each does so once for itself."""
+    from overwinter.loop.models.policy import PolicyModel
+
+    class News(LuckyPond):
+        def _see(self) -> Observation:
+            seen = super()._see()
+            return Observation(text=seen.text, data={**seen.data, "news": [{"read": False}]})
+
+    class Reader:
+        name = "reader"
+
+        def reset(self, seed: int) -> None:
+            """It keeps nothing in mind."""
+
+        def act(self, observation: Observation, actions: Sequence[str]) -> str:
+            was_read = observation.data["news"][0]["read"]
+            observation.data["news"][0]["read"] = True
+            return "sleep" if was_read else "net"
+
+    found = pond_parts(News(), tokens=10_000)
+    found.model = PolicyModel(Reader(), 0, News)
+    fish(store, found)
+    assert acted(store) == ["net", "net", "net"]
+    assert found.world is not None
+    assert found.world.observation.data["news"] == [{"read": False}]
+    assert found.world.branch().observation is not found.world.observation

@@ -39,7 +39,8 @@ class WorldSession:
     def branch(self) -> WorldSession:
         """The same episode once more, to be gone on with apart."""
         made = WorldSession(copy.deepcopy(self.world), self.seed, self.name)
-        made.observation, made.done, made.unsaved = self.observation, self.done, self.unsaved
+        # What was shown may be noted on by who plays there (a policy crosses out news): a branch's marks are its own.
+        made.observation, made.done, made.unsaved = copy.deepcopy(self.observation), self.done, self.unsaved
         return made
 
     def reset(self) -> Observation:

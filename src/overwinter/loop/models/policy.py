@@ -55,7 +55,7 @@ class PolicyModel:
     def witness(self, observation: Mapping[str, Any], legal: Sequence[str], action: str) -> None:  # noqa: ARG002
         """Somebody else decided here: it is asked all the same, for what it keeps in mind it has from being asked."""
         if not isinstance(self._policy, Reader):
-            self._policy.act(Observation(text="", data=dict(observation)), legal)
+            self._policy.act(_own(observation), legal)
 
     def count_tokens(self, text: str) -> int:
         """Words. A policy has no tokenizer, and its answers are charged to nobody."""
@@ -68,7 +68,7 @@ class PolicyModel:
             texts = [message.text for message in view.messages]
             action = self._policy.read(texts, [tool["function"]["name"] for tool in view.tools], view.legal_actions)
         else:
-            action = self._policy.act(Observation(text="", data=dict(view.observation)), view.legal_actions)
+            action = self._policy.act(_own(view.observation), view.legal_actions)
         return [Completion(text=action, model=self.name, usage=Usage())] * n
 
     def score(self, view: View, continuations: Sequence[str]) -> Sequence[Sequence[float]]:  # noqa: ARG002
@@ -79,3 +79,8 @@ class PolicyModel:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _own(data: Mapping[str, Any]) -> Observation:
+    """A copy: a policy may note on what it was shown, and others are shown the same."""
+    return Observation(text="", data=copy.deepcopy(dict(data)))

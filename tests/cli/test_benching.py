@@ -87,7 +87,7 @@ def test_recorded_answers_are_scored_and_shown(cli: Cli, answers, tmp_path: Path
     ):
         assert title in words
     assert "Cardiology <b>" in words
-    assert not (tmp_path / "overwinter.db").exists()
+    assert {file.name for file in tmp_path.iterdir()} == {"one.jsonl", "page.html"}
 
 
 def test_figures_are_records(cli: Cli, answers) -> None:

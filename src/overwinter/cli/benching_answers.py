@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -187,11 +188,12 @@ def no_store(common: Common) -> Iterator[Workplace]:
     from overwinter.cli.workplace import load_settings
     from overwinter.journal import open_store
 
-    effective, store = load_settings(common), open_store(":memory:")
-    try:
-        yield Workplace(common=common, effective=effective, store=store, out=Output(as_json=common.json))
-    finally:
-        store.close()
+    with TemporaryDirectory(prefix="overwinter-") as folder:
+        effective, store = load_settings(common), open_store(str(Path(folder) / "none.db"))
+        try:
+            yield Workplace(common=common, effective=effective, store=store, out=Output(as_json=common.json))
+        finally:
+            store.close()
 
 
 def read_source(at: Workplace, source: str, rescoring: Rescoring) -> tuple[Recording, Suite | None]:

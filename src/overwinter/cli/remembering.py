@@ -145,9 +145,10 @@ def show(
 ) -> None:
     """Print a unit whole, as it was said."""
     from overwinter.cli.remembered import print_unit, unit_record
+    from overwinter.memory.choose import units_cited
 
     with remembering(common, whose) as (at, memory):
-        for unit in _with_neighbours(memory, _units(memory, cite), around):
+        for unit in _with_neighbours(memory, units_cited(memory, cite), around):
             at.out.record(unit_record(unit))
             print_unit(at.out, unit, at.store.now_us(), full=True)
 
@@ -156,11 +157,12 @@ def why(cite: Cite, *, whose: Whose, common: Common) -> None:
     """Say where a unit comes from: entry, hash, source, trust, what it is evidence for, and where it was recalled."""
     from overwinter.cli.remembered import claim_text, print_unit
     from overwinter.cli.when import time_text
+    from overwinter.memory.choose import units_cited
     from overwinter.memory.provenance import provenance
 
     with remembering(common, whose) as (at, memory):
         now = at.store.now_us()
-        for unit in _units(memory, cite):
+        for unit in units_cited(memory, cite):
             found = provenance(memory, unit)
             at.out.record(
                 dataclasses.asdict(found) | {"unit": {**dataclasses.asdict(unit), "flags": sorted(unit.flags)}}
@@ -319,26 +321,6 @@ def _level(name: str) -> str:
     if name not in levels:
         raise UsageError(f"there are no digests of level {name!r}", f"use one of: {', '.join(levels)}")
     return name
-
-
-def _units(memory: Memory, cite: str) -> list[Any]:
-    """The units of an entry, or one by its id."""
-    from overwinter.memory.choose import all_units, parse_cite
-    from overwinter.memory.unit import Filter
-
-    if "#" not in cite:
-        unit = memory.index.unit(cite)
-        found = [] if unit is None else [unit]
-    else:
-        run, seq = parse_cite(cite)
-        where = Filter(runs=frozenset({run}), exclude_flags=frozenset())
-        found = [unit for unit in all_units(memory, where) if unit.seq == seq]
-    if not found:
-        raise UsageError(
-            f"memory of {memory.namespace!r} holds nothing of {cite}",
-            "see `overwinter memory search`, or `overwinter log RUN`",
-        )
-    return found
 
 
 def _with_neighbours(memory: Memory, units: list[Any], around: int) -> list[Any]:

@@ -138,6 +138,26 @@ def _by_units(memory: Memory, selector: Selector, finds: Callable[[str], bool] |
     return {(unit.run, unit.seq) for unit in found if finds is None or finds(unit.text)}
 
 
+def units_cited(memory: Memory, cite: str) -> list[Unit]:
+    """The units of an entry (RUN#ENTRY), or the one with that id.
+
+    Raises:
+        UsageError: this memory holds none.
+    """
+    if "#" in cite:
+        run, seq = parse_cite(cite)
+        where = Filter(runs=frozenset({run}), exclude_flags=frozenset())
+        found = [unit for unit in all_units(memory, where) if unit.seq == seq]
+    else:
+        found = [unit for unit in [memory.index.unit(cite)] if unit is not None]
+    if not found:
+        raise UsageError(
+            f"memory of {memory.namespace!r} holds nothing of {cite}",
+            "see `overwinter memory search`, or `overwinter log RUN`",
+        )
+    return found
+
+
 def all_units(memory: Memory, where: Filter) -> Iterator[Unit]:
     """Every unit that passes, in the order of storing."""
     after = -1

@@ -13,9 +13,10 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, product
+from functools import cached_property
+from itertools import product
 from operator import add
-from typing import Any
+from typing import Any, TypeAlias
 
 MAX_STRINGS = 96
 """Of one alternative's finite language; beyond, its parts are needed one by one."""
@@ -41,46 +42,61 @@ class Gate:
 
     def __init__(self, patterns: Sequence[re.Pattern[str]]) -> None:
         self.patterns = tuple(patterns)
+
+    @cached_property
+    def _needed(self) -> _Needed:
+        """Read off when first asked: it takes as long as compiling the patterns, and many a process never reads a text."""
         free, bits = [0, 0], dict[str, list[int]]()
         for number, pattern in enumerate(self.patterns):
-            needed = [*needs(pattern)[:2], None, None][:2]
-            for place, literals in enumerate(needed):
+            sets = [*needs(pattern)[:2], None, None][:2]
+            for place, literals in enumerate(sets):
                 if literals is None:
                     free[place] |= 1 << number
                 for literal in literals or ():
                     bits.setdefault(literal, [0, 0])[place] |= 1 << number
-        self._free = free[0], free[1]
         rows = [(literal, one, two) for literal, (one, two) in bits.items()]
-        self._short = [each for each in rows if len(each[0]) < 2]
-        self._by_pair = _by_pair([each for each in rows if len(each[0]) > 1])
+        return _Needed(
+            free=(free[0], free[1]),
+            short=[each for each in rows if len(each[0]) < 2],
+            by_pair=_by_pair([each for each in rows if len(each[0]) > 1]),
+        )
 
     def may_match(self, folded: str) -> int:
-        one, two = self._free
-        by_pair = self._by_pair
-        for pair in by_pair.keys() & {*map(add, folded, folded[1:])}:
-            for literal, first, second in by_pair[pair]:
-                if literal in folded:
-                    one |= first
-                    two |= second
-        for literal, first, second in self._short:
-            if literal in folded:
-                one |= first
-                two |= second
-        return one & two
+        needed = self._needed
+        pairs = needed.by_pair.keys() & {*map(add, folded, folded[1:])}
+        return needed.found(folded, [needed.short, *[needed.by_pair[pair] for pair in pairs]])
 
     def may_match_plainly(self, folded: str) -> int:
         """The slow twin: every literal is looked for."""
-        one, two = self._free
-        for literal, first, second in (*self._short, *chain.from_iterable(self._by_pair.values())):
-            if literal in folded:
-                one |= first
-                two |= second
+        needed = self._needed
+        return needed.found(folded, [needed.short, *needed.by_pair.values()])
+
+
+_Row: TypeAlias = "tuple[str, int, int]"
+"""A literal, and the patterns whose first and whose second set it is in, as bits."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Needed:
+    """What the patterns of a gate need. `free`: those without a first, without a second set; literals of two letters and more `by_pair`."""
+
+    free: tuple[int, int]
+    short: list[_Row]
+    by_pair: dict[str, list[_Row]]
+
+    def found(self, folded: str, groups: Iterable[list[_Row]]) -> int:
+        one, two = self.free
+        for rows in groups:
+            for literal, first, second in rows:
+                if literal in folded:
+                    one |= first
+                    two |= second
         return one & two
 
 
-def _by_pair(literals: list[tuple[str, int, int]]) -> dict[str, list[tuple[str, int, int]]]:
+def _by_pair(literals: list[_Row]) -> dict[str, list[_Row]]:
     """Each literal under the rarest pair of letters it holds, so that a text is asked for few of them."""
-    found: dict[str, list[tuple[str, int, int]]] = {}
+    found: dict[str, list[_Row]] = {}
     for each in literals:
         pairs = [each[0][at : at + 2] for at in range(len(each[0]) - 1)]
         found.setdefault(min(pairs, key=_pair_commonness), []).append(each)

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from overwinter.errors import UsageError
-from overwinter.memory.choose import all_units, parse_cite
+from overwinter.memory.choose import units_cited
 from overwinter.memory.retrieve.question import Question
 from overwinter.memory.retrieve.refit import Use
-from overwinter.memory.unit import Filter
 
 if TYPE_CHECKING:
     from overwinter.memory.memory import Memory
@@ -53,15 +52,9 @@ def _use(memory: Memory, line: str, place: str) -> Use:
 
 
 def _ids(memory: Memory, cite: object, place: str) -> Iterator[str]:
-    found: list[str] = []
-    if isinstance(cite, str) and "#" in cite:
-        run, seq = parse_cite(cite)
-        where = Filter(runs=frozenset({run}), exclude_flags=frozenset())
-        found = [unit.id for unit in all_units(memory, where) if unit.seq == seq]
-    elif isinstance(cite, str) and memory.index.unit(cite) is not None:
-        found = [cite]
-    if not found:
+    try:
+        yield from (unit.id for unit in units_cited(memory, str(cite)))
+    except UsageError as error:
         raise UsageError(
             f"{place} cites {cite!r}, which this memory does not hold", "cite what `overwinter memory search` shows"
-        )
-    yield from found
+        ) from error

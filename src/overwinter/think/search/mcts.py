@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -64,10 +65,8 @@ def _is_open(tree: Tree, node: Node) -> bool:
     return not node.over and (not node.children or any(_is_open(tree, tree.nodes[n]) for n in node.children))
 
 
-class Mcts:
-    """See the module docstring."""
-
-    name, needs_critic = "mcts", True
+class _Descending(ABC):
+    """Goes down from the root by `_pick`, as long as there is something to spend."""
 
     def __init__(self, settings: SearchSettings) -> None:
         self.settings = settings
@@ -76,6 +75,16 @@ class Mcts:
         if tree.nodes[ROOT].children and not can_pay(tree):
             return None
         return _descend(tree, self.settings, self._pick)
+
+    @abstractmethod
+    def _pick(self, tree: Tree, node: Node, ways: list[Arm], may_widen: bool) -> Arm | None:
+        """Which of the ways that are there to follow; None for another one."""
+
+
+class Mcts(_Descending):
+    """See the module docstring."""
+
+    name, needs_critic = "mcts", True
 
     def _pick(self, tree: Tree, node: Node, ways: list[Arm], may_widen: bool) -> Arm | None:  # noqa: ARG002
         visits = sum(len(each.found) for each in ways)
@@ -95,18 +104,10 @@ class Mcts:
         )
 
 
-class AbMcts:
+class AbMcts(_Descending):
     """See the module docstring. What was found best on average is committed."""
 
     name, needs_critic = "ab-mcts", True
-
-    def __init__(self, settings: SearchSettings) -> None:
-        self.settings = settings
-
-    def next(self, tree: Tree) -> Expand | None:
-        if tree.nodes[ROOT].children and not can_pay(tree):
-            return None
-        return _descend(tree, self.settings, self._pick)
 
     def _pick(self, tree: Tree, node: Node, ways: list[Arm], may_widen: bool) -> Arm | None:
         draw = luck_of(self.settings, tree, f"node {node.number}")

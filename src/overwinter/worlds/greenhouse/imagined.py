@@ -12,8 +12,22 @@ from functools import lru_cache
 
 from overwinter.worlds.rng import Stream
 
-from .config import BEDS, SENSORS, Config
-from .weather import FAULT_KINDS, LEADS, STORM_LASTS, Night, Tape, mean_low_c, season, storm_prior
+from .config import Config
+from .weather import (
+    LEADS,
+    STORM_LASTS,
+    Night,
+    Sky,
+    Streams,
+    Tape,
+    draw_dates,
+    draw_nights,
+    duration,
+    market_days,
+    mean_low_c,
+    refined,
+    storm_prior,
+)
 
 # What each stream is for; numbers of their own, so that no drawing repeats the real winter even under its seed.
 _NOTES, _STORM, _LOW, _FORECAST, _MEASURE, _ROAD, _PEST, _FAULT = range(101, 109)
@@ -46,19 +60,10 @@ class Shown:
 def imagined_tape(seed: int, shown: Shown, config: Config) -> Tape:
     """One winter that agrees with what was shown. `nights` before `shown.day` are never looked at; they repeat the first one drawn."""
     days = config.days
-    notes, quarter = Stream(seed, shown.winter, _NOTES), days // 4
     # Drawn whether needed or not, so that what is known later changes nothing else.
-    seed_bed, outbreak_day = notes.below(len(BEDS)), round(days * notes.uniform(0.50, 0.62))
-    holiday_start, loan_due = round(days * notes.uniform(0.35, 0.65)), round(days * notes.uniform(0.62, 0.72))
-    nights = _nights(seed, shown, config)
-    return Tape(
-        nights=nights,
-        seed_bed=seed_bed if shown.seed_bed is None else shown.seed_bed,
-        outbreak_day=outbreak_day if shown.outbreak_day is None else shown.outbreak_day,
-        holiday_start=holiday_start if shown.holiday_start is None else shown.holiday_start,
-        loan_due=loan_due if shown.loan_due is None else shown.loan_due,
-        market_days=(quarter, 2 * quarter, 3 * quarter),
-    )
+    dates = draw_dates(Stream(seed, shown.winter, _NOTES), days)
+    known = {name: getattr(shown, name) for name in dates if getattr(shown, name) is not None}
+    return Tape(nights=_nights(seed, shown, config), market_days=market_days(days), **{**dates, **known})
 
 
 def _storms(seed: int, shown: Shown, days: int) -> tuple[dict[int, list[float]], dict[int, int]]:
@@ -76,15 +81,11 @@ def _storms(seed: int, shown: Shown, days: int) -> tuple[dict[int, list[float]],
             q, to_come = shown.forecast[ahead][1] / 100.0, ahead
         else:
             q, to_come = storm_prior(night, days), LEADS
-        announced = [q] * (LEADS - to_come)
-        for _ in range(to_come):
-            sharpness = draw.uniform(0.1, 0.6)
-            q = (1.0 - sharpness) * q + (sharpness if draw.coin(q) else 0.0)
-            announced.append(q)
+        announced = [*[q] * (LEADS - to_come), *refined(q, to_come, draw)]
         chances[night] = announced[::-1]
-        arrives, size = draw.coin(q), draw.uniform()
+        arrives, lasts = draw.coin(announced[-1]), duration(draw)
         if arrives:
-            left, number = 1 + (size >= 0.3) + (size >= 0.7), 1
+            left, number = lasts, 1
         elif left > 0:
             number += 1
         blowing[night] = number if left > 0 else 0
@@ -108,47 +109,8 @@ def _calm_lows(seed: int, shown: Shown, days: int) -> dict[int, float]:
 
 
 def _nights(seed: int, shown: Shown, config: Config) -> tuple[Night, ...]:
-    days, winter = config.days, shown.winter
-    chances, blowing = _storms(seed, shown, days)
-    lows = _calm_lows(seed, shown, days)
-    measure, road = Stream(seed, winter, _MEASURE), Stream(seed, winter, _ROAD)
-    pest, fault, guess = Stream(seed, winter, _PEST), Stream(seed, winter, _FAULT), Stream(seed, winter, _FORECAST)
-    price_anomaly = shown.price_cents / 100.0 - 1.0 - 0.2 * season(shown.day, days)
-    nights: list[Night] = []
-    for day in range(shown.day, days + 1):
-        first, storm = day == shown.day, blowing[day]
-        if not first:
-            price_anomaly = 0.93 * price_anomaly + 0.05 * road.bell()
-        price_eur = 1.0 + 0.2 * season(day, days) + price_anomaly + (0.08 if storm else 0.0)
-        forecast = tuple(
-            (round(lows[day + k] + (0.7 + 0.5 * k) * guess.bell()), round(100 * chances[day + k][k]))
-            for k in range(LEADS)
-        )
-        nights.append(
-            Night(
-                low_c=lows[day] - (config.storm_chill_c if storm else 0.0),
-                storm_night=storm,
-                sun_c=config.sun_spread_c * measure.bell(),
-                price_cents=shown.price_cents if first else round(100 * max(0.6, price_eur)),
-                holdup=road.coin(config.holdup_probability),
-                forecast=shown.forecast if first else forecast,
-                noise=tuple(measure.bell() for _ in range(5)),
-                aphids=tuple(_arrival(pest) for _ in BEDS),
-                faults=tuple(_fault(fault, config.fault_probability) for _ in SENSORS),
-            )
-        )
-    return (nights[0],) * shown.day + tuple(nights)
-
-
-def _arrival(draw: Stream) -> float:
-    flies, size = draw.coin(0.015), draw.uniform(0.5, 3.0)
-    return size if flies else 0.0
-
-
-def _fault(draw: Stream, probability: float) -> tuple[str, float] | None:
-    if not draw.coin(probability):
-        return None
-    kind = FAULT_KINDS[draw.below(3)]
-    sign = 1.0 if draw.coin(0.6) else -1.0
-    size = draw.uniform(0.12, 0.3) if kind == "drift" else draw.uniform(2.0, 4.5)
-    return kind, sign * size
+    chances, blowing = _storms(seed, shown, config.days)
+    sky = Sky(range(shown.day, config.days + 1), _calm_lows(seed, shown, config.days), chances, blowing)
+    streams = Streams.of(seed, shown.winter, (_MEASURE, _ROAD, _PEST, _FAULT, _FORECAST))
+    nights = tuple(draw_nights(streams, sky, config, price_cents=shown.price_cents, forecast=shown.forecast))
+    return (nights[0],) * shown.day + nights

@@ -10,13 +10,16 @@ p %, p % bring a storm, at every lead. The night itself is Bernoulli of the last
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
 from overwinter.worlds.rng import Stream
 
 from .config import BEDS, SENSORS, Config
 
+Forecast: TypeAlias = "tuple[tuple[int, int], ...]"
 LEADS = 4
 """Nights in a forecast, tonight included."""
 # What each stream is for; a new purpose takes a new number so that old seeds keep their winters.
@@ -81,16 +84,23 @@ def mean_low_c(day: int, days: int) -> float:
 @lru_cache(maxsize=64)
 def make_tape(seed: int, winter: int, config: Config) -> Tape:
     days = config.days
-    notes = Stream(seed, winter, _NOTES)
-    quarter = days // 4
-    fields = {
+    dates = draw_dates(Stream(seed, winter, _NOTES), days)
+    return Tape(nights=_nights(seed, winter, config), market_days=market_days(days), **dates)
+
+
+def draw_dates(notes: Stream, days: int) -> dict[str, int]:
+    """What the early notes will say."""
+    return {
         "seed_bed": notes.below(len(BEDS)),
         "outbreak_day": round(days * notes.uniform(0.50, 0.62)),
         "holiday_start": round(days * notes.uniform(0.35, 0.65)),
         "loan_due": round(days * notes.uniform(0.62, 0.72)),
     }
-    nights = _nights(seed, winter, config)
-    return Tape(nights=nights, market_days=(quarter, 2 * quarter, 3 * quarter), **fields)
+
+
+def market_days(days: int) -> tuple[int, int, int]:
+    quarter = days // 4
+    return quarter, 2 * quarter, 3 * quarter
 
 
 def _storms(seed: int, winter: int, days: int) -> tuple[list[tuple[float, ...]], list[int]]:
@@ -99,20 +109,32 @@ def _storms(seed: int, winter: int, days: int) -> tuple[list[tuple[float, ...]],
     left, night_number = 0, 0
     for day in range(days + LEADS + 1):
         draw = Stream(seed, winter, _STORM, day)
-        q, announced = storm_prior(day, days), []
-        for _ in range(LEADS):
-            sharpness = draw.uniform(0.1, 0.6)
-            q = (1.0 - sharpness) * q + (sharpness if draw.coin(q) else 0.0)
-            announced.append(q)
+        announced = refined(storm_prior(day, days), LEADS, draw)
         chances.append(tuple(reversed(announced)))
-        arrives, size = draw.coin(q), draw.uniform()
+        arrives, lasts = draw.coin(announced[-1]), duration(draw)
         if arrives and day > 0:
-            left, night_number = 1 + (size >= _DURATION_STEPS[0]) + (size >= _DURATION_STEPS[1]), 1
+            left, night_number = lasts, 1
         elif left > 0:
             night_number += 1
         blowing.append(night_number if left > 0 else 0)
         left = max(0, left - 1)
     return chances, blowing
+
+
+def refined(q: float, times: int, draw: Stream) -> list[float]:
+    """A storm's chance on further mornings; see the module docstring."""
+    announced = []
+    for _ in range(times):
+        sharpness = draw.uniform(0.1, 0.6)
+        q = (1.0 - sharpness) * q + (sharpness if draw.coin(q) else 0.0)
+        announced.append(q)
+    return announced
+
+
+def duration(draw: Stream) -> int:
+    """Nights that a storm blows."""
+    size = draw.uniform()
+    return 1 + (size >= _DURATION_STEPS[0]) + (size >= _DURATION_STEPS[1])
 
 
 def _nights(seed: int, winter: int, config: Config) -> tuple[Night, ...]:
@@ -123,31 +145,62 @@ def _nights(seed: int, winter: int, config: Config) -> tuple[Night, ...]:
     for day in range(days + LEADS + 1):
         anomaly = 0.75 * anomaly + 1.8 * draw.bell()
         calm_lows.append(mean_low_c(day, days) + anomaly)
-    measure, road = Stream(seed, winter, _MEASURE), Stream(seed, winter, _ROAD)
-    pest, fault, guess = Stream(seed, winter, _PEST), Stream(seed, winter, _FAULT), Stream(seed, winter, _FORECAST)
-    nights, price_anomaly = [], 0.0
-    for day in range(days + 1):
-        price_anomaly = 0.93 * price_anomaly + 0.05 * road.bell()
-        storm = blowing[day]
-        price_eur = 1.0 + 0.2 * season(day, days) + price_anomaly + (0.08 if storm else 0.0)
-        forecast = tuple(
-            (round(calm_lows[day + k] + (0.7 + 0.5 * k) * guess.bell()), round(100 * chances[day + k][k]))
+    streams = Streams.of(seed, winter, (_MEASURE, _ROAD, _PEST, _FAULT, _FORECAST))
+    return tuple(draw_nights(streams, Sky(range(days + 1), calm_lows, chances, blowing), config))
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """What is drawn each night: measurements, the road and the price, pests, faults, errors of forecasts."""
+
+    measure: Stream
+    road: Stream
+    pest: Stream
+    fault: Stream
+    guess: Stream
+
+    @classmethod
+    def of(cls, seed: int, winter: int, purposes: tuple[int, int, int, int, int]) -> Streams:
+        return cls(*(Stream(seed, winter, purpose) for purpose in purposes))
+
+
+@dataclass(frozen=True, slots=True)
+class Sky:
+    """What is drawn before the nights: by day the lows without storms, the chances announced, and which night of a storm it is."""
+
+    days: range
+    calm_lows: Sequence[float] | Mapping[int, float]
+    chances: Sequence[Sequence[float]] | Mapping[int, Sequence[float]]
+    blowing: Sequence[int] | Mapping[int, int]
+
+
+def draw_nights(
+    streams: Streams, sky: Sky, config: Config, *, price_cents: int | None = None, forecast: Forecast | None = None
+) -> Iterator[Night]:
+    """The nights of a sky, in order. `price_cents` and `forecast`: of the first day, where they have been shown."""
+    measure, road, guess, days = streams.measure, streams.road, streams.guess, config.days
+    anomaly = 0.0 if price_cents is None else price_cents / 100.0 - 1.0 - 0.2 * season(sky.days[0], days)
+    for day in sky.days:
+        is_shown = price_cents is not None and day == sky.days[0]
+        if not is_shown:
+            anomaly = 0.93 * anomaly + 0.05 * road.bell()
+        storm = sky.blowing[day]
+        price_eur = 1.0 + 0.2 * season(day, days) + anomaly + (0.08 if storm else 0.0)
+        announced = tuple(
+            (round(sky.calm_lows[day + k] + (0.7 + 0.5 * k) * guess.bell()), round(100 * sky.chances[day + k][k]))
             for k in range(LEADS)
         )
-        nights.append(
-            Night(
-                low_c=calm_lows[day] - (config.storm_chill_c if storm else 0.0),
-                storm_night=storm,
-                sun_c=config.sun_spread_c * measure.bell(),
-                price_cents=round(100 * max(0.6, price_eur)),
-                holdup=road.coin(config.holdup_probability),
-                forecast=forecast,
-                noise=tuple(measure.bell() for _ in range(5)),
-                aphids=tuple(_arrival(pest) for _ in BEDS),
-                faults=tuple(_fault(fault, config.fault_probability) for _ in SENSORS),
-            )
+        yield Night(
+            low_c=sky.calm_lows[day] - (config.storm_chill_c if storm else 0.0),
+            storm_night=storm,
+            sun_c=config.sun_spread_c * measure.bell(),
+            price_cents=price_cents if is_shown and price_cents is not None else round(100 * max(0.6, price_eur)),
+            holdup=road.coin(config.holdup_probability),
+            forecast=forecast if is_shown and forecast is not None else announced,
+            noise=tuple(measure.bell() for _ in range(5)),
+            aphids=tuple(_arrival(streams.pest) for _ in BEDS),
+            faults=tuple(_fault(streams.fault, config.fault_probability) for _ in SENSORS),
         )
-    return tuple(nights)
 
 
 def _arrival(draw: Stream) -> float:

@@ -72,6 +72,8 @@ def in_child(work: Callable[[], object], *, env: Mapping[str, str] | None = None
     code = 1
     try:
         os.environ.update(env or {})
+        # A pool of OpenMP threads that the parent has made does not survive the fork: a child that waits for it waits for ever.
+        torch.set_num_threads(1)
         work()
         code = 0
     except BaseException:  # noqa: BLE001 (a forked process must not go on into the tests)

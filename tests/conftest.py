@@ -24,6 +24,7 @@ pytest.register_assert_rewrite(
     "conformance_crashes",
     "conformance_erasure",
     "conformance_leases",
+    "group_kit",
     "journal_kit",
     "loop_memory_kit",
     "memory_conformance",

@@ -3,44 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from guard_kit import FAST, Training
 
+import group_kit
 from overwinter.errors import UsageError
 from overwinter.learn.stability import Guard, GuardConfig, gather_over
 from overwinter.learn.stability.together import agreed
-
-
-def two(work: Callable[[int], object]) -> None:
-    """Run work in two forked processes that are one process group; fails if either does."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    children = []
-    for rank in range(2):
-        child = os.fork()
-        if not child:
-            code = 1
-            try:
-                os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-                torch.distributed.init_process_group(
-                    "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
-                )
-                work(rank)
-                code = 0
-            except BaseException:  # noqa: BLE001 (a forked process must not go on into the tests)
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        children.append(child)
-    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
 
 
 class Shared(Training):
@@ -69,7 +43,7 @@ class Shared(Training):
 
 def trained(rank: int, out: Path, *, together: bool) -> None:
     """Loss spikes, samples that are no numbers and a broken weight, on rank 1 alone."""
-    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
     training = Shared(rank, together=together)
     assert training.guard is not None
     mine = rank == 1
@@ -88,7 +62,7 @@ def trained(rank: int, out: Path, *, together: bool) -> None:
 
 
 def outcomes(out: Path, *, together: bool) -> list[dict[str, list[float]]]:
-    two(lambda rank: trained(rank, out, together=together))
+    group_kit.together(partial(trained, out=out, together=together))
     return [json.loads((out / f"{rank}.json").read_text()) for rank in range(2)]
 
 

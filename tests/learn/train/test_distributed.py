@@ -1,41 +1,29 @@
-"""Two processes are one process with twice the batches, whether weights are copied or split.
-
-What children need is imported here, before they are forked.
-"""
+"""Two processes are one process with twice the batches, whether weights are copied or split."""
 
 from __future__ import annotations
 
-import socket
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed.fsdp
-import torch.distributed.tensor
-from train_kit import ended, in_child, recipe, weights_of
+from train_kit import recipe, tiny, weights_of
 
+from group_kit import together
+from overwinter.learn.train.data import Batch
+from overwinter.learn.train.distributed import workers
 from overwinter.learn.train.metrics import read_metrics
+from overwinter.learn.train.objective import Objective
+from overwinter.learn.train.recipe import Recipe
 from overwinter.learn.train.training import train
 
 HYBRID: dict[str, Any] = {"pattern": "MA", "mamba": {"n_heads": 2, "head_dim": 8, "d_state": 4, "chunk_size": 8}}
 
 
-def together(folder: Path, out: Path, tables: dict[str, dict[str, Any]], *, resume: bool = False) -> None:
-    """Train in two forked processes, with the environment that torchrun gives."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
-    children = [
-        in_child(
-            partial(train, recipe(folder, **tables), out, resume=resume),
-            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]
-    assert [ended(child) for child in children] == [0, 0]
+def trained(rank: int, made: Recipe, out: Path, *, resume: bool = False) -> None:
+    train(made, out, resume=resume)
 
 
 @pytest.mark.parametrize(("kind", "name"), [("ddp", "adamw"), ("fsdp", "muon")])
@@ -48,7 +36,7 @@ def test_two_processes_are_one_with_twice_the_batches(tmp_path: Path, kind: str,
     }
     alone = train(recipe(tmp_path, **{**tables, "run": {**tables["run"], "accumulate": 4}}), tmp_path / "alone")
     shared = {**tables, "run": {**tables["run"], "accumulate": 2, "parallel": kind}}
-    together(tmp_path, tmp_path / "pair", shared)
+    together(partial(trained, made=recipe(tmp_path, **shared), out=tmp_path / "pair"))
     expected, found = weights_of(tmp_path / "alone" / "model"), weights_of(tmp_path / "pair" / "model")
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value, atol=1e-5, rtol=0)
@@ -62,13 +50,35 @@ def test_two_processes_are_one_with_twice_the_batches(tmp_path: Path, kind: str,
 def test_two_processes_go_on_from_a_checkpoint(tmp_path: Path) -> None:
     """One that was split over processes is whole on disk: one process goes on with it as well."""
     tables: dict[str, dict[str, Any]] = {"run": {"parallel": "fsdp", "checkpoint_every": 2, "batch_rows": 2}}
-    together(tmp_path, tmp_path / "pair", tables)
+    together(partial(trained, made=recipe(tmp_path, **tables), out=tmp_path / "pair"))
     whole = weights_of(tmp_path / "pair" / "model")
     for name in ("model", "checkpoints/step-00000006"):
         folder = tmp_path / "pair" / name
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()
-    together(tmp_path, tmp_path / "pair", tables, resume=True)
+    together(partial(trained, made=recipe(tmp_path, **tables), out=tmp_path / "pair", resume=True))
     for key, value in weights_of(tmp_path / "pair" / "model").items():
         assert torch.equal(value, whole[key])
+
+
+def rounds(rank: int, count: int) -> None:
+    """Trainings that end while their module is still there, without a pause in which gloo's threads could tidy up."""
+    sys.setswitchinterval(10)
+    for _ in range(count):
+        _over(rank)
+
+
+def _over(rank: int) -> torch.nn.Module:
+    with workers("ddp", "cpu") as crew:
+        assert crew.rank == rank
+        module = crew.wrap(Objective(tiny()))
+        ids = torch.arange(9)[None]
+        module(Batch(ids[:, :-1], ids[:, 1:], None), 0).loss.backward()
+        float(crew.total(torch.ones(2))[0])
+        return module
+
+
+def test_the_end_of_a_training_waits_for_nobody() -> None:
+    """DDP's reducer must not be the last to let go of the group: it joins gloo's threads while it holds what they wait for."""
+    together(partial(rounds, count=40))

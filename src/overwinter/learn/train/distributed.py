@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -33,6 +33,7 @@ class Workers:
     count: int = 1
     kind: Literal["ddp", "fsdp"] = "ddp"
     device: str = "cpu"
+    _copies: list[nn.parallel.DistributedDataParallel] = field(default_factory=list, repr=False)
 
     @property
     def leads(self) -> bool:
@@ -48,7 +49,9 @@ class Workers:
             return objective
         unused = objective.decoder.config.looped is not None
         ids = [torch.device(self.device).index or 0] if self.device.startswith("cuda") else None
-        return nn.parallel.DistributedDataParallel(objective, device_ids=ids, find_unused_parameters=unused)
+        copy = nn.parallel.DistributedDataParallel(objective, device_ids=ids, find_unused_parameters=unused)
+        self._copies.append(copy)
+        return copy
 
     def accumulating(self, module: nn.Module, *, last: bool) -> Any:
         """A context for one batch: gradients are exchanged with the last one only."""
@@ -64,6 +67,16 @@ class Workers:
             values = values.clone()
             torch.distributed.all_reduce(values)
         return values
+
+    def let_go(self) -> None:
+        """Take what is wrapped out of the group; it cannot be trained any more.
+
+        A group joins gloo's threads when its last holder drops it. DDP's reducer, which Python would free later, does so with the GIL held,
+        and a thread that throws away its last all-reduce may be waiting for just that. Python's own reference lets go of the GIL first.
+        """
+        while self._copies:
+            copy = self._copies.pop()
+            del copy.reducer, copy.logger
 
     def wait(self) -> None:
         """Until all processes are here."""
@@ -97,9 +110,11 @@ def workers(kind: Literal["ddp", "fsdp"], device: str) -> Iterator[Workers]:
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         torch.cuda.set_device(device)
     torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    crew = Workers(rank=int(os.environ["RANK"]), count=count, kind=kind, device=device)
     try:
-        yield Workers(rank=int(os.environ["RANK"]), count=count, kind=kind, device=device)
+        yield crew
     finally:
+        crew.let_go()
         torch.distributed.destroy_process_group()
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import faulthandler
 import multiprocessing
 import os
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+import torch
+from torch.distributed import TCPStore
 
 PATIENCE_S = 90
 """Less than the limit of a test, so that what hangs is told as that."""
@@ -25,10 +27,16 @@ def together(work: Callable[[int], object], *, count: int = 2) -> None:
     context.set_forkserver_preload(
         ["torch.distributed.fsdp", "torch.distributed.tensor", "overwinter.learn.train.training"]
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    children = [context.Process(target=_in_group, args=(work, rank, count, port), daemon=True) for rank in range(count)]
+    # As torchrun does it: the store in which they meet is here, so no port has to be found free and stay so.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    shared = {
+        "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
+    children = [context.Process(target=_in_group, args=(work, rank, shared), daemon=True) for rank in range(count)]
     for child in children:
         child.start()
     try:
@@ -40,18 +48,9 @@ def together(work: Callable[[int], object], *, count: int = 2) -> None:
             child.kill()
 
 
-def _in_group(work: Callable[[int], object], rank: int, count: int, port: int) -> None:
-    import torch
-
+def _in_group(work: Callable[[int], object], rank: int, shared: Mapping[str, str]) -> None:
     faulthandler.dump_traceback_later(PATIENCE_S - 5)
     torch.set_num_threads(1)
-    os.environ |= {
-        "WORLD_SIZE": str(count),
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "GLOO_SOCKET_IFNAME": "lo",
-    }
+    os.environ |= {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
     work(rank)
     faulthandler.cancel_dump_traceback_later()

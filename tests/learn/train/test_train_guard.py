@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed.fsdp
-import torch.distributed.tensor
-from test_distributed import together
 from train_kit import ended, in_child, recipe, same_bits, weights_of
 
+from group_kit import together
 from overwinter.errors import UsageError
 from overwinter.learn.stability import Guard, read_events
 from overwinter.learn.stability.signals import local
+from overwinter.learn.train.recipe import Recipe
 from overwinter.learn.train.trainer import Trainer
 from overwinter.learn.train.training import train
 
@@ -97,23 +97,18 @@ def test_killed_and_resumed_it_goes_back_to_the_same_bits(tmp_path: Path) -> Non
     assert whole == cut
 
 
+def broken_at_9(rank: int, made: Recipe, out: Path) -> None:
+    train(made, out, begin=break_at(9))
+
+
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
-def test_two_processes_go_back_together(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from overwinter.learn.train import training
-
-    built = training.build_trainer
-
-    def spoilt(*parts: Any, **named: Any) -> Trainer:
-        trainer = built(*parts, **named)
-        break_at(9)(trainer)
-        return trainer
-
-    monkeypatch.setattr(training, "build_trainer", spoilt)
-    together(tmp_path, tmp_path / "pair", {**TABLES, "run": {"parallel": kind, "checkpoint_every": 0, "batch_rows": 2}})
+def test_two_processes_go_back_together(tmp_path: Path, kind: str) -> None:
+    made = recipe(tmp_path, **{**TABLES, "run": {"parallel": kind, "checkpoint_every": 0, "batch_rows": 2}})
+    together(partial(broken_at_9, made=made, out=tmp_path / "pair"))
     logs = [read_events(tmp_path / "pair" / "guard" / name / "events.jsonl") for name in ("", "rank-1")]
     assert logs[0] == logs[1]
     (back,) = [event for event in logs[0] if event["kind"] == "roll_back"]
-    train(recipe(tmp_path, **{**TABLES, "run": {"checkpoint_every": 0}}), tmp_path / "alone")
+    train(recipe(tmp_path, **{**TABLES, "run": {"checkpoint_every": 0}}), tmp_path / "alone", begin=break_at(9))
     (alone,) = [
         event for event in read_events(tmp_path / "alone" / "guard" / "events.jsonl") if event["kind"] == "roll_back"
     ]

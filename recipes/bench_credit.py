@@ -4,6 +4,7 @@ python recipes/bench_credit.py                                  # the table of d
 python recipes/bench_credit.py --settings keydoor,errands --estimators grpo,calibrated --seeds 5 --budget-minutes 5
 python recipes/bench_credit.py --oracle                         # only the comparison with exact advantages
 python recipes/bench_credit.py --report                         # tables of what is cached; runs nothing
+python recipes/bench_credit.py --settings networks --seeds 5    # policies that are networks; needs overwinter[textworld-express] and Java
 
 A cell is one run: setting, estimator, learning rate, seed. Finished cells are lines of out/bench-credit/cells.jsonl, and are not run again;
 remove the file after a change of an estimator or a world. Each estimator plays each setting at the learning rate of the grid that had the
@@ -30,13 +31,11 @@ import numpy as np
 
 from bench_journal import ROOT, write_between
 from credit_report import Cell, curves_figure, report
-from credit_worlds import DESIGN, JUDGED, SETTINGS, Setting, TabularPlayer
+from credit_worlds import DESIGN, JUDGED, SETTINGS, Family, Setting, TabularPlayer
 from overwinter.learn.batch import Batch, Floats
 from overwinter.learn.credit import Config, advantages
 
-BEGIN, END = "<!-- bench_credit: begin -->", "<!-- bench_credit: end -->"
 WORK = ROOT / "out" / "bench-credit"
-RATES = (1.0, 2.0, 4.0, 8.0)
 TUNING_SEEDS, FIRST_SEED = (50, 51), 100
 CHECKPOINTS, ORACLE_BATCHES = (5, 20, 50), 16
 
@@ -90,6 +89,10 @@ DEFAULT = (
     "calibrated",
     ORACLE,
 )
+NETWORKS = "networks"
+FOR_NETWORKS = ("grpo", "gigpo", "graphhca", "gae_turn", "hcapo_head", "random", "calibrated")
+NEEDS_HINDSIGHT = ("hcapo_head",)
+"""Estimators for which a network's outcome-conditioned head is worth its time; those of tables cost nothing."""
 SCALED = ("gae_turn",)
 """Estimators that do not scale themselves; they are divided by their deviation over the batch, so that one grid of rates fits all."""
 
@@ -99,6 +102,21 @@ class Key(NamedTuple):
     estimator: str
     rate: float
     seed: int
+
+
+def network_families() -> list[Family]:
+    """Loaded when they are asked for: they bring torch along."""
+    from credit_networks import NETWORKS as FOUND
+
+    return list(FOUND)
+
+
+def family(name: str) -> Family:
+    """The setting of a name."""
+    known: dict[str, Family] = {**SETTINGS}
+    if name not in known:
+        known = {each.name: each for each in network_families()}
+    return known[name]
 
 
 def credit_of(name: str, batch: Batch, memory: Any) -> tuple[Floats, Any]:
@@ -115,13 +133,15 @@ def scaled(values: Floats) -> Floats:
 def run_cell(key: Key, updates: int) -> Cell:
     """Train one policy; its success and steps per update."""
     began = time.process_time()
-    player = TabularPlayer(SETTINGS[key.setting], key.seed, key.rate)
+    player = family(key.setting).player(key.seed, key.rate)
+    player.wants_hindsight = key.estimator in NEEDS_HINDSIGHT
     success, steps, credit_s = [], [], 0.0
     memory = None
     for _ in range(updates):
         batch = player.play()
         started = time.process_time()
         if key.estimator == ORACLE:
+            assert isinstance(player, TabularPlayer)
             values = scaled(player.true_advantages(batch, player.truth()))
         else:
             values, memory = credit_of(key.estimator, batch, memory)
@@ -172,27 +192,31 @@ class Cells:
 class Plan:
     """What to run."""
 
-    settings: list[Setting]
+    settings: list[Family]
     estimators: list[str]
     seeds: int
-    rates: tuple[float, ...]
+    rates: tuple[float, ...] | None
+    """None for those of each setting."""
     tuning_seeds: tuple[int, ...]
     updates: int | None
 
-    def length(self, setting: Setting) -> int:
+    def length(self, setting: Family) -> int:
         return self.updates or setting.updates
+
+    def grid(self, setting: Family) -> tuple[float, ...]:
+        return self.rates or setting.rates
 
     def tuning(self) -> Iterator[tuple[Key, int]]:
         for setting in self.settings:
             for name in self.estimators:
-                for rate in self.rates:
+                for rate in self.grid(setting):
                     for seed in self.tuning_seeds:
                         yield Key(setting.name, name, rate, seed), self.length(setting)
 
-    def best_rate(self, cells: Cells, setting: Setting, name: str) -> float | None:
+    def best_rate(self, cells: Cells, setting: Family, name: str) -> float | None:
         """None while tuning is not finished."""
         areas = {}
-        for rate in self.rates:
+        for rate in self.grid(setting):
             found = [
                 cells.done.get((setting.name, name, rate, seed, self.length(setting))) for seed in self.tuning_seeds
             ]
@@ -254,7 +278,7 @@ def oracle_figures(setting: Setting, names: list[str], seed: int) -> dict[str, l
     All see the batches of one policy that learns by GRPO, so that they judge the same play and their memories are filled alike. At a
     checkpoint the policy is held still, and each estimates the gradient from several batches.
     """
-    player = TabularPlayer(setting, seed, RATES[1])
+    player = TabularPlayer(setting, seed, setting.rates[1])
     memories: dict[str, Any] = dict.fromkeys(names)
     figures: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for update in range(max(CHECKPOINTS) + 1):
@@ -303,12 +327,12 @@ def _cosine(a: Floats, b: Floats) -> float:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--settings", "--worlds", help="names with commas, or 'design'; all judged settings without it")
     parser.add_argument(
-        "--estimators", default=",".join(DEFAULT), help=f"names with commas: {' | '.join([*CONTENDERS, ORACLE])}"
+        "--settings", "--worlds", help="names with commas, or 'design', or 'networks'; all judged tables without it"
     )
+    parser.add_argument("--estimators", help=f"names with commas: {' | '.join([*CONTENDERS, ORACLE])}")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--rates", default=",".join(f"{rate:g}" for rate in RATES))
+    parser.add_argument("--rates", help="numbers with commas; those of the setting without it")
     parser.add_argument("--tuning-seeds", type=int, default=len(TUNING_SEEDS))
     parser.add_argument("--updates", type=int, help="shorter runs, for a smoke test")
     parser.add_argument("--jobs", type=int, default=1)
@@ -324,9 +348,10 @@ def _arguments() -> argparse.Namespace:
 
 def _plan(arguments: argparse.Namespace) -> Plan:
     named = arguments.settings
-    groups = {None: JUDGED, "design": DESIGN}
-    settings = groups[named] if named in groups else [SETTINGS[name] for name in named.split(",")]
-    estimators = arguments.estimators.split(",")
+    tables: dict[str | None, list[Setting]] = {None: JUDGED, "design": DESIGN}
+    settings: list[Family] = [*tables[named]] if named in tables else _named(named)
+    usual = DEFAULT if all(setting.name in SETTINGS for setting in settings) else FOR_NETWORKS
+    estimators = arguments.estimators.split(",") if arguments.estimators else list(usual)
     unknown = [name for name in estimators if name not in CONTENDERS and name != ORACLE]
     if unknown:
         raise SystemExit(f"unknown estimators: {unknown}; choose from {[*CONTENDERS, ORACLE]}")
@@ -334,10 +359,22 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         settings=settings,
         estimators=estimators,
         seeds=arguments.seeds,
-        rates=tuple(float(rate) for rate in arguments.rates.split(",")),
+        rates=tuple(float(rate) for rate in arguments.rates.split(",")) if arguments.rates else None,
         tuning_seeds=tuple(range(TUNING_SEEDS[0], TUNING_SEEDS[0] + arguments.tuning_seeds)),
         updates=arguments.updates,
     )
+
+
+def _named(names: str) -> list[Family]:
+    known: dict[str, Family] = {**SETTINGS}
+    if names == NETWORKS or not set(names.split(",")) <= set(known):
+        networks = {each.name: each for each in network_families()}
+        known |= networks
+        names = ",".join(networks) if names == NETWORKS else names
+    unknown = [name for name in names.split(",") if name not in known]
+    if unknown:
+        raise SystemExit(f"unknown settings: {unknown}; choose from {[*known]}")
+    return [known[name] for name in names.split(",")]
 
 
 def _oracle(plan: Plan, path: Path, deadline: float) -> dict[str, Any]:
@@ -347,6 +384,8 @@ def _oracle(plan: Plan, path: Path, deadline: float) -> dict[str, Any]:
     for setting in plan.settings:
         if time.monotonic() > deadline:
             break
+        if not isinstance(setting, Setting):
+            continue
         missing = [name for name in names if name not in found.get(setting.name, {})]
         if missing:
             print(f"against the truth: {setting.name}", file=sys.stderr)
@@ -374,8 +413,10 @@ def main() -> None:
     text = report(chosen, truths, [setting.name for setting in plan.settings], plan.estimators)
     print(text)
     if arguments.write:
-        write_between(ROOT / "docs" / "benchmarks.md", BEGIN, END, text)
-        curves_figure(chosen, ROOT / "docs" / "img" / "credit.svg")
+        part = "" if all(isinstance(setting, Setting) for setting in plan.settings) else " networks"
+        begin, end = (f"<!-- bench_credit{part}: {side} -->" for side in ("begin", "end"))
+        write_between(ROOT / "docs" / "benchmarks.md", begin, end, text)
+        curves_figure(chosen, ROOT / "docs" / "img" / f"credit{part.replace(' ', '_')}.svg")
 
 
 if __name__ == "__main__":

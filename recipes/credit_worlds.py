@@ -18,13 +18,31 @@ from overwinter.worlds.tabular import CorridorConfig, GridConfig, Table, Truth, 
 
 
 class Player(Protocol):
-    """A policy in a family of worlds. One update is one `play` and one `learn`."""
+    """A policy in a family of worlds. One update is one `play` and one `learn`.
+
+    Attributes:
+        wants_hindsight: whether the columns of an outcome-conditioned head are asked for; where they cost nothing they are always there.
+    """
+
+    wants_hindsight: bool
 
     def play(self) -> Batch:
         """Trajectories of the current policy, in groups of one task each, with the columns that the estimators ask for."""
 
     def learn(self, batch: Batch, advantages: Floats) -> None:
         """One step of the policy, by the advantages of the batch's rows."""
+
+
+class Family(Protocol):
+    """A family of worlds and how it is played, whatever plays it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def updates(self) -> int: ...
+    @property
+    def rates(self) -> tuple[float, ...]: ...
+    def player(self, seed: int, rate: float) -> Player: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +56,7 @@ class Setting:
         noise: number of copies that a state's key is spread over by chance; 1 is a clean key.
         updates: policy steps of a run.
         tasks, group: tasks per update, and trajectories of each.
+        rates: learning rates of which the best is taken.
     """
 
     name: str
@@ -47,6 +66,10 @@ class Setting:
     updates: int = 120
     tasks: int = 4
     group: int = 8
+    rates: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
+
+    def player(self, seed: int, rate: float) -> TabularPlayer:
+        return TabularPlayer(self, seed, rate)
 
     def table(self, seed: int) -> Table:
         world = dataclasses.replace(self.world, shared=self.fresh)
@@ -100,6 +123,7 @@ class TabularPlayer:
         self.setting, self.seed, self.learning_rate = setting, seed, learning_rate
         self.rng = np.random.default_rng((seed, 7))
         self.updates = 0
+        self.wants_hindsight = True
         self.table = setting.table(1000 * seed)
         rows, actions = self.table.rows, self.table.actions
         self.weights = np.zeros((rows, actions))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import shutil
+import sys
+import weakref
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -313,6 +317,34 @@ def test_names_are_read_and_wrong_ones_refused() -> None:
         boil(rest=(("simplifications", "lazy"),))
     assert policy_names("textworld-express:coin") == policy_names("isolated:scienceworld:boil") == ("random", "gold")
     assert open_policy("textworld-express:coin", "gold").name == "gold"
+
+
+def test_worlds_share_one_java_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[weakref.ref[Package]] = []
+
+    class Package:
+        """The package's environment: starts Java, and has a server object that can make others."""
+
+        def __init__(self) -> None:
+            started.append(weakref.ref(self))
+            self.server = SimpleNamespace(getClass=lambda: SimpleNamespace(newInstance=CoinServer))
+
+    monkeypatch.setitem(sys.modules, "textworld_express", SimpleNamespace(TextWorldExpressEnv=Package))
+    monkeypatch.setattr(shutil, "which", lambda program: f"/usr/bin/{program}")
+    one, other = (open_world("textworld-express:coin") for _ in range(2))
+    one.reset(0)
+    other.reset(0)
+    one.step("move east")
+    assert one.actions() != other.actions()
+    assert len(started) == 1
+    del one
+    assert started[0]() is not None
+    other.reset(1)
+    del other
+    gc.collect()
+    assert started[0]() is None
+    open_world("textworld-express:coin")
+    assert len(started) == 2
 
 
 def test_a_missing_package_or_java_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@
     textworld-express:coin,split=dev,numLocations=11     options of the game's own go to the game, which judges them
 
 Seed s plays the s-th seed of the split (there are 1000 each; more seeds start again at the first). Needs Java and
-`overwinter[textworld-express]`; the engine runs in a Java process of its own that ends with this one.
+`overwinter[textworld-express]`; the engines of all worlds run in one Java process that ends with the last of them.
 
 Jansen and Côté: "TextWorldExpress", 2023, arXiv 2208.01174. Apache-2.0.
 """
@@ -12,6 +12,8 @@ Jansen and Côté: "TextWorldExpress", 2023, arXiv 2208.01174. Apache-2.0.
 from __future__ import annotations
 
 import json
+import os
+import weakref
 from typing import Any
 
 from overwinter.errors import UsageError
@@ -23,21 +25,34 @@ from .text_game import Frame, Options, TextGame
 LOOKS = ("inventory", "look around", "task")
 
 
+_running: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+"""By process: one that was forked must not speak through its parent's connection."""
+
+
+def _java() -> Any:
+    """The package's environment, which ends its Java process when it is dropped; each world keeps it, and has a server object of its own
+    in it. A process of half a second and 60 MB for each world would be too much where dozens are played at once."""
+    package = require("textworld_express", "textworld-express")
+    need_java("TextWorldExpress")
+    found = _running.get(os.getpid())
+    if found is None:
+        found = _running[os.getpid()] = package.TextWorldExpressEnv()
+    return found
+
+
 class TextWorldExpress(TextGame):
     """One of the package's games.
 
     Args:
-        server: the package's Java server object; started here unless given.
+        server: the package's Java server object; made here unless given.
     """
 
     def __init__(self, options: Options, *, name: str, server: Any = None) -> None:
         super().__init__(name=name, goal="Do what the task in the observation says.", steps=options.steps, looks=LOOKS)
         self._env: Any = None
         if server is None:
-            package = require("textworld_express", "textworld-express")
-            need_java("TextWorldExpress")
-            self._env = package.TextWorldExpressEnv()  # kept, since it ends the Java process when it is dropped
-            server = self._env.server
+            self._env = _java()
+            server = self._env.server.getClass().newInstance()
         self._server = server
         problem = server.load(options.game, ",".join(f"{key}={value}" for key, value in options.rest))
         if problem:

@@ -42,7 +42,7 @@ def test_twins_agree_over_batches(successor: Any, evidence: float, strip: bool) 
     memory, dictionaries = None, None
     for seed in range(4):
         batch = bare(random_batch(seed)) if strip else random_batch(seed)
-        parts, _ = calibrated(Frame(batch, NumpyArrays()), options, memory)
+        parts = calibrated(Frame(batch, NumpyArrays()), options, memory)
         slow, dictionaries = plain(batch, options, dictionaries)
         memory = parts.memory
         assert np.allclose(parts.advantages, slow, atol=1e-6)
@@ -54,7 +54,7 @@ def test_step_term_of_the_three_rollouts() -> None:
     """By hand: Phi(2) = .95, and s0, s1, s3 solve three linear equations, since the time limit leaves no mass at s3."""
     batch = bare(three_rollouts())
     memory = remember(None, without_time_limits(batch), decay=0.6, forget=0.05)
-    said = graph_evidence(batch, memory, Calibrated())
+    said = graph_evidence(Frame(batch, NumpyArrays()), memory, Calibrated())
     g = 0.95
     #  s0 = g (2 s1 + 2 s3) / 4;  s1 = g (2 s2 + s0) / 3;  s3 = g s1
     system = np.array([[1, -g / 2, -g / 2], [-g / 3, 1, 0], [0, -g, 1]])
@@ -71,7 +71,7 @@ def test_mean_of_the_discounted_ratio_is_one_in_every_state() -> None:
     batch = every_path({(0, 0, 0): 1.0, (0, 1, 1): 1.0, (1, 0, 1): 1.0})
     options = Calibrated(floor=1e-9)
     memory = remember(None, batch, decay=options.decay, forget=options.forget)
-    ratio = options.gamma * np.exp(graph_evidence(batch, memory, options).log_success)
+    ratio = options.gamma * np.exp(graph_evidence(Frame(batch, NumpyArrays()), memory, options).log_success)
     for state in np.unique(batch.state):
         rows = batch.state == state
         if (batch.success[batch.trajectory[rows]] > 0).any():

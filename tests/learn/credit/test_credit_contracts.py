@@ -24,7 +24,7 @@ FEW, SOME = settings(max_examples=6), settings(max_examples=25)
 """Examples run through every estimator, or through one."""
 
 BROADCAST = ["grpo", "rloo", "dr_grpo", "batch_normalised", "maxrl"]
-ACROSS_GROUPS = {"batch_normalised", "pg", "empg", "random"}
+ACROSS_GROUPS = {"batch_normalised", "pg", "calibrated", "empg", "random"}
 """These compare with the whole batch, so another group changes them."""
 
 

@@ -155,6 +155,20 @@ def test_the_torch_backend_takes_a_memory() -> None:
         tensor_advantages(second, Config(estimator="grpo"), memory)
 
 
+@pytest.mark.parametrize("successor", ["realised", "average"])
+@pytest.mark.parametrize("evidence", [0.0, 0.7])
+def test_torch_agrees_on_calibrated_credit_over_batches(successor: str, evidence: float) -> None:
+    config = Config(estimator="calibrated", options={"successor": successor, "evidence": evidence})
+    memories: tuple[Any, Any] = (None, None)
+    for seed in range(4):
+        batch = random_batch(seed)
+        here, there = advantages(batch, config, memories[0]), tensor_advantages(batch, config, memories[1])
+        np.testing.assert_allclose(there.advantages.numpy(), here.advantages, rtol=1e-10, atol=1e-10)
+        assert there.diagnostics == pytest.approx(here.diagnostics, abs=1e-9)
+        assert ("head_temperature" in there.diagnostics) == (evidence > 0)
+        memories = here.memory, there.memory
+
+
 def test_backends_do_not_write_into_what_they_were_given() -> None:
     for x in (NumpyArrays(), TorchArrays()):
         column = np.zeros(3)

@@ -30,18 +30,17 @@ docs/log.md the variants that lost. plain_calibrated.py has the same with dictio
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from overwinter.learn.batch import Batch, Floats, Ints
-from overwinter.learn.credit.arrays import Frame, NumpyArrays, buckets_of
+from overwinter.learn.credit.arrays import Array, Arrays, Frame, buckets_of
 from overwinter.learn.credit.critic import Gae, gae_turn
-from overwinter.learn.credit.diagnostics import diagnose
-from overwinter.learn.credit.graph import memory_graph
+from overwinter.learn.credit.graph import batch_deviation, memory_graph
 from overwinter.learn.credit.groups import Grpo, demand, grpo_outcomes
 from overwinter.learn.credit.memory import GraphMemory, remember
-from overwinter.learn.credit.parts import Credit, Parts
+from overwinter.learn.credit.parts import Parts
 from overwinter.learn.credit.potentials import Graph
 
 TOLERANCE, PASSES = 1e-8, 1000
@@ -94,46 +93,31 @@ class Evidence:
         visits: [S] how often the state was left, fading.
     """
 
-    log_success: Floats
-    log_failure: Floats
+    log_success: Array
+    log_failure: Array
     visits: Floats
 
     @property
-    def log_odds(self) -> Floats:
+    def log_odds(self) -> Array:
         """[S] l(s, a)"""
         return self.log_success - self.log_failure
 
 
-def advantages(batch: Batch, config: Any = None, memory: GraphMemory | None = None) -> Credit:
-    """The estimator behind the name "calibrated". config: a `Config` whose options change fields of `Calibrated`."""
-    from overwinter.learn.credit.table import changed, demand_numbers
-
-    options = changed(Calibrated(), config.options if config is not None else {}, "calibrated")
-    demand_numbers(batch, ("value",) if batch.value is not None else ())
-    if not len(batch):
-        return Credit(advantages=np.zeros(0), memory=memory)
-    frame = Frame(batch, NumpyArrays())
-    parts, temperature = calibrated(frame, options, memory)
-    figures = diagnose(frame, parts)
-    if temperature is not None:
-        figures["head_temperature"] = temperature
-    return Credit(advantages=parts.advantages, diagnostics=figures, memory=parts.memory)
-
-
-def calibrated(frame: Frame, options: Calibrated, memory: GraphMemory | None) -> tuple[Parts, float | None]:
-    """Advantages, and the head's temperature where there is a head."""
-    batch = frame.batch
+def calibrated(frame: Frame, options: Calibrated, memory: GraphMemory | None) -> Parts:
+    """A = outcome term + omega · clip(l / std of l over the batch, ±clip)."""
+    batch, x = frame.batch, frame.x
     macro = outcome_term(frame, options)
     remembered = remember(memory, without_time_limits(batch), decay=options.decay, forget=options.forget)
-    evidence = graph_evidence(batch, remembered, options)
-    log_odds, temperature = evidence.log_odds, None
+    evidence = graph_evidence(frame, remembered, options)
+    log_odds, figures = evidence.log_odds, {}
     if batch.policy is not None and batch.hindsight is not None and options.evidence:
-        said, temperature = head_evidence(batch)
+        said, figures["head_temperature"] = head_evidence(batch)
         share = evidence.visits / (evidence.visits + options.evidence)
-        log_odds = share * log_odds + (1.0 - share) * said
-    micro = options.omega * np.clip(log_odds / (log_odds.std() + 1e-6), -options.clip, options.clip)
-    ratio = np.exp(evidence.log_success)
-    parts = Parts(
+        log_odds = x.of(share) * log_odds + x.of((1.0 - share) * said)
+    scaled = log_odds / (batch_deviation(frame, log_odds) + 1e-6)
+    micro = options.omega * x.clip(scaled, -options.clip, options.clip)
+    ratio = x.exp(evidence.log_success)
+    return Parts(
         advantages=macro + micro,
         macro=macro,
         micro=micro,
@@ -141,19 +125,18 @@ def calibrated(frame: Frame, options: Calibrated, memory: GraphMemory | None) ->
         raw_ratio=ratio,
         states=frame.states,
         memory=remembered,
+        figures=figures,
     )
-    return parts, temperature
 
 
-def outcome_term(frame: Frame, options: Calibrated) -> Floats:
+def outcome_term(frame: Frame, options: Calibrated) -> Array:
     """[S] the critic's advantage over its deviation, or GRPO's where there is no critic."""
-    batch = frame.batch
+    batch, macro = frame.batch, options.macro
     cut = batch.truncated[batch.last].any()
     if batch.value is None or (cut and batch.end_value is None):
-        return np.asarray(frame.by_step(grpo_outcomes(frame, options.macro)))
-    surprise = np.asarray(gae_turn(frame, options.critic).advantages)
-    term: Floats = np.clip(surprise / (surprise.std() + options.macro.eps), -options.macro.clip, options.macro.clip)
-    return term
+        return frame.by_step(grpo_outcomes(frame, macro))
+    surprise = gae_turn(frame, options.critic).advantages
+    return frame.x.clip(surprise / (batch_deviation(frame, surprise) + macro.eps), -macro.clip, macro.clip)
 
 
 def without_time_limits(batch: Batch) -> Batch:
@@ -162,17 +145,20 @@ def without_time_limits(batch: Batch) -> Batch:
     return replace(batch, success=np.where(cut, np.nan, batch.success))
 
 
-def graph_evidence(batch: Batch, memory: GraphMemory, options: Calibrated) -> Evidence:
+def graph_evidence(frame: Frame, memory: GraphMemory, options: Calibrated) -> Evidence:
     """What the remembered graph says; all zeros until the goal has been met once."""
+    batch, x = frame.batch, frame.x
     graph, source, target = memory_graph(shrunk_ends(memory), batch)
-    left = np.bincount(graph.source, weights=graph.weight, minlength=graph.nodes)
+    visits = np.bincount(graph.source, weights=graph.weight, minlength=graph.nodes)[source]
     if not (graph.given > 0).any():
-        return Evidence(log_success=np.zeros(len(batch)), log_failure=np.zeros(len(batch)), visits=left[source])
-    phi = success_chance(graph, options.gamma)
-    after = phi[target] if options.successor == "realised" else _averaged(graph, phi, memory, source, batch.action)
+        nothing = x.of(np.zeros(len(batch)))
+        return Evidence(log_success=nothing, log_failure=nothing, visits=visits)
+    phi = success_chance(graph, x, options.gamma)
+    average = options.successor == "average"
+    after = _averaged(graph, phi, x, (memory.action, source, batch.action)) if average else x.take(phi, target)
     low, high = options.floor, 1.0 - options.floor
-    then, now = np.clip(after, low, high), np.clip(phi[source], low, high)
-    return Evidence(log_success=np.log(then / now), log_failure=np.log((1.0 - then) / (1.0 - now)), visits=left[source])
+    then, now = x.clip(after, low, high), x.clip(x.take(phi, source), low, high)
+    return Evidence(log_success=x.log(then / now), log_failure=x.log((1.0 - then) / (1.0 - now)), visits=visits)
 
 
 def shrunk_ends(memory: GraphMemory) -> GraphMemory:
@@ -194,24 +180,31 @@ def shrunk_ends(memory: GraphMemory) -> GraphMemory:
     return replace(memory, goal=memory.goal + weight * mean, other=memory.other + weight * (1 - mean))
 
 
-def _averaged(graph: Graph, phi: Floats, memory: GraphMemory, source: Ints, action: Ints) -> Floats:
-    """[S] mean of Phi over what followed the same action in the same state."""
-    choices = buckets_of(np.concatenate([graph.source, source]), np.concatenate([memory.action, action]))
+def _averaged(graph: Graph, phi: Array, x: Arrays, taken: tuple[Ints, Ints, Ints]) -> Array:
+    """[S] mean of Phi over what followed the same action in the same state.
+
+    Args:
+        taken: [E] actions of the graph's edges; [S] nodes and [S] actions of the rows.
+    """
+    of_edges, source, action = taken
+    choices = buckets_of(np.concatenate([graph.source, source]), np.concatenate([of_edges, action]))
     of_edge, of_row = choices.index[: len(graph.source)], choices.index[len(graph.source) :]
-    arrived = np.bincount(of_edge, weights=graph.weight * phi[graph.target])
-    mean: Floats = (arrived / np.bincount(of_edge, weights=graph.weight))[of_row]
-    return mean
+    # A batch's rows are edges of the memory, so no choice is without weight.
+    mass = np.bincount(of_edge, weights=graph.weight, minlength=choices.count)
+    arrived = x.segment_sum(x.of(graph.weight) * x.take(phi, graph.target), of_edge, choices.count)
+    return x.take(arrived / x.of(mass), of_row)
 
 
-def success_chance(graph: Graph, gamma: float) -> Floats:
+def success_chance(graph: Graph, x: Arrays, gamma: float) -> Array:
     """[N] the fixed point Phi(s) = gamma · mean over the transitions and failures of s; given values stay."""
     mass = np.bincount(graph.source, weights=graph.weight, minlength=graph.nodes) + graph.leak
-    share = gamma * graph.weight / mass[graph.source]
-    phi = graph.given
+    share = x.of(gamma * graph.weight / mass[graph.source])
+    fixed, given = x.of(graph.fixed), x.of(graph.given)
+    phi = given
     for _ in range(PASSES):
-        backed_up = np.bincount(graph.source, weights=share * phi[graph.target], minlength=graph.nodes)
-        before, phi = phi, np.where(graph.fixed, graph.given, backed_up)
-        if np.abs(phi - before).max() <= TOLERANCE:
+        backed_up = x.segment_sum(share * x.take(phi, graph.target), graph.source, graph.nodes)
+        before, phi = phi, x.where(fixed, given, backed_up)
+        if x.largest(phi - before) <= TOLERANCE:
             break
     return phi
 

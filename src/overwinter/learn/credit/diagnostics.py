@@ -13,6 +13,7 @@
 | rho_length | correlation of ratio and tokens of the step | beyond ±0.2: length is being rewarded |
 | singleton_states | share of rows that are alone in their bucket | above 0.35: anchors are too fine, or hashes noisy |
 | micro_macro | mean abs step term over mean abs trajectory term | far above or below 1 |
+| head_temperature | exponent under which calibrated's head predicts best | 0: the head tells nothing |
 | top_is_last | share of trajectories (of unequal steps) whose top advantage is the last step's | near 1: that step is trivially entailed |
 """
 
@@ -38,7 +39,7 @@ def diagnose(frame: Frame, parts: Parts) -> dict[str, float]:
         "zero_variance_groups": float((spread == 0).mean()),
         "silent_rows": float(((advantages == 0) & varied).mean()),
     }
-    figures |= _of_ratio(frame, parts, x)
+    figures |= parts.figures | _of_ratio(frame, parts, x)
     if parts.states is not None:
         figures["singleton_states"] = float((parts.states.size[parts.states.index] == 1).mean())
     if parts.macro is not None and parts.micro is not None:

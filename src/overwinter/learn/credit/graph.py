@@ -143,7 +143,7 @@ def graphhca(frame: Frame, options: GraphHca) -> Parts:
     if options.standardise == "state":
         micro = frame.normalised(credit, frame.states, 0, 1e-10)
     elif options.standardise == "batch":
-        micro = credit / batch_deviation(frame, credit)
+        micro = credit / (batch_deviation(frame, credit) + 1e-6)
     else:
         micro = credit
     micro = options.omega * micro
@@ -158,10 +158,10 @@ def graphhca(frame: Frame, options: GraphHca) -> Parts:
 
 
 def batch_deviation(frame: Frame, values: Array) -> Array:
-    """[S] population deviation over all rows, plus 1e-6."""
+    """[S] population deviation over all rows, the same in each."""
     everything = buckets_of(np.zeros(len(frame.batch), dtype=np.int64))
     deviation = frame.deviation(frame.centred(values, everything), everything, 0)
-    return frame.x.take(deviation, everything.index) + 1e-6
+    return frame.x.take(deviation, everything.index)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,7 +276,7 @@ def pg(frame: Frame, options: Pg, memory: GraphMemory | None) -> Parts:
     now, then = x.take(phi, source), x.take(phi, target)
     log_credit = log_difference(x, now, then, options.floor)
     credit = log_credit if options.potential == "log" else then - now
-    micro = options.omega * x.clip(credit / batch_deviation(frame, credit), -options.clip, options.clip)
+    micro = options.omega * x.clip(credit / (batch_deviation(frame, credit) + 1e-6), -options.clip, options.clip)
     macro = frame.by_step(grpo_outcomes(frame, options.macro))
     ratio = x.exp(log_credit)
     return Parts(

@@ -26,6 +26,7 @@ class Parts:
         memory: what to pass in next time.
         tokens: [N] advantages of single tokens, where they differ within a step.
         candidates: [S, A] advantages of all candidates, where the estimator has them.
+        figures: what it has to say beside the usual diagnostics.
     """
 
     advantages: Array
@@ -37,6 +38,7 @@ class Parts:
     memory: GraphMemory | None = None
     tokens: Array | None = None
     candidates: Array | None = None
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

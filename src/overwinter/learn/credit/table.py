@@ -9,8 +9,6 @@ constant means stands at its dataclass, why it has its value in docs/credit.md.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from math import inf
@@ -21,6 +19,7 @@ import numpy as np
 from overwinter.errors import UsageError
 from overwinter.learn.batch import Batch
 from overwinter.learn.credit.arrays import Arrays, Frame, NumpyArrays
+from overwinter.learn.credit.calibrated import Calibrated, calibrated
 from overwinter.learn.credit.critic import Gae, gae_token, gae_turn
 from overwinter.learn.credit.diagnostics import diagnose
 from overwinter.learn.credit.graph import GraphGpo, GraphHca, Pg, graphgpo, graphhca, pg
@@ -58,7 +57,8 @@ class Row:
     Attributes:
         function: (frame, options) → Parts; with `remembers`, (frame, options, memory) → Parts.
         options: a frozen dataclass that holds its defaults.
-        needs: optional columns of the batch that it reads.
+        needs: optional columns of the batch that it cannot do without.
+        uses: those that it reads where they are there.
         source: paper or repository.
         remembers: whether it reads and returns a memory.
         reads_states: whether it compares states, so that their keys must mean something.
@@ -67,6 +67,7 @@ class Row:
     function: Callable[..., Parts]
     options: Any
     needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
     source: str
     remembers: bool = False
     reads_states: bool = False
@@ -135,6 +136,14 @@ ESTIMATORS: dict[str, Row] = {
         function=pg,
         options=Pg(gamma=0.95, decay=0.6, forget=0.05, floor=1e-2, clip=3.0, omega=1.0, potential="log", macro=MACRO),
         source="ours: a graph potential that persists",
+        remembers=True,
+        reads_states=True,
+    ),
+    "calibrated": Row(
+        function=calibrated,
+        options=Calibrated(),
+        uses=("value",),
+        source="ours: the weight of evidence that an action gives for success",
         remembers=True,
         reads_states=True,
     ),
@@ -224,9 +233,6 @@ ESTIMATORS: dict[str, Row] = {
     "random": Row(function=random, options=Random(omega=1.0, seed=0, macro=MACRO), source="noise at every step"),
 }
 
-CALIBRATED = "overwinter.learn.credit.calibrated"
-"""The module of the row "calibrated", where there is one. It offers advantages(batch, config, memory) -> Credit itself."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -245,8 +251,7 @@ class Config:
             raise UsageError(
                 f"there is no estimator {self.estimator!r}", f"choose one of {', '.join(estimator_names())}"
             )
-        if self.estimator in ESTIMATORS:
-            self.resolved()
+        self.resolved()
 
     def resolved(self) -> Any:
         """The estimator's options dataclass with the changes in; raises UsageError for an unknown or impossible one."""
@@ -270,13 +275,12 @@ def changed(defaults: Any, changes: Mapping[str, Any], owner: str) -> Any:
 
 def estimator_names() -> list[str]:
     """Names that `Config` accepts, in the order of the table."""
-    has_calibrated = importlib.util.find_spec(CALIBRATED) is not None
-    return [*ESTIMATORS, *(["calibrated"] if has_calibrated else [])]
+    return list(ESTIMATORS)
 
 
 def remembers(estimator: str) -> bool:
     """Whether `Credit.memory` of an estimator should go into its next call."""
-    return estimator not in ESTIMATORS or ESTIMATORS[estimator].remembers
+    return ESTIMATORS[estimator].remembers
 
 
 def advantages(batch: Batch, config: Config | None = None, memory: Any = None) -> Credit:
@@ -291,9 +295,6 @@ def advantages(batch: Batch, config: Config | None = None, memory: Any = None) -
         UsageError: a missing column, a reward that is not a number, a memory where none is read.
     """
     config = config or Config()
-    if config.estimator == "calibrated":
-        credit: Credit = importlib.import_module(CALIBRATED).advantages(batch, config, memory)
-        return credit
     frame, parts = estimate(batch, config, memory, NumpyArrays())
     x = frame.x
     return Credit(
@@ -311,7 +312,7 @@ def estimate(batch: Batch, config: Config, memory: Any, x: Arrays) -> tuple[Fram
     if memory is not None and not row.remembers:
         raise UsageError(f"{config.estimator} has no memory", "pass none, or choose pg or calibrated")
     batch.need(*row.needs)
-    demand_numbers(batch, row.needs)
+    demand_numbers(batch, (*row.needs, *(name for name in row.uses if getattr(batch, name) is not None)))
     frame = Frame(batch, x)
     if not len(batch):
         return frame, Parts(advantages=x.of(np.zeros(0)), memory=memory)

@@ -17,11 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from overwinter.errors import UsageError
 from overwinter.learn.batch import Batch, Floats, Ints
 from overwinter.learn.credit.arrays import Array
 from overwinter.learn.credit.diagnostics import diagnose
-from overwinter.learn.credit.table import ESTIMATORS, Config, estimate
+from overwinter.learn.credit.table import Config, estimate
 
 
 class TorchArrays:
@@ -92,10 +91,8 @@ class TensorCredit:
 def tensor_advantages(
     batch: Batch, config: Config | None = None, memory: Any = None, *, device: str | torch.device = "cpu"
 ) -> TensorCredit:
-    """`advantages` on a device; same arguments, same errors. "calibrated" has its own arrays and is refused."""
+    """`advantages` on a device; same arguments, same errors."""
     config = config or Config()
-    if config.estimator not in ESTIMATORS:
-        raise UsageError(f"{config.estimator} runs on NumPy alone", "call credit.advantages and move the result")
     frame, parts = estimate(batch, config, memory, TorchArrays(device))
     return TensorCredit(
         advantages=parts.advantages,

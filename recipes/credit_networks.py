@@ -56,7 +56,7 @@ class NetworkSetting:
     teacher: Callable[[], Any] | None = None
     noise: float = 0.0
     lessons: int = 0
-    updates: int = 30
+    updates: int = 25
     tasks: int = 6
     group: int = 8
     rates: tuple[float, ...] = (1e-3, 3e-3)

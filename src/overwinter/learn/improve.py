@@ -160,7 +160,8 @@ def improve(
     policy = student.policy
     episodes = [_with_policy(episode, policy) for episode in lesson.episodes]
     hindsight, chance = policy.columns(episodes, hindsight=True)
-    batch = batch_of(episodes, hindsight=hindsight, success_chance=chance)
+    ends = None if chance is None else policy.end_values(episodes)
+    batch = batch_of(episodes, hindsight=hindsight, success_chance=chance, end_value=ends)
     credit = advantages(batch, credit_for_pages(config.estimator))
     reference = copy.copy(policy)
     reference.decoder = copy.deepcopy(policy.decoder)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from reinforce_kit import candidate_policy, corridor_seats, decoder, form, token_policy
+from reinforce_kit import Corridor, candidate_policy, corridor_seats, decoder, form, token_policy
 
 from overwinter.engine import Config as EngineConfig
 from overwinter.engine import Engine, Request, SamplingParams
@@ -20,6 +21,7 @@ from overwinter.learn.reinforce.ends import hidden_at, hidden_everywhere
 from overwinter.learn.reinforce.player import AnyPlayer, Ask, DirectPlayer, EnginePlayer
 from overwinter.learn.reinforce.policy import OutcomeIds, Policy, success_loss
 from overwinter.learn.reinforce.rollouts import Config, Task, rollout
+from overwinter.learn.reinforce.seat import LocalSeats, Seat
 from overwinter.model import LoopConfig
 
 TASKS = [Task(group=seed, seed=seed, times=2) for seed in range(3)]
@@ -152,6 +154,28 @@ def test_columns_of_hindsight_and_of_the_chance_of_success() -> None:
     assert twin.success is not None
     assert hindsight[row] == pytest.approx(twin.policy[0].tolist(), abs=1e-5)
     assert chance[row] == pytest.approx(float(twin.success.detach().sigmoid()), abs=1e-5)
+
+
+def test_where_a_limit_struck_the_policy_says_what_might_have_come() -> None:
+    policy = candidate_policy()
+    seats = LocalSeats(lambda: Seat(Corridor(3, 99), max_steps=5), 4)
+    first, *episodes = rollout(DirectPlayer(policy), seats, form(), TASKS, Config(seed=1))
+    assert all(episode.truncated for episode in episodes)
+    episodes.insert(2, replace(first, truncated=False, terminated=True, end_prompt=None))
+    values = policy.end_values(episodes)
+    assert values is not None
+    for episode, value in zip(episodes, values, strict=True):
+        if episode.terminated:
+            assert value == 0
+            continue
+        assert episode.end_prompt is not None
+        after = replace(episode.decisions[-1], prompt=episode.end_prompt.ids, slot=episode.end_prompt.slot)
+        success = policy.score_slowly(after).success
+        assert success is not None
+        assert value == pytest.approx(float(success.detach().sigmoid()), abs=1e-5)
+    lost = [replace(episode, end_prompt=None) for episode in episodes]
+    assert policy.end_values(lost) is None
+    assert policy.end_values([episode for episode in lost if episode.terminated]) is not None
 
 
 def test_a_hybrid_of_both_mixers_is_scored_alike() -> None:

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from reinforce_kit import candidate_policy, corridor_seats, form, grouped, token_policy
+from reinforce_kit import Corridor, candidate_policy, corridor_seats, form, grouped, token_policy
 
 from overwinter.errors import UsageError
+from overwinter.learn.batch import Batch
 from overwinter.learn.credit import Config as CreditConfig
-from overwinter.learn.credit import advantages
+from overwinter.learn.credit import Credit, advantages
 from overwinter.learn.reinforce.corrections import CorrectionConfig
 from overwinter.learn.reinforce.decision import Episode, batch_of, flat
 from overwinter.learn.reinforce.losses import EntropyConfig, LossConfig
@@ -24,6 +25,7 @@ from overwinter.learn.reinforce.player import AnyPlayer, DirectPlayer
 from overwinter.learn.reinforce.policy import CandidatePolicy
 from overwinter.learn.reinforce.rollouts import Config as RolloutConfig
 from overwinter.learn.reinforce.rollouts import Task, rollout
+from overwinter.learn.reinforce.seat import LocalSeats, Seat
 from overwinter.learn.reinforce.trainer import Config, EvaluateConfig, evaluate, reinforce
 from overwinter.learn.reinforce.update import UpdateConfig, Updater
 from overwinter.learn.stability import Guard, GuardConfig
@@ -170,15 +172,30 @@ def test_columns_of_a_batch() -> None:
 
 
 def test_a_limit_of_steps_is_no_failure() -> None:
-    from reinforce_kit import Corridor
-
-    from overwinter.learn.reinforce.seat import LocalSeats, Seat
-
     limited = LocalSeats(lambda: Seat(Corridor(3, 99), max_steps=4), 2)
     episode = rollout(AnyPlayer(candidate_policy()), limited, form(), [Task(group=0, seed=0)], RolloutConfig(seed=4))[0]
     assert len(episode.decisions) == 4
     assert episode.truncated
     assert episode.end_prompt is not None
+
+
+def test_credit_is_given_with_a_critic_although_a_limit_struck() -> None:
+    """Without a value of where episodes were cut short, calibrated credit would fall back on GRPO's term."""
+    seen: list[Batch] = []
+
+    def credit(batch: Batch, memory: Any) -> Credit:
+        seen.append(batch)
+        return advantages(batch, CreditConfig(estimator="calibrated"), memory)
+
+    config = Config(iterations=1, tasks=2, group_size=4, update=UpdateConfig(success_coef=0.1), evaluate=NO_EVALUATION)
+    limited = LocalSeats(lambda: Seat(Corridor(3, 99), max_steps=6), 4)
+    reinforce(config, candidate_policy(), limited, form(), credit=credit)
+    (batch,) = seen
+    assert batch.truncated.any()
+    assert batch.end_value is not None
+    cut = batch.truncated[batch.last]
+    assert (batch.end_value[cut] > 0).all()
+    assert not batch.end_value[~cut].any()
 
 
 def test_words_that_are_no_action_cost_a_little_and_change_nothing() -> None:

@@ -25,6 +25,14 @@ Candidates = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Prompt:
+    """Ids, and the place of the outcome token among them."""
+
+    ids: tuple[int, ...]
+    slot: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
     """One action, as it was asked for and drawn.
 
@@ -113,7 +121,7 @@ class Episode:
     truncated: bool
     success: float
     score: float = math.nan
-    end_prompt: tuple[int, ...] | None = None
+    end_prompt: Prompt | None = None
     source: str = ""
 
     def __post_init__(self) -> None:

@@ -10,24 +10,15 @@ The small-model form is a notebook's page, an outcome line, and then the action 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from overwinter.errors import UsageError
-from overwinter.learn.reinforce.decision import Candidates
+from overwinter.learn.reinforce.decision import Candidates, Prompt
 from overwinter.learn.reinforce.policy import OutcomeIds
 from overwinter.worlds.notebook import OUTCOMES, outcome_line
 
 if TYPE_CHECKING:
     from overwinter.model import TextFormat
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Prompt:
-    """Ids, and the place of the outcome token among them."""
-
-    ids: tuple[int, ...]
-    slot: int | None = None
 
 
 class Form(Protocol):

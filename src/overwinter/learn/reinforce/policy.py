@@ -219,15 +219,40 @@ class Policy(ABC):
         decisions = flat(episodes)
         if self.outcome is None or any(decision.slot is None for decision in decisions):
             return None, None
-        chance_S = np.zeros(len(decisions))
-        for part in pieces(lengths_of(decisions), TOKENS_AT_ONCE):
-            success = self.score([decisions[row] for row in part]).success
-            assert success is not None
-            chance_S[part] = success.double().sigmoid().cpu()
+        chance_S = self._chances(decisions)
         if not hindsight or any(decision.candidates is None for decision in decisions):
             return None, chance_S
         outcomes = [self.outcome.of(episode.success) for episode in episodes for _ in episode.decisions]
         return self.all_candidates(decisions, outcomes), chance_S
+
+    @torch.no_grad()
+    def end_values(self, episodes: Sequence[Episode]) -> Floats | None:
+        """[T] chance of success where episodes were cut short, 0 for those that came to their end; None where it is not known of all.
+
+        A time limit is no failure: a critic's estimate stands in for what would have come after it.
+        """
+        cut = [place for place, episode in enumerate(episodes) if episode.truncated]
+        ends = [episodes[place].end_prompt for place in cut]
+        if self.outcome is None or any(end is None or end.slot is None for end in ends):
+            return None
+        value_T = np.zeros(len(episodes))
+        # The chance is read before the slot, so any action will do behind it.
+        asked = [
+            replace(episodes[place].decisions[-1], prompt=end.ids, slot=end.slot)
+            for place, end in zip(cut, ends, strict=True)
+            if end is not None
+        ]
+        value_T[cut] = self._chances(asked)
+        return value_T
+
+    def _chances(self, decisions: Sequence[Decision]) -> Floats:
+        """[S] of success, by the logits before the slot, which each prompt has."""
+        chance_S = np.zeros(len(decisions))
+        for part in pieces(lengths_of(decisions), TOKENS_AT_ONCE) if decisions else ():
+            success = self.score([decisions[row] for row in part]).success
+            assert success is not None
+            chance_S[part] = success.double().sigmoid().cpu()
+        return chance_S
 
 
 class CandidatePolicy(Policy):

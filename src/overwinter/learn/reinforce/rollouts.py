@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from overwinter.errors import UsageError
-from overwinter.learn.reinforce.decision import Decision, Episode, key_of
-from overwinter.learn.reinforce.form import Form, Prompt
+from overwinter.learn.reinforce.decision import Decision, Episode, Prompt, key_of
+from overwinter.learn.reinforce.form import Form
 from overwinter.learn.reinforce.player import Ask, Drawn, Player
 from overwinter.learn.reinforce.seat import Seats, Seen
 
@@ -168,5 +168,5 @@ def _episode(game: _Game, form: Form) -> Episode:
         truncated=not seen.terminated,
         success=seen.success,
         score=seen.score,
-        end_prompt=None if seen.terminated else form.prompt(seen.text).ids,
+        end_prompt=None if seen.terminated else form.prompt(seen.text),
     )

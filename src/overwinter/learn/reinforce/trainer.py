@@ -187,11 +187,7 @@ class _Training:
         config, number, began = self.config, self.iteration, time.perf_counter()
         episodes = rollout(self.player, self.seats, self.form, self._tasks(), self._play(number))
         played = time.perf_counter()
-        hindsight, chance = self._columns(episodes)
-        decisions = flat(episodes)
-        lacks = hindsight is not None and any(decision.policy is None for decision in decisions)
-        known = self.policy.all_candidates(decisions) if lacks else None
-        batch = batch_of(episodes, policy=known, hindsight=hindsight, success_chance=chance)
+        batch = self._batch(episodes)
         given = self.credit(batch, self.memory)
         self.memory = given.memory
         self.optimiser.set_factor(min(1.0, (number + 1) / config.warmup) if config.warmup else 1.0)
@@ -221,10 +217,20 @@ class _Training:
             self.config.play, seed=key_of(self.config.seed, "play", number), temperature=self.policy.temperature
         )
 
-    def _columns(self, episodes: Sequence[Episode]) -> tuple[Floats | None, Floats | None]:
+    def _batch(self, episodes: Sequence[Episode]) -> Batch:
+        """The episodes with the columns that the policy can tell and credit may read."""
         if not (self.config.needs_hindsight or self.config.update.success_coef):
-            return None, None
-        return self.policy.columns(episodes, hindsight=self.config.needs_hindsight)
+            return batch_of(episodes)
+        hindsight, chance = self.policy.columns(episodes, hindsight=self.config.needs_hindsight)
+        decisions = flat(episodes)
+        lacks = hindsight is not None and any(decision.policy is None for decision in decisions)
+        return batch_of(
+            episodes,
+            policy=self.policy.all_candidates(decisions) if lacks else None,
+            hindsight=hindsight,
+            success_chance=chance,
+            end_value=None if chance is None else self.policy.end_values(episodes),
+        )
 
     def _evaluate(self) -> dict[str, float]:
         config = self.config.evaluate

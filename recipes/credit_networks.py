@@ -59,7 +59,7 @@ class NetworkSetting:
     updates: int = 25
     tasks: int = 6
     group: int = 8
-    rates: tuple[float, ...] = (1e-3, 3e-3)
+    rates: tuple[float, ...] = (3e-3, 1e-2)
 
     def player(self, seed: int, rate: float) -> NetworkPlayer:
         return NetworkPlayer(self, seed, rate)

@@ -100,6 +100,25 @@ def test_bootstrap_draws_questions_with_all_their_samples() -> None:
     assert together[1] - together[0] > 3 * (alone[1] - alone[0])
 
 
+@pytest.mark.parametrize("grouped", [False, True])
+def test_intervals_are_those_of_drawing_rows_one_metric_at_a_time(grouped: bool) -> None:
+    rng = np.random.default_rng(5)
+    said = np.round(rng.random(60), 1)  # with ties
+    right = (rng.random(60) < said).astype(float)
+    groups = rng.integers(0, 9, 60) if grouped else None
+    found = metrics.bootstrap_all(metrics.METRICS, said, right, groups=groups, draws=50, seed=6)
+    members = [np.flatnonzero(groups == name) for name in np.unique(groups)] if grouped else np.arange(60)[:, None]
+    for name, metric in metrics.METRICS.items():
+        draws, values = np.random.default_rng(6), []
+        for _ in range(50):
+            rows = np.concatenate([members[place] for place in draws.integers(0, len(members), len(members))])
+            value = metric(said[rows], right[rows])
+            if value is not None:
+                values.append(value)
+        expected = np.percentile(values, [2.5, 97.5]) if len(values) >= 25 else None
+        assert found[name] == (None if expected is None else pytest.approx(expected.tolist(), abs=1e-12)), name
+
+
 def test_log_loss_reports_what_it_clipped() -> None:
     said, right = metrics.read([0.0, 1.0, 0.5], [1, 1, 1])
     assert metrics.clipped(said) == 2

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -307,34 +306,52 @@ def bootstrap(
     seed: int = 0,
 ) -> tuple[float, float] | None:
     """95 % percentile interval, drawing questions (groups) with all their samples. None where most draws leave it undefined."""
+    return bootstrap_all({"": metric}, confidence, correct, groups=groups, draws=draws, seed=seed)[""]
+
+
+def bootstrap_all(
+    metrics: Mapping[str, Metric],
+    confidence: Floats,
+    correct: Floats,
+    *,
+    groups: ArrayLike | None = None,
+    draws: int = BOOTSTRAP_DRAWS,
+    seed: int = 0,
+) -> dict[str, tuple[float, float] | None]:
+    """`bootstrap` of several metrics on the same draws.
+
+    No metric cares about the order of its samples, so each draw is handed over from the least confidence to the most: what sorts has
+    little left to do.
+    """
     rng = np.random.default_rng(seed)
-    members = _members(groups, len(confidence))
-    found = []
+    order = np.argsort(confidence, kind="stable")
+    said, right = confidence[order], correct[order]
+    question = _questions(groups, len(said))[order]
+    count = int(question.max()) + 1
+    found: dict[str, list[float]] = {name: [] for name in metrics}
     for _ in range(draws):
-        rows = (
-            np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
-            if groups is not None
-            else (rng.integers(0, len(confidence), len(confidence)))
-        )
-        value = metric(confidence[rows], correct[rows])
-        if value is not None:
-            found.append(value)
-    if len(found) < draws / 2:
-        return None
-    low, high = np.percentile(found, [2.5, 97.5])
+        times = np.bincount(rng.integers(0, count, count), minlength=count)[question]
+        drawn = np.repeat(said, times), np.repeat(right, times)
+        for name, metric in metrics.items():
+            value = metric(*drawn)
+            if value is not None:
+                found[name].append(value)
+    return {name: _percentiles(values) if len(values) >= draws / 2 else None for name, values in found.items()}
+
+
+def _percentiles(values: Sequence[float]) -> tuple[float, float]:
+    low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
 
 
-def _members(groups: ArrayLike | None, count: int) -> list[NDArray[np.int64]]:
+def _questions(groups: ArrayLike | None, count: int) -> NDArray[np.int64]:
+    """[N] number of the question that each sample belongs to; without groups each is one of its own."""
     if groups is None:
-        return []
+        return np.arange(count)
     _, inverse = np.unique(np.asarray(groups), return_inverse=True)
     if len(inverse) != count:
         raise UsageError(f"{len(inverse)} groups for {count} samples", "name the question of every sample")
-    order = np.argsort(inverse, kind="stable")
-    bounds = np.flatnonzero(np.diff(inverse[order])) + 1
-    edges = [0, *bounds.tolist(), count]
-    return [order[start:stop] for start, stop in pairwise(edges)]
+    return inverse.astype(np.int64)
 
 
 def summarise(
@@ -357,17 +374,15 @@ def summarise(
         raise UsageError(f"unknown metrics {unknown}", f"use: {', '.join(METRICS)}")
     null = null_ece(said, seed=seed)
     observed, band = ece(said, right), float(np.percentile(null, 95))
+    chosen = {name: METRICS[name] for name in metrics}
+    intervals = bootstrap_all(chosen, said, right, groups=groups, draws=draws, seed=seed)
     return {
         "samples": len(said),
-        "questions": len(_members(groups, len(said))) or len(said),
+        "questions": len(np.unique(_questions(groups, len(said)))),
         "distinct": len(np.unique(said)),
         "clipped": clipped(said),
         "metrics": {
-            name: {
-                "value": METRICS[name](said, right),
-                "interval": bootstrap(METRICS[name], said, right, groups=groups, draws=draws, seed=seed),
-            }
-            for name in metrics
+            name: {"value": metric(said, right), "interval": intervals[name]} for name, metric in chosen.items()
         },
         "null_ece": {"mean": float(null.mean()), "p95": band, "distinguishable": observed > band},
         "brier_parts": brier_parts(said, right),

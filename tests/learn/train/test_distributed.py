@@ -12,6 +12,7 @@ import torch
 from train_kit import recipe, tiny, weights_of
 
 from group_kit import together
+from overwinter.errors import UsageError
 from overwinter.learn.train.data import Batch
 from overwinter.learn.train.distributed import workers
 from overwinter.learn.train.metrics import read_metrics
@@ -60,6 +61,20 @@ def test_two_processes_go_on_from_a_checkpoint(tmp_path: Path) -> None:
     together(partial(trained, made=recipe(tmp_path, **tables), out=tmp_path / "pair", resume=True))
     for key, value in weights_of(tmp_path / "pair" / "model").items():
         assert torch.equal(value, whole[key])
+
+
+def refused(rank: int, made: Recipe, out: Path) -> None:
+    with pytest.raises(UsageError) as error:
+        train(made, out / "model")
+    (out / f"{rank}.txt").write_text(str(error.value))
+
+
+def test_what_the_first_process_refuses_is_refused_in_all(tmp_path: Path) -> None:
+    """And not by a broken connection, of which nobody learns anything."""
+    made = recipe(tmp_path, data={"holdout": 0.01, "holdout_by": "document"})
+    together(partial(refused, made=made, out=tmp_path))
+    assert "left nothing out" in (tmp_path / "0.txt").read_text()
+    assert "read what it says" in (tmp_path / "1.txt").read_text()
 
 
 def rounds(rank: int, folder: Path, count: int) -> None:

@@ -13,7 +13,7 @@ are gathered one by one while they work. NCCL where there are GPUs, gloo elsewhe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from overwinter.errors import UsageError
+from overwinter.errors import OverwinterError, UsageError
 from overwinter.learn.train.objective import Objective
 
 
@@ -77,6 +77,17 @@ class Workers:
         while self._copies:
             copy = self._copies.pop()
             del copy.reducer, copy.logger
+
+    def lead(self, work: Callable[[], object]) -> None:
+        """Do something in the first process while the others wait. What is refused there is refused in all of them."""
+        refused: OverwinterError | None = None
+        if self.leads:
+            try:
+                work()
+            except OverwinterError as error:
+                refused = error
+        if self.any(refused is not None):
+            raise refused or UsageError("the first process could not begin", "read what it says")
 
     def wait(self) -> None:
         """Until all processes are here."""

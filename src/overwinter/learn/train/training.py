@@ -78,10 +78,7 @@ def train(
     if recipe.run.threads is not None:
         torch.set_num_threads(recipe.run.threads)
     with workers(recipe.run.parallel, recipe.run.device) as crew:
-        if crew.leads:
-            _enter(recipe, out, resume=resume)
-            prepare(recipe, out)
-        crew.wait()
+        crew.lead(lambda: _begin(recipe, out, resume=resume))
         prepared = prepare(recipe, out)
         trainer = build_trainer(recipe, prepared, crew, folder=out)
         if watch is not None:
@@ -192,6 +189,12 @@ def _source(recipe: Recipe, shards: Shards, *, seed: int, shuffle: bool = True) 
         too_long=data.too_long,
         shuffle=shuffle,
     )
+
+
+def _begin(recipe: Recipe, out: Path, *, resume: bool) -> None:
+    """What one process does for all."""
+    _enter(recipe, out, resume=resume)
+    prepare(recipe, out)
 
 
 def _enter(recipe: Recipe, out: Path, *, resume: bool) -> None:

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from bench_journal import ROOT, spread, table, write_between
 from overwinter.learn.train import Objective, build_optimiser, clip_gradients, read_recipe, train
+from overwinter.learn.train.allocator import keep_freed_memory
 from overwinter.learn.train.data import Batch
 from overwinter.model import Config, MambaConfig, fresh
 
@@ -139,6 +140,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a smoke run: small, and docs/ is left alone")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as `train` does; it helps both models
     try:
         tables = [speed(given.nanogpt, 2 if given.quick else 15), shakespeare(given.text, quick=given.quick)]
     finally:

@@ -90,6 +90,14 @@ def test_the_module_is_torchs() -> None:
     assert torch.equal(ours.bfloat16()(half), theirs.bfloat16()(half))
 
 
+def test_a_turn_of_halves_is_computed_in_whole_numbers() -> None:
+    x = torch.randn(2, 3, 7, 6).bfloat16().transpose(1, 2).requires_grad_()
+    cos, sin = angles(3, 3)
+    found, plain = backward.turned(x, cos, sin), backward._turned(x.detach(), cos, sin)
+    assert found.dtype == plain.dtype == torch.float32
+    assert torch.equal(found, plain)
+
+
 def test_a_convolution_without_bias() -> None:
     joined, weight = drawn((2, 9, 5), (4, 5))
     zero = torch.zeros(())

@@ -21,6 +21,7 @@ import torch
 
 from overwinter.errors import UsageError
 from overwinter.learn.stability import Guard, GuardConfig, gather_over
+from overwinter.learn.train.allocator import keep_freed_memory
 from overwinter.learn.train.checkpoint import whole, write_json_whole, write_model
 from overwinter.learn.train.data import Examples, Mixture, Source, Windows
 from overwinter.learn.train.distributed import Workers, workers
@@ -77,6 +78,7 @@ def train(
     """
     if recipe.run.threads is not None:
         torch.set_num_threads(recipe.run.threads)
+    keep_freed_memory()
     with workers(recipe.run.parallel, recipe.run.device) as crew:
         crew.lead(lambda: _begin(recipe, out, resume=resume))
         prepared = prepare(recipe, out)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from credit_drrn import Critic, Page, Pages, Scorer, read
 from overwinter.learn.batch import Batch, Floats, Ints
+from overwinter.learn.reinforce.decision import padded
 from overwinter.learn.reinforce.seat import Seat, Seen, open_seat
 from overwinter.worlds import open_world
 from overwinter.worlds.gold import GoldPolicy
@@ -169,7 +170,7 @@ class NetworkPlayer:
         terminated = np.array([game.seen.terminated for game in games])
         reward, stopped, cut = np.zeros(len(rows)), np.zeros(len(rows), bool), np.zeros(len(rows), bool)
         reward[ends], stopped[ends], cut[ends] = success, terminated, ~terminated
-        policy = _padded([row["policy"] for row in rows])
+        policy = padded([row["policy"] for row in rows])
         self._pages = [row["page"] for row in rows]
         self._chosen = np.array([row["choice"] for row in rows], np.int64)
         heads = self._heads(success[trajectory])
@@ -201,7 +202,7 @@ class NetworkPlayer:
         if self.wants_hindsight:
             lean = self.lean(flat).double().numpy()
             split = np.split(lean, flat.first.numpy()[1:])
-            found["hindsight"] = _padded([rows[:, int(end)] for rows, end in zip(split, won, strict=True)])
+            found["hindsight"] = padded([rows[:, int(end)] for rows, end in zip(split, won, strict=True)])
             found["hindsight_score"] = lean[flat.first.numpy() + self._chosen, 1]
         return found
 
@@ -245,13 +246,6 @@ def _step(optimiser: torch.optim.Optimizer, module: nn.Module, loss: Tensor) -> 
 
 def _drawn(logprobs: Floats, rng: np.random.Generator) -> int:
     return int(np.argmax(logprobs + rng.gumbel(size=len(logprobs))))
-
-
-def _padded(rows: Sequence[Floats]) -> Floats:
-    found = np.full((len(rows), max(map(len, rows))), -np.inf)
-    for place, values in enumerate(rows):
-        found[place, : len(values)] = values
-    return found
 
 
 # --- where runs begin ---------------------------------------------------------------------------------------------

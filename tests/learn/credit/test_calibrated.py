@@ -19,10 +19,13 @@ from overwinter.learn.credit.calibrated import (
     graph_evidence,
     head_evidence,
     shrunk_ends,
+    success_chance,
     without_time_limits,
 )
+from overwinter.learn.credit.graph import memory_graph
 from overwinter.learn.credit.memory import remember
 from overwinter.learn.credit.plain_calibrated import calibrated as plain
+from overwinter.learn.credit.potentials import solve
 
 
 def credit_of(batch: Batch, memory: Any = None, **options: Any) -> Credit:
@@ -64,6 +67,13 @@ def test_step_term_of_the_three_rollouts() -> None:
         then, now = phi[int(batch.next_state[row])], phi[int(batch.state[row])]
         assert said.log_success[row] == pytest.approx(np.log(then / now), abs=1e-6)
         assert said.log_odds[row] == pytest.approx(np.log(then / (1 - then)) - np.log(now / (1 - now)), abs=1e-6)
+
+
+def test_chances_of_a_graph_are_its_potentials_of_order_one() -> None:
+    for seed in range(4):
+        batch, x = random_batch(seed), NumpyArrays()
+        graph, _, _ = memory_graph(remember(None, batch, decay=0.6, forget=0.05), batch)
+        assert np.allclose(success_chance(graph, x, 0.95), solve(graph, x, gamma=0.95, order=1.0)[0], atol=1e-6)
 
 
 def test_mean_of_the_discounted_ratio_is_one_in_every_state() -> None:

@@ -196,7 +196,10 @@ def _averaged(graph: Graph, phi: Array, x: Arrays, taken: tuple[Ints, Ints, Ints
 
 
 def success_chance(graph: Graph, x: Arrays, gamma: float) -> Array:
-    """[N] the fixed point Phi(s) = gamma · mean over the transitions and failures of s; given values stay."""
+    """[N] the fixed point Phi(s) = gamma · mean over the transitions and failures of s; given values stay.
+
+    It is `potentials.solve` of order 1 without the means per action, for which that sorts the edges: a third less time.
+    """
     mass = np.bincount(graph.source, weights=graph.weight, minlength=graph.nodes) + graph.leak
     share = x.of(gamma * graph.weight / mass[graph.source])
     fixed, given = x.of(graph.fixed), x.of(graph.given)

@@ -197,9 +197,12 @@ def batch_of(
 def _policy_columns(decisions: Sequence[Decision]) -> Floats | None:
     rows = [decision.policy for decision in decisions]
     known = [row for row in rows if row is not None]
-    if len(known) < len(rows):
-        return None
-    columns = np.full((len(known), max(map(len, known))), -np.inf)
-    for number, row in enumerate(known):
+    return padded(known) if len(known) == len(rows) else None
+
+
+def padded(rows: Sequence[Sequence[float] | Floats]) -> Floats:
+    """[S, A] log-probabilities of lists of unequal length, -inf beyond them."""
+    columns = np.full((len(rows), max(map(len, rows))), -np.inf)
+    for number, row in enumerate(rows):
         columns[number, : len(row)] = row
     return columns
